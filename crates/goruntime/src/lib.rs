@@ -1,1 +1,2 @@
-//! Placeholder.
+//! Go's runtime system for Rust programs.
+pub mod world;

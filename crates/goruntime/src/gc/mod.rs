@@ -1,0 +1,54 @@
+//! Garbage-collected objects for ordinary Rust code.
+//!
+//! [`Gc<T>`] is a copyable pointer to an object of the collected heap. It may be kept anywhere that the program
+//! owns: on stacks, in statics and thread-locals, in `Box`, `Vec` and channels, and inside other collected objects. An object lives
+//! as long as a pointer to it, or into it, is found in one of those places.
+//!
+//! ```
+//! # #[global_allocator] static A: goruntime::GoMalloc = goruntime::GoMalloc::new();
+//! use goruntime::gc::{Gc, GcPtr, Trace};
+//!
+//! #[derive(Trace)]
+//! struct Node {
+//!     value: u32,
+//!     next: GcPtr<Node>,
+//! }
+//!
+//! let first = Gc::new(Node { value: 1, next: GcPtr::null() });
+//! let second = Gc::new(Node { value: 2, next: GcPtr::new(Some(first)) });
+//! first.next.store(Some(second)); // a cycle is no problem
+//! assert_eq!(second.next.load().unwrap().value, 1);
+//! ```
+//!
+//! # What is required
+//! - `goruntime::GoMalloc` is the global allocator (`#[goruntime::main]` sees to it): the collector looks for pointers in the
+//!   memory that it hands out. Without it, creating an object panics with a message that says so.
+//! - Memory that the program gets elsewhere (`mmap`, a C library) is not searched. Keep a [`Root`] for what is referenced only from
+//!   there.
+//! - A thread that blocks `SIGURG` (which takes `unsafe`) must not hold collected objects.
+//!
+//! # What is not collected
+//! A cycle that passes through the Rust heap (`Gc` -> `Vec` -> the same `Gc`): whatever the Rust heap holds is alive. Use
+//! [`Array`] and [`GcPtr`] for structures with cycles.
+
+mod array;
+mod cell;
+mod object;
+mod ptr;
+mod root;
+
+pub use array::Array;
+pub use cell::{GcCell, GcPtr};
+pub use gogc::trace::{PointerMap, Trace};
+pub use goruntime_macros::Trace;
+pub use ptr::Gc;
+pub use root::Root;
+
+pub(crate) use object::{Header, TypeInfo};
+
+/// Runs a whole collection now and returns when it is done, as Go's `runtime.GC`.
+///
+/// Objects that were unreachable when it was called are freed, or queued for their drop glue.
+pub fn collect() {
+    crate::collector::collect();
+}

@@ -1,0 +1,11 @@
+//! Stopping every thread of the process, and finding what they hold.
+//!
+//! `threads` lists them, `stop` brings them to a halt and publishes their registers, `maps` knows which memory
+//! their stacks lie in, `modules` knows the statics and thread-locals of every loaded object. None of it knows the
+//! collector: the composition turns what is found here into roots.
+
+pub mod maps;
+pub mod modules;
+mod slots;
+pub mod stop;
+pub mod threads;
