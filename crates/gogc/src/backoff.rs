@@ -1,0 +1,28 @@
+//! Waiting for another marker without hindering it.
+//!
+//! A marker that has run dry waits only as long as another is busy, which is usually microseconds: it spins a
+//! little with growing pauses, then gives its processor away on each round, so that markers in excess of the
+//! processors cost nothing but the yields.
+
+/// The state of one wait.
+#[derive(Default)]
+pub(crate) struct Backoff {
+    round: u32,
+}
+
+impl Backoff {
+    /// Rounds of spinning before yielding; the last one pauses 64 times.
+    const SPIN_ROUNDS: u32 = 7;
+
+    /// Waits a little longer than the last time.
+    pub(crate) fn wait(&mut self) {
+        if self.round < Self::SPIN_ROUNDS {
+            for _ in 0..1u32 << self.round {
+                std::hint::spin_loop();
+            }
+            self.round += 1;
+        } else {
+            std::thread::yield_now();
+        }
+    }
+}

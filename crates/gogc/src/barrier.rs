@@ -1,0 +1,147 @@
+//! The hybrid write barrier.
+//!
+//! While a collector marks and mutators run, a mutator could hide a white object: copy a pointer to it to
+//! where the marker has already been, and delete the pointer that the marker would still have found. Two
+//! classical barriers prevent one half each: Yuasa's shades the object whose pointer is overwritten
+//! (*Real-time garbage collection on general-purpose machines*, 1990), Dijkstra's the one whose pointer is
+//! stored. The hybrid does both (Go proposal 17503), and so needs no barrier on stacks: each is scanned once,
+//! and is black from then on.
+//!
+//! **Why it is right.** Let a white object be reachable when all stacks are black and nothing is grey. Its
+//! last pointer in the heap cannot have been overwritten while marking (Yuasa would have shaded it), nor
+//! stored while marking (Dijkstra would). So the pointer was in the heap when marking began, in an object
+//! that is now white too, and so on up to a stack; but a stack that was scanned held no white object's
+//! pointer then, and could get one later only by loading it from an object, which is the case just excluded.
+//!
+//! **The rules for the embedder**
+//! 1. Every store of a collected pointer to a collected object, while the barrier [is on](Barrier::is_on),
+//!    passes through [`Barrier::write`], before the store.
+//! 2. An object allocated while it is on is born marked, and the pointers that it is born with are shaded as
+//!    the new values of stores are.
+//! 3. The flag changes only while the world is stopped, so that no store is half under the one regime and
+//!    half under the other.
+//! 4. Barrier buffers are handed to the collector before marking can be declared over.
+//! 5. Memory that is neither a collected object nor a stack that is black (the Rust heap, a stack that has
+//!    run since it was scanned by a collector that does not stop it) is scanned again before marking can be
+//!    declared over.
+//!
+//! A collector that marks with the world stopped turns the flag on and off all the same; no mutator ever sees
+//! it set, and pays for one load and one branch that is never taken.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The flag that all stores to collected objects test.
+#[derive(Debug, Default)]
+pub struct Barrier {
+    on: AtomicBool,
+}
+
+impl Barrier {
+    /// A barrier that is off.
+    #[must_use]
+    pub const fn new() -> Barrier {
+        Barrier {
+            on: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether stores have to be recorded and new objects to be born marked.
+    ///
+    /// A relaxed load is enough: the flag changes only while the world is stopped, and stopping orders it.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.on.load(Ordering::Relaxed)
+    }
+
+    /// To be called before `new` overwrites `old` in a collected object. Records both if marking is on.
+    ///
+    /// `buffer` gives the mutator's buffer; it is asked for only if needed, as getting there may cost more
+    /// than the test.
+    #[inline]
+    pub fn write<'b>(
+        &self,
+        old: usize,
+        new: usize,
+        buffer: impl FnOnce() -> &'b mut BarrierBuffer,
+    ) -> Recorded {
+        if self.is_on() {
+            buffer().record(old, new)
+        } else {
+            Recorded::HasRoom
+        }
+    }
+
+    pub(crate) fn set(&self, on: bool) {
+        self.on.store(on, Ordering::Relaxed);
+    }
+}
+
+/// Whether a [`BarrierBuffer`] can take another store.
+#[must_use = "a full buffer has to be handed to the collector before the next store"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// There is room for another store.
+    HasRoom,
+    /// The buffer must be emptied before the next store.
+    Full,
+}
+
+/// The old and new values of stores, kept by one mutator until the collector takes them.
+///
+/// Recording is two stores to memory in the cache; resolving, marking and queueing are put off until a batch
+/// has come together, as in Go's `wbBuf`.
+#[derive(Debug)]
+pub struct BarrierBuffer {
+    words: [usize; BarrierBuffer::WORDS],
+    len: usize,
+}
+
+impl BarrierBuffer {
+    /// Words that a buffer holds, two per store: a batch large enough to spread the cost of emptying it.
+    pub const WORDS: usize = 256;
+
+    /// An empty buffer.
+    #[must_use]
+    pub const fn new() -> BarrierBuffer {
+        BarrierBuffer {
+            words: [0; BarrierBuffer::WORDS],
+            len: 0,
+        }
+    }
+
+    /// Records a store.
+    ///
+    /// # Panics
+    /// If the buffer is full, which the store before has reported.
+    #[inline]
+    pub fn record(&mut self, old: usize, new: usize) -> Recorded {
+        self.words[self.len] = old;
+        self.words[self.len + 1] = new;
+        self.len += 2;
+        if self.len == BarrierBuffer::WORDS {
+            Recorded::Full
+        } else {
+            Recorded::HasRoom
+        }
+    }
+
+    /// What was recorded.
+    #[must_use]
+    pub fn words(&self) -> &[usize] {
+        &self.words[..self.len]
+    }
+
+    /// Forgets what was recorded.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+}
+
+impl Default for BarrierBuffer {
+    fn default() -> Self {
+        BarrierBuffer::new()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! The seam between methods of collection: what every collector offers to the runtime around it.
+//!
+//! The runtime is written against [`Collector`], so that reference counting, generations or concurrent
+//! marking can take the place of [`MarkSweep`](crate::MarkSweep). It is used as a type parameter, never as a
+//! trait object.
+
+use std::fmt;
+
+use crate::barrier::{Barrier, BarrierBuffer};
+use crate::env::SweepStep;
+use crate::pacer::Config;
+use crate::stats::{CycleStats, Phase, Reason};
+use crate::units::Bytes;
+
+/// Why there was no cycle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CycleError<E> {
+    /// The world could not be stopped, for the reason that it gives. The heap is as it was; a later attempt
+    /// may succeed.
+    NotStopped(E),
+}
+
+impl<E: fmt::Display> fmt::Display for CycleError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CycleError::NotStopped(why) => {
+                write!(
+                    f,
+                    "no garbage collection: the world could not be stopped: {why}"
+                )
+            }
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> std::error::Error for CycleError<E> {}
+
+/// A method of collection at work.
+pub trait Collector {
+    /// Why the world could not be stopped.
+    type Error;
+
+    /// Runs a cycle and returns when it is over.
+    ///
+    /// [`Reason::Forced`] waits for a cycle that began after the call, and until everything is swept. For
+    /// other reasons a cycle that is already running will do, and sweeping goes on in small steps.
+    ///
+    /// # Errors
+    /// If the world cannot be stopped.
+    fn collect(&self, reason: Reason) -> Result<CycleStats, CycleError<Self::Error>>;
+
+    /// Runs a cycle if the pacer asks for one and none is running. Cheap if not: to be called when an
+    /// allocation cache is refilled.
+    ///
+    /// # Errors
+    /// If the world cannot be stopped. Then none is due for some milliseconds.
+    fn collect_if_due(&self) -> Result<Option<CycleStats>, CycleError<Self::Error>>;
+
+    /// What the collector is doing.
+    fn phase(&self) -> Phase;
+
+    /// The barrier that stores to collected objects pass.
+    fn barrier(&self) -> &Barrier;
+
+    /// Takes what a mutator's barrier has recorded, and empties the buffer.
+    fn flush_barrier(&self, buffer: &mut BarrierBuffer);
+
+    /// Sweeps some `limit` bytes of the heap, on behalf of whoever has time.
+    fn sweep(&self, limit: Bytes) -> SweepStep;
+
+    /// Puts other settings in force; returns those before.
+    fn reconfigure(&self, config: Config) -> Config;
+
+    /// Computes the goal again for the present use of memory; to be called now and then under a memory limit.
+    fn revise(&self);
+
+    /// The size of heap by which the next cycle should be over.
+    fn goal(&self) -> Bytes;
+
+    /// The last cycle.
+    fn last_cycle(&self) -> Option<CycleStats>;
+}

@@ -1,0 +1,258 @@
+//! The ports: what the collector needs from a heap and from a world of mutators.
+//!
+//! A [`HeapView`] knows objects: it turns an address into one, marks it, lists its pointers, sweeps what is
+//! not marked. A [`World`] knows the mutators: it stops and restarts them, lists their roots, lends threads
+//! and buffer memory. Both are used through `&self` and shared by all markers.
+//!
+//! The protocol of one cycle, with the world stopped between the bars:
+//!
+//! ```text
+//!   sweep* | start_mark  resolve/try_mark/scan*  before_sweep  resolve/try_mark/scan*  start_sweep | sweep*
+//! ```
+
+use std::ops::Range;
+use std::ptr::NonNull;
+
+use crate::stats::{CycleStats, Phase, Reason};
+use crate::units::{Bytes, Nanos};
+
+/// The address of the first byte of an object: what a grey object is remembered by. A multiple of the word
+/// size, never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectAddr(pub usize);
+
+/// How much memory the heap holds, for the pacer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeapUsage {
+    /// Bytes of collected objects: those that the last cycle retained and all allocated since.
+    pub collected: Bytes,
+    /// Bytes of other memory that collected objects may own (the Rust heap). It counts towards the goal,
+    /// because freeing it may have to wait for the death of a small collected object.
+    pub external: Bytes,
+    /// Bytes of memory obtained from the system and not given back.
+    pub mapped: Bytes,
+    /// The part of `mapped` that is in no use and could hold objects.
+    pub idle: Bytes,
+}
+
+/// The result of a step of sweeping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SweepStep {
+    /// Bytes of memory looked at.
+    pub swept: Bytes,
+    /// Nothing is left to sweep: neither here nor in the hands of another thread that sweeps.
+    pub done: bool,
+}
+
+/// The collected heap, as a collector sees it.
+///
+/// # Safety
+/// An implementation is trusted with the reachability of every object:
+///
+/// 1. `resolve` answers for every word, garbage included, without faulting; it finds the object for every
+///    address from the object's first byte to its last, and never an unallocated slot or one whose header is
+///    not yet written. An allocated but not yet initialised object must be safe to `scan`.
+/// 2. `bounds` contains every object that exists from `start_mark` to `start_sweep`.
+/// 3. `try_mark` returns true to exactly one of any number of concurrent callers, between one `start_mark`
+///    and the next.
+/// 4. `scan` visits every word of the range that holds a pointer to a collected object, as it was at some
+///    moment during the call. Visiting other words is allowed.
+/// 5. `scannable` is at least the offset of the end of the last such word; `pointer_free` is true only if
+///    there is none.
+/// 6. Objects allocated while the barrier is on are born marked, and their pointers are shaded, see
+///    [`barrier`](crate::barrier).
+/// 7. Only unmarked objects are freed, and only between `start_sweep` and the next `start_mark`; an object
+///    born after `start_sweep` is not freed by that sweep.
+/// 8. Between `start_mark` and `start_sweep` no method takes a lock that a stopped mutator may hold.
+pub unsafe trait HeapView: Sync {
+    /// What an address resolves to. May carry more than the address (the span, the index in it), so that
+    /// marking need not look that up again.
+    type Object: Copy;
+
+    /// The addresses between which all objects lie. Words outside are dismissed by one comparison.
+    fn bounds(&self) -> Range<usize>;
+
+    /// The object that contains the address `word`, if there is one.
+    fn resolve(&self, word: usize) -> Option<Self::Object>;
+
+    /// Asks the processor to fetch what [`resolve`](Self::resolve) and [`try_mark`](Self::try_mark) will read
+    /// for `word`, which lies within the bounds but may be garbage.
+    #[inline]
+    fn prefetch(&self, word: usize) {
+        let _ = word;
+    }
+
+    /// Marks the object; true if it was not marked before.
+    fn try_mark(&self, object: Self::Object) -> bool;
+
+    /// Whether the object is marked.
+    fn is_marked(&self, object: Self::Object) -> bool;
+
+    /// The address of the object's first byte.
+    fn start(&self, object: Self::Object) -> ObjectAddr;
+
+    /// The bytes of heap that the object takes.
+    fn size(&self, object: Self::Object) -> usize;
+
+    /// Whether the object is known to hold no pointer, so that it need not be scanned. Cheap: false if
+    /// finding out means touching the object.
+    fn pointer_free(&self, object: Self::Object) -> bool;
+
+    /// The number of bytes of the object, from its start, that have to be scanned.
+    fn scannable(&self, object: ObjectAddr) -> usize;
+
+    /// Calls `visit` with every word of the bytes `range` of the object that may be a pointer to a collected
+    /// object.
+    fn scan(&self, object: ObjectAddr, range: Range<usize>, visit: &mut impl FnMut(usize));
+
+    /// Calls `visit` with every marked object. Objects marked meanwhile may be missed.
+    ///
+    /// It is the way out when no memory for grey objects is to be had.
+    fn for_each_marked(&self, visit: &mut impl FnMut(Self::Object));
+
+    /// Clears all marks. Called with the world stopped and sweeping done.
+    fn start_mark(&self);
+
+    /// Called when marking is over and the world is still stopped. The heap clears weak pointers to unmarked
+    /// objects, queues unmarked objects that have a finalizer, and passes the latter to `revive`, which keeps
+    /// them, and all that they reach, for this cycle.
+    fn before_sweep(&self, revive: &mut impl FnMut(Self::Object));
+
+    /// Makes what is unmarked free to be swept. `marked` is the size of all marked objects: what
+    /// [`usage`](Self::usage) is to report as collected from now on, until more is allocated. Called with the
+    /// world stopped.
+    fn start_sweep(&self, marked: Bytes);
+
+    /// Sweeps some `limit` bytes of the heap (not only garbage). Called by any number of threads while the
+    /// world runs. Once a cycle has seen it [`done`](SweepStep::done), there is nothing to sweep until
+    /// `start_sweep`.
+    fn sweep(&self, limit: Bytes) -> SweepStep;
+
+    /// Present memory use. Cheap enough to be asked whenever an allocation cache is refilled.
+    fn usage(&self) -> HeapUsage;
+}
+
+/// Where a root was found, for the pacer and for the trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RootKind {
+    /// Stacks, thread-locals and registers.
+    Stack,
+    /// Statics.
+    Global,
+    /// Memory of the Rust heap.
+    RustHeap,
+    /// Words known to be pointers, registered by the program.
+    Handle,
+}
+
+/// Receives roots; implemented by the collector.
+pub trait RootSink {
+    /// Takes every word of a piece of memory for a possible pointer to, or into, an object.
+    ///
+    /// # Safety
+    /// 1. `start` is aligned to a word.
+    /// 2. `words` words from there are mapped and readable until the call returns. They may be uninitialised.
+    unsafe fn range(&mut self, kind: RootKind, start: *const usize, words: usize);
+
+    /// Takes one word for a possible pointer to, or into, an object.
+    fn word(&mut self, kind: RootKind, word: usize);
+}
+
+/// The roots of a stopped world, cut into jobs that markers share among them.
+///
+/// # Safety
+/// 1. Taken together the jobs `0..jobs()` present every root: an object that a mutator can still reach, is
+///    reachable from these words through objects of the heap.
+/// 2. `scan` takes no lock that a stopped mutator may hold, and may run for different jobs at once.
+pub unsafe trait Roots: Sync {
+    /// The number of jobs. Does not change while the world is stopped.
+    fn jobs(&self) -> usize;
+
+    /// Presents the roots of one job to `sink`.
+    fn scan(&self, job: usize, sink: &mut impl RootSink);
+}
+
+/// What happens in a cycle, as plain data.
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    /// A cycle begins; the world still runs.
+    CycleStart {
+        /// The number of the cycle, counting from 1.
+        cycle: u64,
+        /// What asked for it.
+        reason: Reason,
+        /// Memory in use.
+        usage: HeapUsage,
+        /// The goal that this cycle was to meet.
+        goal: Bytes,
+    },
+    /// The collector is in a new phase since `at`.
+    PhaseStart {
+        /// The phase.
+        phase: Phase,
+        /// When it began.
+        at: Nanos,
+    },
+    /// No memory for grey objects could be had; the heap will be walked for what could not be remembered.
+    BuffersRefused {
+        /// The number of the cycle.
+        cycle: u64,
+    },
+    /// The cycle has marked everything and the world runs again; sweeping goes on.
+    CycleEnd(CycleStats),
+}
+
+/// An observer of the collector.
+pub trait Hooks {
+    /// Something happened. Events of the phases [`Phase::Mark`] and [`Phase::MarkTermination`], and
+    /// [`Event::BuffersRefused`], arrive with the world stopped: take no lock that a mutator may hold, write
+    /// to no buffered stream.
+    fn event(&self, event: &Event) {
+        let _ = event;
+    }
+}
+
+/// The mutators, as a collector sees them, and what the collector borrows from its surroundings.
+///
+/// # Safety
+/// 1. From the call of the closure of `with_stopped` to its return no mutator runs: none allocates, none
+///    writes to a collected object, a stack or another root.
+/// 2. Everything that a mutator did before it stopped is visible in the closure, and the other way round
+///    after.
+/// 3. Memory from `acquire` is writable, of the size asked for and aligned to 64 bytes, and belongs to the
+///    caller until it is passed to `release` with the same size.
+/// 4. `run_workers` runs the body at least once, and returns only when every run of it has returned.
+pub unsafe trait World: Hooks + Sync {
+    /// The roots while the world is stopped.
+    type Roots: Roots;
+
+    /// Why the world could not be stopped.
+    type Error;
+
+    /// Stops all mutators but the caller, which counts as one of them: its stack, too, is in the roots. Runs
+    /// `f`, restarts them.
+    ///
+    /// # Errors
+    /// If they cannot be stopped now; then none is, and `f` was not called.
+    fn with_stopped<R>(&self, f: impl FnOnce(&Self::Roots) -> R) -> Result<R, Self::Error>;
+
+    /// Runs `body` on some threads, at the same time or one after the other: at least one, at most
+    /// [`procs`](Self::procs). The threads are not mutators: `with_stopped` has not stopped them.
+    fn run_workers(&self, body: &(impl Fn() + Sync));
+
+    /// The number of processors that mutators use.
+    fn procs(&self) -> usize;
+
+    /// The time, from an origin that does not change; best the start of the process, which traces count from.
+    fn now(&self) -> Nanos;
+
+    /// Memory for buffers of grey objects. Called when the collector is made, and with the world stopped.
+    /// `None` if there is none to be had: marking then takes longer, and is still complete.
+    fn acquire(&self, bytes: usize) -> Option<NonNull<u8>>;
+
+    /// Gives memory back. Called with the world stopped, and when the collector is dropped.
+    ///
+    /// # Safety
+    /// 1. `memory` came from `acquire(bytes)` of the same world and is not used any more.
+    unsafe fn release(&self, memory: NonNull<u8>, bytes: usize);
+}

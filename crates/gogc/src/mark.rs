@@ -1,0 +1,348 @@
+//! Blackening: from the roots to everything that is reachable.
+//!
+//! Tri-colour abstraction (Dijkstra et al., *On-the-fly Garbage Collection*, 1978): an object is *white*
+//! while unmarked, *grey* when marked and in some queue, *black* when marked and scanned. Invariant: while
+//! the world is stopped (or the [`barrier`](crate::barrier) is on), every white object that is reachable is
+//! reachable from a grey object or from a root not yet scanned. So when nothing is grey, white means dead.
+//!
+//! A `Marker` is one thread's part in it; any number work on one `Marking`. A word travels like this:
+//!
+//! ```text
+//!   root or object --> within bounds? --> prefetch, look-ahead --> resolve, try_mark --> grey queue --> scan
+//! ```
+//!
+//! Objects with more than [`OBLET`] bytes to scan are cut into oblets, each a grey entry of its own, so that
+//! one huge array is shared by all markers and interrupts none for long. An oblet's entry is its address with
+//! the lowest bit set.
+//!
+//! If no memory for a grey entry is to be had, the object stays marked, the entry is forgotten and the fact
+//! is noted. `Marker::recover` then scans all marked objects again until nothing had to be forgotten. Each
+//! such round marks at least one object more, so this ends.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::buffer::BufferPool;
+use crate::env::{HeapView, ObjectAddr, RootKind, RootSink, Roots, World};
+use crate::gray::{GrayQueue, Refused};
+use crate::lookahead::Lookahead;
+use crate::stats::Tally;
+use crate::termination::Crew;
+use crate::units::Bytes;
+use crate::word;
+
+/// Bytes of an object that are scanned at a stretch: so many that cutting costs nothing in comparison, so few
+/// that several markers can share an object of a megabyte. The size that Go uses.
+pub const OBLET: usize = 128 << 10;
+
+/// Marks an entry that is an oblet other than an object's first.
+const OBLET_TAG: usize = 1;
+
+#[derive(Default)]
+struct SharedTally {
+    objects: AtomicU64,
+    marked: AtomicU64,
+    heap_scanned: AtomicU64,
+    stacks: AtomicU64,
+    globals: AtomicU64,
+    rust_heap: AtomicU64,
+}
+
+impl SharedTally {
+    fn add(&self, tally: &Tally) {
+        let pairs = [
+            (&self.objects, tally.objects),
+            (&self.marked, tally.marked.0),
+            (&self.heap_scanned, tally.heap_scanned.0),
+            (&self.stacks, tally.stacks.0),
+            (&self.globals, tally.globals.0),
+            (&self.rust_heap, tally.rust_heap.0),
+        ];
+        for (sum, n) in pairs {
+            sum.fetch_add(n, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The marking of one cycle, shared by its markers.
+pub(crate) struct Marking {
+    pool: BufferPool,
+    crew: Crew,
+    /// A marked object was forgotten for want of memory.
+    forgot: AtomicBool,
+    tally: SharedTally,
+}
+
+impl Marking {
+    /// `None` if memory for the first buffers is refused.
+    pub(crate) fn new(world: &impl World) -> Option<Marking> {
+        Some(Marking {
+            pool: BufferPool::new(world)?,
+            crew: Crew::default(),
+            forgot: AtomicBool::new(false),
+            tally: SharedTally::default(),
+        })
+    }
+
+    /// Prepares for a new cycle.
+    pub(crate) fn start_cycle(&mut self) {
+        self.crew.reset();
+        self.tally = SharedTally::default();
+    }
+
+    /// Prepares for another round of the same cycle, with root jobs of its own.
+    pub(crate) fn start_round(&mut self) {
+        self.crew.reset();
+    }
+
+    /// Whether marked objects have been forgotten and not yet recovered.
+    pub(crate) fn forgot(&self) -> bool {
+        self.forgot.load(Ordering::Relaxed)
+    }
+
+    /// Whether there are grey objects in the pool.
+    pub(crate) fn has_work(&self) -> bool {
+        self.pool.has_full()
+    }
+
+    /// Whether marked objects have been forgotten since the last call.
+    fn take_forgot(&self) -> bool {
+        self.forgot.swap(false, Ordering::Relaxed)
+    }
+
+    /// What the markers that have ended have done this cycle.
+    pub(crate) fn tally(&self) -> Tally {
+        let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        Tally {
+            objects: get(&self.tally.objects),
+            marked: Bytes(get(&self.tally.marked)),
+            heap_scanned: Bytes(get(&self.tally.heap_scanned)),
+            stacks: Bytes(get(&self.tally.stacks)),
+            globals: Bytes(get(&self.tally.globals)),
+            rust_heap: Bytes(get(&self.tally.rust_heap)),
+        }
+    }
+
+    /// Gives back memory that only this cycle needed.
+    pub(crate) fn trim(&mut self, world: &impl World) {
+        self.pool.trim(world);
+    }
+
+    /// Gives back all memory.
+    pub(crate) fn dispose(&mut self, world: &impl World) {
+        self.pool.dispose(world);
+    }
+}
+
+/// One thread's part in marking. Dropped, it leaves its unfinished work to the others.
+pub(crate) struct Marker<'a, H: HeapView, W: World> {
+    heap: &'a H,
+    marking: &'a Marking,
+    gray: GrayQueue<'a, W>,
+    seen: Lookahead,
+    bounds: Range<usize>,
+    tally: Tally,
+}
+
+impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
+    pub(crate) fn new(heap: &'a H, world: &'a W, marking: &'a Marking) -> Self {
+        Marker {
+            heap,
+            marking,
+            gray: GrayQueue::new(&marking.pool, world),
+            seen: Lookahead::default(),
+            bounds: heap.bounds(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Takes part until there is nothing left for this marker: scans roots, blackens, shares, waits for
+    /// others to share.
+    pub(crate) fn work(&mut self, roots: &impl Roots) {
+        let crew = &self.marking.crew;
+        crew.enter();
+        loop {
+            while let Some(job) = crew.claim(roots.jobs()) {
+                roots.scan(job, self);
+                self.drain();
+            }
+            self.drain();
+            match crew.next(&self.marking.pool) {
+                Some(work) => self.gray.adopt(work),
+                None => return,
+            }
+        }
+    }
+
+    /// Blackens until the private queue is empty, sharing with markers that have run dry.
+    pub(crate) fn drain(&mut self) {
+        while self.step() {
+            if self.marking.crew.hungry() && !self.marking.pool.has_full() {
+                self.gray.share();
+            }
+        }
+    }
+
+    /// Blackens one entry, or tests the mark of a word that was seen; false if there is neither.
+    pub(crate) fn step(&mut self) -> bool {
+        if let Some(entry) = self.gray.pop() {
+            self.blacken(entry);
+            return true;
+        }
+        match self.seen.pop() {
+            Some(word) => {
+                self.shade(word);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// As [`step`](Self::step), but also takes work from the pool.
+    #[cfg(test)]
+    pub(crate) fn step_any(&mut self) -> bool {
+        self.step()
+            || match self.marking.pool.take_full() {
+                Some(work) => {
+                    self.gray.adopt(work);
+                    true
+                }
+                None => false,
+            }
+    }
+
+    /// Takes note of a word that may be a pointer.
+    #[inline]
+    fn see(&mut self, word: usize) {
+        if word.wrapping_sub(self.bounds.start) >= self.bounds.end.wrapping_sub(self.bounds.start) {
+            return;
+        }
+        self.heap.prefetch(word);
+        let earlier = self.seen.exchange(word);
+        if earlier != 0 {
+            self.shade(earlier);
+        }
+    }
+
+    /// Makes the object at `word`, if there is one and it is white, grey.
+    #[inline]
+    fn shade(&mut self, word: usize) {
+        if let Some(object) = self.heap.resolve(word) {
+            self.shade_object(object);
+        }
+    }
+
+    /// Makes the object, if it is white, grey (or black at once, if there is nothing to scan).
+    #[inline]
+    pub(crate) fn shade_object(&mut self, object: H::Object) {
+        if !self.heap.try_mark(object) {
+            return;
+        }
+        self.tally.objects += 1;
+        self.tally.marked += Bytes(self.heap.size(object) as u64);
+        if !self.heap.pointer_free(object) {
+            self.push(self.heap.start(object).0);
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, entry: usize) {
+        if let Err(Refused) = self.gray.push(entry) {
+            self.marking.forgot.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn blacken(&mut self, entry: usize) {
+        let at = entry & !OBLET_TAG;
+        let start = if entry == at {
+            ObjectAddr(at)
+        } else {
+            match self.heap.resolve(at) {
+                Some(object) => self.heap.start(object),
+                None => unreachable!(
+                    "an oblet lies within a marked object, which is not freed while marking"
+                ),
+            }
+        };
+        let scannable = self.heap.scannable(start);
+        let from = at - start.0;
+        let to = scannable.min(from + OBLET);
+        if from == 0 && scannable > OBLET {
+            for oblet in (OBLET..scannable).step_by(OBLET) {
+                self.push((at + oblet) | OBLET_TAG);
+            }
+        }
+        self.scan(start, from..to);
+    }
+
+    fn scan(&mut self, object: ObjectAddr, range: Range<usize>) {
+        self.tally.heap_scanned += Bytes(range.len() as u64);
+        let heap = self.heap;
+        heap.scan(object, range, &mut |word| self.see(word));
+    }
+
+    /// Shades what mutators have recorded in a barrier buffer, and empties it.
+    #[cfg(test)]
+    pub(crate) fn absorb(&mut self, buffer: &mut crate::barrier::BarrierBuffer) {
+        for &word in buffer.words() {
+            self.see(word);
+        }
+        buffer.clear();
+    }
+
+    /// Scans all marked objects again, for the children of those that were forgotten. No other marker is at
+    /// work.
+    pub(crate) fn recover(&mut self) {
+        while self.marking.take_forgot() {
+            let heap = self.heap;
+            heap.for_each_marked(&mut |object| {
+                if !heap.pointer_free(object) {
+                    let start = heap.start(object);
+                    self.scan(start, 0..heap.scannable(start));
+                    self.finish();
+                }
+            });
+        }
+    }
+
+    /// Blackens all there is, here and in the pool, alone.
+    pub(crate) fn finish(&mut self) {
+        loop {
+            while self.step() {}
+            match self.marking.pool.take_full() {
+                Some(work) => self.gray.adopt(work),
+                None => return,
+            }
+        }
+    }
+}
+
+impl<H: HeapView, W: World> RootSink for Marker<'_, H, W> {
+    unsafe fn range(&mut self, kind: RootKind, start: *const usize, words: usize) {
+        let bytes = Bytes((words * word::WORD) as u64);
+        match kind {
+            RootKind::Stack => self.tally.stacks += bytes,
+            RootKind::Global => self.tally.globals += bytes,
+            RootKind::RustHeap => self.tally.rust_heap += bytes,
+            RootKind::Handle => {}
+        }
+        for i in 0..words {
+            // SAFETY: within the range, which is aligned and readable by the caller's obligations.
+            self.see(unsafe { word::load(start.wrapping_add(i)) });
+        }
+    }
+
+    fn word(&mut self, _kind: RootKind, word: usize) {
+        self.see(word);
+    }
+}
+
+impl<H: HeapView, W: World> Drop for Marker<'_, H, W> {
+    fn drop(&mut self) {
+        while let Some(word) = self.seen.pop() {
+            self.shade(word);
+        }
+        self.gray.flush();
+        self.marking.tally.add(&self.tally);
+    }
+}

@@ -1,0 +1,349 @@
+//! A heap that is a table.
+//!
+//! Granules of 16 bytes; an object takes a run of them. Its first words are pointers, the others are data,
+//! which may look like pointers and must not be taken for such. Invariant: a granule's `owner` is the first
+//! granule of the object that it belongs to, and is set last when the object is made.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::env::{HeapUsage, HeapView, ObjectAddr, SweepStep};
+use crate::units::Bytes;
+use crate::word::WORD;
+
+/// The address of the first granule. Any number will do that is not small.
+const BASE: usize = 0x7000_0000;
+
+const GRANULE: usize = 2 * WORD;
+
+/// What an object consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Words at the start that are pointers.
+    pub pointers: usize,
+    /// Words after those that are not.
+    pub data: usize,
+    /// Whether the object wants to be told of its death.
+    pub finalizer: bool,
+}
+
+impl Shape {
+    /// So many pointers and nothing else.
+    #[must_use]
+    pub fn pointers(pointers: usize) -> Shape {
+        Shape {
+            pointers,
+            data: 0,
+            finalizer: false,
+        }
+    }
+
+    fn granules(self) -> usize {
+        (self.pointers + self.data).div_ceil(2).max(1)
+    }
+}
+
+#[derive(Default)]
+struct Granule {
+    words: [AtomicUsize; 2],
+    /// The number plus 1 of the first granule of this one's object; 0 if it is free.
+    owner: AtomicU32,
+    /// In an object's first granule: its size in granules, its pointers, its mark, its finalizer.
+    size: AtomicU32,
+    pointers: AtomicU32,
+    marked: AtomicBool,
+    finalizer: AtomicBool,
+}
+
+/// Where allocation and sweeping have got to.
+struct Cursors {
+    allocate: usize,
+    sweep: usize,
+}
+
+/// The heap.
+pub struct SimHeap {
+    granules: Box<[Granule]>,
+    cursors: Mutex<Cursors>,
+    allocate_black: AtomicBool,
+    collected: AtomicU64,
+    external: AtomicU64,
+    finalized: Mutex<Vec<usize>>,
+}
+
+impl SimHeap {
+    /// A heap of so many granules of 16 bytes.
+    #[must_use]
+    pub fn new(granules: usize) -> SimHeap {
+        SimHeap {
+            cursors: Mutex::new(Cursors {
+                allocate: 0,
+                sweep: granules,
+            }),
+            granules: (0..granules).map(|_| Granule::default()).collect(),
+            allocate_black: AtomicBool::new(false),
+            collected: AtomicU64::new(0),
+            external: AtomicU64::new(0),
+            finalized: Mutex::new(Vec::new()),
+        }
+    }
+
+    fn cursors(&self) -> MutexGuard<'_, Cursors> {
+        self.cursors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes an object of zeros and returns its address; `None` if there is no room.
+    pub fn allocate(&self, shape: Shape) -> Option<usize> {
+        let size = shape.granules();
+        let mut cursors = self.cursors();
+        let total = self.granules.len();
+        let mut run = 0;
+        let mut at = cursors.allocate;
+        for _ in 0..total + size {
+            if at == total {
+                (at, run) = (0, 0);
+            }
+            run = if self.granules[at].owner.load(Ordering::Relaxed) == 0 {
+                run + 1
+            } else {
+                0
+            };
+            at += 1;
+            if run == size {
+                let first = at - size;
+                let unswept = cursors.sweep < total;
+                cursors.allocate = at;
+                self.make(
+                    first,
+                    shape,
+                    unswept || self.allocate_black.load(Ordering::Relaxed),
+                );
+                return Some(BASE + first * GRANULE);
+            }
+        }
+        None
+    }
+
+    fn make(&self, first: usize, shape: Shape, marked: bool) {
+        let run = &self.granules[first..first + shape.granules()];
+        let head = &run[0];
+        head.size.store(run.len() as u32, Ordering::Relaxed);
+        head.pointers
+            .store(shape.pointers as u32, Ordering::Relaxed);
+        head.marked.store(marked, Ordering::Relaxed);
+        head.finalizer.store(shape.finalizer, Ordering::Relaxed);
+        for granule in run {
+            granule
+                .words
+                .iter()
+                .for_each(|word| word.store(0, Ordering::Relaxed));
+            granule.owner.store(first as u32 + 1, Ordering::Release);
+        }
+        self.collected
+            .fetch_add((run.len() * GRANULE) as u64, Ordering::Relaxed);
+    }
+
+    /// Whether new objects are born marked, as they are while a barrier is on.
+    pub fn set_allocate_black(&self, black: bool) {
+        self.allocate_black.store(black, Ordering::Relaxed);
+    }
+
+    /// Pretends that collected objects own so much other memory.
+    pub fn set_external(&self, bytes: Bytes) {
+        self.external.store(bytes.0, Ordering::Relaxed);
+    }
+
+    fn word(&self, object: usize, index: usize) -> &AtomicUsize {
+        let at = object - BASE + index * WORD;
+        &self.granules[at / GRANULE].words[at % GRANULE / WORD]
+    }
+
+    /// Word `index` of the object at `object`.
+    #[must_use]
+    pub fn load(&self, object: usize, index: usize) -> usize {
+        self.word(object, index).load(Ordering::Relaxed)
+    }
+
+    /// Stores to word `index` of the object at `object`, without any barrier.
+    pub fn store(&self, object: usize, index: usize, value: usize) {
+        self.word(object, index).store(value, Ordering::Relaxed);
+    }
+
+    /// The number of words of the object that are pointers.
+    #[must_use]
+    pub fn pointers(&self, object: usize) -> usize {
+        self.granules[(object - BASE) / GRANULE]
+            .pointers
+            .load(Ordering::Relaxed) as usize
+    }
+
+    /// The addresses of all objects that have not been freed.
+    #[must_use]
+    pub fn objects(&self) -> BTreeSet<usize> {
+        let is_first = |&n: &usize| self.granules[n].owner.load(Ordering::Relaxed) == n as u32 + 1;
+        (0..self.granules.len())
+            .filter(is_first)
+            .map(|n| BASE + n * GRANULE)
+            .collect()
+    }
+
+    /// The objects reachable from `roots`, found in the plainest possible way: what collectors are compared
+    /// with.
+    pub fn reachable(&self, roots: impl IntoIterator<Item = usize>) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
+        let mut todo: Vec<usize> = roots.into_iter().collect();
+        while let Some(word) = todo.pop() {
+            let Some(first) = self.resolve(word) else {
+                continue;
+            };
+            let object = BASE + first * GRANULE;
+            if found.insert(object) {
+                todo.extend((0..self.pointers(object)).map(|i| self.load(object, i)));
+            }
+        }
+        found
+    }
+
+    /// Whether the object at `object` is marked.
+    #[must_use]
+    pub fn marked(&self, object: usize) -> bool {
+        self.resolve(object)
+            .is_some_and(|first| self.is_marked(first))
+    }
+
+    /// The objects that were found dead and had a finalizer, since the last call.
+    pub fn take_finalized(&self) -> Vec<usize> {
+        std::mem::take(
+            &mut self
+                .finalized
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    fn free(&self, first: usize) -> usize {
+        let size = self.granules[first].size.load(Ordering::Relaxed) as usize;
+        for granule in &self.granules[first..first + size] {
+            granule.owner.store(0, Ordering::Relaxed);
+        }
+        size
+    }
+}
+
+// SAFETY: objects are entries of a table that is never shrunk; `resolve` answers from the `owner` entries (1,
+// 2), marks are swapped atomically (3), the leading words are the pointers (4, 5), `allocate` marks what is
+// born while marking or sweeping (6, 7), and marking takes no lock (8).
+unsafe impl HeapView for SimHeap {
+    type Object = usize;
+
+    fn bounds(&self) -> Range<usize> {
+        BASE..BASE + self.granules.len() * GRANULE
+    }
+
+    fn resolve(&self, word: usize) -> Option<usize> {
+        let granule = self.granules.get(word.checked_sub(BASE)? / GRANULE)?;
+        (granule.owner.load(Ordering::Acquire) as usize).checked_sub(1)
+    }
+
+    fn try_mark(&self, first: usize) -> bool {
+        !self.granules[first].marked.swap(true, Ordering::Relaxed)
+    }
+
+    fn is_marked(&self, first: usize) -> bool {
+        self.granules[first].marked.load(Ordering::Relaxed)
+    }
+
+    fn start(&self, first: usize) -> ObjectAddr {
+        ObjectAddr(BASE + first * GRANULE)
+    }
+
+    fn size(&self, first: usize) -> usize {
+        self.granules[first].size.load(Ordering::Relaxed) as usize * GRANULE
+    }
+
+    fn pointer_free(&self, first: usize) -> bool {
+        self.granules[first].pointers.load(Ordering::Relaxed) == 0
+    }
+
+    fn scannable(&self, object: ObjectAddr) -> usize {
+        self.pointers(object.0) * WORD
+    }
+
+    fn scan(&self, object: ObjectAddr, range: Range<usize>, visit: &mut impl FnMut(usize)) {
+        for index in range.start / WORD..range.end / WORD {
+            visit(self.load(object.0, index));
+        }
+    }
+
+    fn for_each_marked(&self, visit: &mut impl FnMut(usize)) {
+        for (n, granule) in self.granules.iter().enumerate() {
+            if granule.owner.load(Ordering::Relaxed) == n as u32 + 1 && self.is_marked(n) {
+                visit(n);
+            }
+        }
+    }
+
+    fn start_mark(&self) {
+        assert_eq!(
+            self.cursors().sweep,
+            self.granules.len(),
+            "marking begins with the heap unswept"
+        );
+        self.granules
+            .iter()
+            .for_each(|granule| granule.marked.store(false, Ordering::Relaxed));
+    }
+
+    fn before_sweep(&self, revive: &mut impl FnMut(usize)) {
+        let mut finalized = self
+            .finalized
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let dead: Vec<usize> = (0..self.granules.len())
+            .filter(|&n| self.granules[n].owner.load(Ordering::Relaxed) == n as u32 + 1)
+            .filter(|&n| self.granules[n].finalizer.load(Ordering::Relaxed) && !self.is_marked(n))
+            .collect();
+        for n in dead {
+            self.granules[n].finalizer.store(false, Ordering::Relaxed);
+            finalized.push(BASE + n * GRANULE);
+            revive(n);
+        }
+    }
+
+    fn start_sweep(&self, marked: Bytes) {
+        self.collected.store(marked.0, Ordering::Relaxed);
+        self.cursors().sweep = 0;
+    }
+
+    fn sweep(&self, limit: Bytes) -> SweepStep {
+        let mut cursors = self.cursors();
+        let from = cursors.sweep;
+        let to = (from + limit.0 as usize / GRANULE + 1).min(self.granules.len());
+        let mut at = from;
+        while at < to {
+            at += match self.resolve(BASE + at * GRANULE) {
+                Some(first) if self.is_marked(first) => self.size(first) / GRANULE,
+                Some(first) => self.free(first),
+                None => 1,
+            };
+        }
+        cursors.sweep = at;
+        SweepStep {
+            swept: Bytes(((at - from) * GRANULE) as u64),
+            done: at == self.granules.len(),
+        }
+    }
+
+    fn usage(&self) -> HeapUsage {
+        let collected = Bytes(self.collected.load(Ordering::Relaxed));
+        let external = Bytes(self.external.load(Ordering::Relaxed));
+        HeapUsage {
+            collected,
+            external,
+            mapped: collected + external,
+            idle: Bytes(0),
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! The policy on a virtual clock.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn p(state: PState, tick: u32, syscall_tick: u32, has_work: bool) -> PObservation {
+    PObservation {
+        state,
+        tick,
+        syscall_tick,
+        has_work,
+    }
+}
+
+fn observation(ps: &[PObservation]) -> Observation {
+    let mut observation = Observation::with_capacity(ps.len());
+    observation.set_ps(ps.iter().copied());
+    observation
+}
+
+/// Ticks until `until`, sleeping as told; `world` sees every decision and makes what it likes of the next
+/// observation.
+fn simulate(
+    monitor: &mut Monitor,
+    observation: &mut Observation,
+    until: Nanos,
+    mut world: impl FnMut(&mut Observation, &Actions, Sleep),
+) {
+    while observation.now < until {
+        let (actions, sleep) = monitor.tick(observation);
+        world(observation, actions, sleep);
+        let (Sleep::For(time) | Sleep::Deep(time)) = sleep;
+        observation.now = observation.now + time;
+    }
+}
+
+#[test]
+fn sleeps_double_after_fifty_idle_rounds_up_to_ten_milliseconds() {
+    let mut monitor = Monitor::new(Config::default(), 1);
+    let mut tick = 0;
+    let mut sleeps = Vec::new();
+    let mut observation = observation(&[p(PState::Running, 0, 0, false)]);
+    simulate(
+        &mut monitor,
+        &mut observation,
+        Nanos::millis(100),
+        |observation, actions, sleep| {
+            assert!(actions.retake.is_empty());
+            sleeps.push(sleep);
+            tick += 1;
+            observation.set_ps([p(PState::Running, tick, 0, false)]);
+        },
+    );
+    assert!(
+        sleeps[..50]
+            .iter()
+            .all(|&sleep| sleep == Sleep::For(Nanos::micros(20)))
+    );
+    let micros = [40, 80, 160, 320, 640, 1280, 2560, 5120, 10_000, 10_000];
+    for (sleep, micros) in sleeps[50..].iter().zip(micros) {
+        assert_eq!(*sleep, Sleep::For(Nanos::micros(micros)));
+    }
+}
+
+#[test]
+fn a_goroutine_that_runs_on_loses_its_p_after_a_slice() {
+    let mut monitor = Monitor::new(Config::default(), 2);
+    let mut observation = observation(&[
+        p(PState::Running, 7, 0, false),
+        p(PState::Idle, 0, 0, false),
+    ]);
+    let mut taken = Vec::new();
+    simulate(
+        &mut monitor,
+        &mut observation,
+        Nanos::millis(100),
+        |observation, actions, _| {
+            for retake in &actions.retake {
+                let expected = Retake {
+                    p: PIndex(0),
+                    tick: 7,
+                    reason: RetakeReason::Slice,
+                };
+                assert_eq!(*retake, expected);
+                taken.push(observation.now);
+            }
+        },
+    );
+    // Nobody takes it, so it is asked for again and again, but not more often than once a slice.
+    assert!(taken[0] >= Nanos::millis(10) && taken[0] < Nanos::millis(20));
+    assert!(
+        taken
+            .windows(2)
+            .all(|pair| pair[1] - pair[0] >= Nanos::millis(10))
+    );
+    assert!(taken.len() >= 5);
+}
+
+#[test]
+fn a_system_call_loses_its_p_at_once_if_somebody_could_use_it() {
+    let config = Config::default();
+    for (has_work, others, spinning, patience) in [
+        (true, PState::Idle, 1, config.min_sleep),
+        (false, PState::Running, 0, config.min_sleep),
+        (false, PState::Idle, 0, config.idle_syscall),
+        (false, PState::Running, 1, config.idle_syscall),
+    ] {
+        let mut monitor = Monitor::new(config, 2);
+        let mut observation =
+            observation(&[p(PState::Syscall, 1, 1, has_work), p(others, 0, 0, false)]);
+        observation.spinning = spinning;
+        let mut first = None;
+        simulate(
+            &mut monitor,
+            &mut observation,
+            Nanos::millis(50),
+            |observation, actions, _| {
+                if actions.retake.iter().any(|retake| retake.p == PIndex(0)) {
+                    first.get_or_insert(observation.now);
+                }
+            },
+        );
+        let first = first.expect("the system call never ends");
+        assert!(
+            first >= patience && first <= patience + patience + config.min_sleep,
+            "{first:?}"
+        );
+    }
+}
+
+#[test]
+fn short_system_calls_keep_their_p() {
+    let mut monitor = Monitor::new(Config::default(), 1);
+    let mut calls = 0;
+    let mut observation = observation(&[p(PState::Syscall, 0, 0, true)]);
+    simulate(
+        &mut monitor,
+        &mut observation,
+        Nanos::millis(9),
+        |observation, actions, _| {
+            assert!(actions.retake.is_empty());
+            calls += 2;
+            observation.set_ps([p(PState::Syscall, 0, calls, true)]);
+        },
+    );
+}
+
+#[test]
+fn a_p_that_was_idle_in_between_begins_anew() {
+    let mut monitor = Monitor::new(Config::default(), 1);
+    let mut observation = observation(&[p(PState::Running, 3, 0, false)]);
+    for (millis, state, taken) in [
+        (0, PState::Running, false),
+        (9, PState::Idle, false),
+        (11, PState::Running, false),
+        (20, PState::Running, false),
+        (21, PState::Running, true),
+    ] {
+        observation.now = Nanos::millis(millis);
+        observation.set_ps([p(state, 3, 0, false)]);
+        let (actions, _) = monitor.tick(&observation);
+        assert_eq!(!actions.retake.is_empty(), taken, "at {millis} ms");
+    }
+}
+
+#[test]
+fn nothing_held_nothing_watched() {
+    let mut monitor = Monitor::new(Config::default(), 2);
+    let mut observation = observation(&[PObservation::default(); 2]);
+    observation.gc_possible = true;
+    let (_, sleep) = monitor.tick(&observation);
+    assert_eq!(sleep, Sleep::Deep(Nanos::secs(60)));
+    observation.next_timer = Some(Nanos::millis(5));
+    assert_eq!(monitor.tick(&observation).1, Sleep::Deep(Nanos::millis(5)));
+    observation.last_poll = Some(Nanos(0));
+    observation.next_timer = None;
+    assert_eq!(monitor.tick(&observation).1, Sleep::Deep(Nanos::millis(10)));
+    observation.next_timer = Some(Nanos(0));
+    assert_eq!(monitor.tick(&observation).1, Sleep::For(Nanos::micros(20)));
+}
+
+#[test]
+fn a_stopped_world_is_left_alone() {
+    let mut monitor = Monitor::new(Config::default(), 1);
+    let mut observation = observation(&[p(PState::Running, 1, 1, true)]);
+    monitor.tick(&observation);
+    observation.now = Nanos::secs(1000);
+    observation.stopping = true;
+    observation.gc_possible = true;
+    observation.last_poll = Some(Nanos(0));
+    let (actions, _) = monitor.tick(&observation);
+    assert_eq!(*actions, Actions::default());
+    observation.last_poll = None;
+    observation.last_gc = observation.now;
+    assert!(matches!(monitor.tick(&observation).1, Sleep::Deep(_)));
+}
+
+#[test]
+fn tracing_keeps_its_period_and_the_monitor_awake() {
+    let config = Config {
+        trace_period: Some(Nanos::secs(1)),
+        ..Config::default()
+    };
+    let mut monitor = Monitor::new(config, 1);
+    let mut observation = observation(&[PObservation::default()]);
+    let mut traces = 0;
+    simulate(
+        &mut monitor,
+        &mut observation,
+        Nanos::secs(60),
+        |_, actions, sleep| {
+            traces += u32::from(actions.trace);
+            assert!(matches!(sleep, Sleep::For(_)));
+        },
+    );
+    assert!((59..=61).contains(&traces), "{traces}");
+}
+
+#[test]
+fn the_scavenger_is_woken_while_it_has_work() {
+    let mut monitor = Monitor::new(Config::default(), 1);
+    let mut observation = observation(&[PObservation::default()]);
+    assert!(!monitor.tick(&observation).0.wake_scavenger);
+    observation.scavenge = true;
+    assert!(monitor.tick(&observation).0.wake_scavenger);
+}
+
+#[test]
+fn ten_idle_hours_have_a_collection_every_two_minutes_and_little_else() {
+    let mut monitor = Monitor::new(Config::default(), 4);
+    let mut observation = observation(&[PObservation::default(); 4]);
+    observation.gc_possible = true;
+    let mut collections = 0;
+    let mut ticks = 0u32;
+    simulate(
+        &mut monitor,
+        &mut observation,
+        Nanos::secs(36_000),
+        |observation, actions, _| {
+            ticks += 1;
+            if actions.force_gc {
+                observation.last_gc = observation.now;
+                collections += 1;
+            }
+        },
+    );
+    assert_eq!(collections, 299);
+    assert!(ticks < 1000, "{ticks} ticks with nothing to do");
+}
+
+#[test]
+fn a_collection_that_does_not_come_is_asked_for_again_but_not_at_every_tick() {
+    let mut monitor = Monitor::new(Config::default(), 1);
+    let mut observation = observation(&[PObservation::default()]);
+    observation.gc_possible = true;
+    let mut asked = Vec::new();
+    simulate(
+        &mut monitor,
+        &mut observation,
+        Nanos::secs(200),
+        |observation, actions, _| {
+            if actions.force_gc {
+                asked.push(observation.now);
+            }
+        },
+    );
+    assert_eq!(asked[0], Nanos::secs(120));
+    assert_eq!(asked.len(), 8);
+}
+
+#[test]
+#[should_panic(expected = "more Ps than the monitor was made for")]
+fn too_many_ps_are_refused() {
+    Monitor::new(Config::default(), 1).tick(&observation(&[PObservation::default(); 2]));
+}
+
+/// A scheduler that does at random what schedulers do.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Run(usize),
+    Call(usize),
+    Release(usize),
+    Queue(usize, bool),
+    Poll(bool),
+    Collected,
+    Stop(bool),
+    Nothing,
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        3 => (0usize..4).prop_map(Change::Run),
+        3 => (0usize..4).prop_map(Change::Call),
+        2 => (0usize..4).prop_map(Change::Release),
+        2 => (0usize..4, any::<bool>()).prop_map(|(p, work)| Change::Queue(p, work)),
+        1 => any::<bool>().prop_map(Change::Poll),
+        1 => Just(Change::Collected),
+        1 => prop::bool::weighted(0.2).prop_map(Change::Stop),
+        20 => Just(Change::Nothing),
+    ]
+}
+
+#[derive(Default)]
+struct Model {
+    ps: [PObservation; 4],
+    /// With which tick each P was asked for last, and when.
+    asked: [Option<(u32, Nanos)>; 4],
+}
+
+impl Model {
+    fn apply(&mut self, change: Change, observation: &mut Observation) {
+        match change {
+            Change::Run(p) => {
+                self.ps[p].state = PState::Running;
+                self.ps[p].tick += 1;
+            }
+            Change::Call(p) => {
+                if self.ps[p].state != PState::Idle {
+                    self.ps[p].state = PState::Syscall;
+                    self.ps[p].syscall_tick += 1;
+                }
+            }
+            Change::Release(p) => self.ps[p].state = PState::Idle,
+            Change::Queue(p, work) => self.ps[p].has_work = work,
+            Change::Poll(waited_for) => {
+                observation.last_poll = waited_for.then_some(observation.now)
+            }
+            Change::Collected => observation.last_gc = observation.now,
+            Change::Stop(stop) => observation.stopping = stop,
+            Change::Nothing => {}
+        }
+        observation.set_ps(self.ps);
+    }
+
+    fn check(&mut self, observation: &mut Observation, actions: &Actions, sleep: Sleep) {
+        let (config, now) = (Config::default(), observation.now);
+        for retake in &actions.retake {
+            let index = retake.p.0;
+            let p = self.ps[index];
+            assert_ne!(p.state, PState::Idle, "taken from nobody");
+            assert_eq!(p.tick, retake.tick);
+            if let Some((tick, at)) = self.asked[index] {
+                let patience = match retake.reason {
+                    RetakeReason::Slice => config.slice,
+                    RetakeReason::Syscall => config.min_sleep,
+                };
+                assert!(tick != p.tick || now - at >= patience, "asked for twice");
+            }
+            self.asked[index] = Some((p.tick, now));
+            // Taken and handed on half of the time, so that some attempts fail.
+            if p.tick.is_multiple_of(2) {
+                self.ps[index].state = PState::Idle;
+            }
+        }
+        let mut taken: Vec<PIndex> = actions.retake.iter().map(|retake| retake.p).collect();
+        taken.dedup();
+        assert_eq!(taken.len(), actions.retake.len(), "taken twice in one tick");
+        if let Sleep::For(time) = sleep {
+            assert!(time >= config.min_sleep && time <= config.max_sleep);
+        } else {
+            assert!(observation.stopping || observation.all_idle());
+        }
+        if observation.stopping {
+            return;
+        }
+        if actions.force_gc {
+            observation.last_gc = now;
+        }
+        if actions.poll_network {
+            observation.last_poll = observation.last_poll.and(Some(now));
+        }
+        let (Sleep::For(time) | Sleep::Deep(time)) = sleep;
+        let deadline = |last: Nanos, period: Nanos| last + period + config.max_sleep;
+        assert!(
+            now <= deadline(observation.last_gc, Nanos::secs(120)),
+            "no collection in time"
+        );
+        if let Some(last) = observation.last_poll {
+            assert!(now <= deadline(last, config.poll_period), "no poll in time");
+            assert!(
+                now + time <= deadline(last, config.poll_period),
+                "sleeps through a poll"
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_invariants_hold_whatever_the_scheduler_does(
+        changes in prop::collection::vec(change(), 1..2000)
+    ) {
+        let mut monitor = Monitor::new(Config::default(), 4);
+        let mut observation = Observation::with_capacity(4);
+        observation.gc_possible = true;
+        let mut model = Model::default();
+        for change in changes {
+            // A stopped world ends and makes good what it has missed.
+            if observation.stopping {
+                observation.stopping = false;
+                observation.last_gc = observation.now;
+                observation.last_poll = observation.last_poll.and(Some(observation.now));
+            }
+            model.apply(change, &mut observation);
+            let (actions, sleep) = monitor.tick(&observation);
+            let actions = actions.clone();
+            model.check(&mut observation, &actions, sleep);
+            let (Sleep::For(time) | Sleep::Deep(time)) = sleep;
+            observation.now = observation.now + time;
+        }
+    }
+}
