@@ -1,0 +1,5 @@
+//! Contexts put to use: what a program may do in one, and how many of them.
+
+mod behaviour;
+mod scale;
+mod task;
