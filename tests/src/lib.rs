@@ -1,1 +1,60 @@
-//! Helpers shared by the cross-crate suites.
+//! Helpers shared by the suites that cross crates.
+
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+/// Runs the test `name` of the calling test binary again in a process of its own, with `GORUNTIME_CHILD` set, and
+/// returns what became of it. For tests whose subject ends the process.
+///
+/// The test itself asks [`is_child`] which of the two it is.
+///
+/// # Panics
+/// When the process cannot be started, or has not ended within a minute (it is killed then).
+pub fn child(name: &str, envs: &[(&str, &str)]) -> Output {
+    let exe = std::env::current_exe().expect("the path of this test");
+    let mut command = Command::new(exe);
+    command
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env("GORUNTIME_CHILD", "1")
+        .envs(envs.iter().copied())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let child = command.spawn().expect("start a child process");
+    let pid = child.id();
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    let watchdog = std::thread::spawn(move || {
+        if wait.recv_timeout(Duration::from_secs(60)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            // SAFETY: kill of our own child, which has not been waited for yet.
+            unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+            true
+        } else {
+            false
+        }
+    });
+    let output = child.wait_with_output().expect("wait for the child process");
+    drop(done);
+    let killed = watchdog.join().expect("the watchdog");
+    assert!(
+        !killed,
+        "the child did not end within a minute; it said:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// Is this process one that [`child`] started?
+pub fn is_child() -> bool {
+    std::env::var_os("GORUNTIME_CHILD").is_some()
+}
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// When it does not within `limit`; `what` says what was waited for.
+pub fn eventually(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited {limit:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

@@ -1,1 +1,80 @@
-//! Placeholder.
+//! A memory allocator after Go's: size classes, spans, a cache per thread, a page heap that gives memory back; for `malloc` and for collected
+//! objects alike.
+//!
+//! It is used in three ways:
+//!
+//! - as the global allocator of a Rust program: [`GoMalloc`];
+//! - as the heap of a garbage collector: [`ProcessHeap::alloc_collected`], [`Heap::find`], [`Object::try_mark`], [`Heap::start_sweep`], with the live blocks
+//!   of the global allocator as roots ([`Heap::malloc_shares`]) and [`critical`] sections in which a thread is not to be stopped;
+//! - as a heap of its own over any [`Os`]: [`Heap::new`] and [`Mutator`].
+//!
+//! ```
+//! use gomem::{CollectedKind, heap};
+//!
+//! let object = heap().alloc_collected(40, CollectedKind::NoScan).unwrap();
+//! let inside = object.as_ptr() as usize + 39;
+//! assert_eq!(heap().find(inside).unwrap().base(), object);
+//! ```
+//!
+//! # Layers
+//!
+//! Each module uses only those above it.
+//!
+//! | module | what it knows |
+//! | --- | --- |
+//! | `env`, `os`, `lock`, `fatal`, `page`, `size_class` | the system, and the units |
+//! | `meta`, `page_alloc` | memory for records; free pages |
+//! | `span`, `span_map` | a run of pages, its blocks, and how an address leads to it |
+//! | `cache`, `local`, `critical` | what a thread has of its own |
+//! | `central`, `pages`, `heap` | what all threads share |
+//! | `malloc`, `object`, `collect`, `roots`, `manual`, `scavenge`, `stats` | what the heap is used for |
+//! | `mutator`, `process`, `global` | who uses it |
+
+#[cfg(not(all(
+    target_os = "linux",
+    target_arch = "x86_64",
+    target_pointer_width = "64"
+)))]
+compile_error!("gomem runs on Linux on x86-64 only");
+
+mod cache;
+mod central;
+mod collect;
+pub mod critical;
+mod env;
+mod fatal;
+mod global;
+mod heap;
+mod local;
+mod lock;
+mod malloc;
+mod manual;
+mod meta;
+mod mutator;
+mod object;
+mod os;
+mod page;
+mod page_alloc;
+mod pages;
+mod process;
+mod roots;
+mod scavenge;
+mod size_class;
+mod span;
+mod span_map;
+mod stats;
+pub mod testing;
+
+pub use cache::Cache;
+pub use collect::SweepProgress;
+pub use env::{Os, Refused};
+pub use global::GoMalloc;
+pub use heap::Heap;
+pub use mutator::Mutator;
+pub use object::{CollectedKind, Object};
+pub use os::LinuxOs;
+pub use page::{ARENA_SIZE, PAGE_SIZE};
+pub use process::{ProcessHeap, attach_thread, cache_slot, detach_thread, heap};
+pub use roots::MallocShare;
+pub use size_class::SMALL_MAX;
+pub use stats::{Stats, Usage};

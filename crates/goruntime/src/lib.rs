@@ -1,2 +1,51 @@
-//! Go's runtime system for Rust programs.
-pub mod world;
+//! Go's runtime system for ordinary Rust programs: goroutines in plain blocking style, channels, timers, sockets, and a garbage
+//! collector whose pointers may be kept anywhere.
+//!
+//! ```no_run
+#![doc = include_str!("../examples/echo.rs")]
+//! ```
+//!
+//! # Where things are
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`go`], [`Builder`], [`JoinHandle`], [`blocking`] | goroutines |
+//! | [`chan`], [`select!`] | channels |
+//! | [`sync`] | locks that park the goroutine |
+//! | [`time`] | sleeping |
+//! | [`net`] | sockets with std's methods |
+//! | [`gc`] | collected objects |
+//! | [`metrics`] | figures of the running program |
+//!
+//! # Environment
+//!
+//! `GOMAXPROCS`, `GOGC`, `GOMEMLIMIT` and `GODEBUG=gctrace=1,schedtrace=N,scheddetail=1` mean what they mean to Go.
+//!
+//! # What it needs
+//!
+//! Linux 5.15 or newer on x86-64, with glibc.
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")))]
+compile_error!("goruntime runs on Linux on x86-64 with glibc only");
+
+pub mod chan;
+mod collector;
+mod compose;
+mod finalizer;
+pub mod gc;
+pub mod metrics;
+pub mod net;
+mod runtime;
+mod settings;
+pub mod sync;
+pub mod time;
+mod world;
+
+pub use gomem::GoMalloc;
+pub use goruntime_macros::main;
+pub use gosched::{JoinHandle, Panic, SpawnError, blocking, yield_now};
+pub use runtime::{Builder, go, max_procs, run_main};
+
+#[doc = include_str!("../../../README.md")]
+#[cfg(doctest)]
+struct Readme;

@@ -1,1 +1,48 @@
-//! Placeholder.
+//! Goroutines: Go's scheduler over an execution engine that the embedder supplies.
+//!
+//! Layers, each using only those before it:
+//!
+//! | modules | what |
+//! | --- | --- |
+//! | `time`, `sys`, `rng`, `here` | clock, kernel, choices, the context's own words |
+//! | [`critical`], `lock` | where a thread must not be stopped, and the lock taken there |
+//! | [`goroutine`] , [`env`] | what the outside sees and what it supplies |
+//! | `gmp` | G, M, P, their queues and timers |
+//! | `idle` | who has nothing to do |
+//! | `waiter`, [`sync`], [`poll`], [`chan`], `join` | waiting, for goroutines and threads; independent of the environment |
+//! | [`Scheduler`] | the decisions, generic over the environment |
+//! | [`engine`] | an engine of OS threads |
+//! | [`schedtrace`] | Go's trace lines |
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+compile_error!("gosched runs on Linux x86-64 only");
+
+pub mod chan;
+pub mod critical;
+pub mod engine;
+pub mod env;
+pub mod goroutine;
+pub mod poll;
+pub mod schedtrace;
+pub mod sync;
+
+mod gmp;
+mod here;
+mod idle;
+mod join;
+mod lock;
+mod rng;
+mod sched;
+mod sleep;
+mod sys;
+mod time;
+mod waiter;
+
+pub use join::{JoinHandle, Panic};
+pub use sched::blocking::{blocking, syscall, yield_now};
+pub use sched::{
+    Config, MAX_MACHINES, MAX_PROCS, MachineStatus, ProcStatus, Retake, RunError, Scheduler,
+    Snapshot, SpawnError, SpawnOptions,
+};
+pub use sleep::{current_id, sleep, sleep_until, with_current};
+pub use time::Nanos;

@@ -39,7 +39,7 @@ mod root;
 
 pub use array::Array;
 pub use cell::{GcCell, GcPtr};
-pub use gogc::trace::{PointerMap, Trace};
+pub use gogc::trace::{PointerMap, Trace, TraceMustNotImplementDrop};
 pub use goruntime_macros::Trace;
 pub use ptr::Gc;
 pub use root::Root;

@@ -15,6 +15,7 @@
 use super::{Array, PointerMap, Trace};
 use gomem::CollectedKind;
 use std::alloc::Layout;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering::*};
 
@@ -31,22 +32,63 @@ pub(crate) struct TypeInfo {
 }
 
 impl TypeInfo {
-    /// Calls `visit` with every word of the object at `base` that may hold a pointer.
+    /// Is there something to drop?
+    pub(crate) fn needs_drop(&self) -> bool {
+        self.drop.is_some()
+    }
+
+    /// How many bytes of the object at `base`, from its start, may hold pointers.
     ///
     /// # Safety
     /// 1. `base` is the start of an object whose header is this.
-    pub(crate) unsafe fn scan(&self, base: *const u8, mut visit: impl FnMut(usize)) {
-        // SAFETY: (1): the value, and for an array its length and elements, lie where this says.
-        unsafe {
-            let value = base.add(self.offset);
-            let Some(elements) = self.elements else {
-                return self.map.for_each_word(value, self.size, &mut visit);
+    pub(crate) unsafe fn scannable(&self, base: *const u8) -> usize {
+        if self.map.is_empty() {
+            return 0;
+        }
+        match self.elements {
+            None => self.offset + self.map.extent(),
+            // SAFETY: (1): the value of an array begins with its length.
+            Some(first) => unsafe {
+                let len = base.add(self.offset).cast::<usize>().read();
+                self.offset + first + len * self.size
+            },
+        }
+    }
+
+    /// Calls `visit` with every word in `range`, in bytes from `base`, of the object there that may hold a pointer.
+    ///
+    /// # Safety
+    /// 1. `base` is the start of an object whose header is this.
+    #[inline]
+    pub(crate) unsafe fn scan(
+        &self,
+        base: *const u8,
+        range: Range<usize>,
+        mut visit: impl FnMut(usize),
+    ) {
+        let part = |from: usize| range.start.saturating_sub(from)..range.end.saturating_sub(from);
+        let Some(first) = self.elements else {
+            let mut part = part(self.offset);
+            part.end = part.end.min(self.size);
+            // SAFETY: (1): the value lies where this says.
+            return unsafe {
+                self.map
+                    .for_each_word_in(base.add(self.offset), part, &mut visit)
             };
-            let len = value.cast::<usize>().read();
-            for i in 0..len {
-                let element = value.add(elements + i * self.size);
-                self.map.for_each_word(element, self.size, &mut visit);
-            }
+        };
+        if self.map.is_empty() {
+            return;
+        }
+        // SAFETY: (1): the value of an array begins with its length, and its elements follow.
+        unsafe {
+            let len = base.add(self.offset).cast::<usize>().read();
+            let mut part = part(self.offset + first);
+            part.end = part.end.min(len * self.size);
+            self.map.repeat(len, self.size).for_each_word_in(
+                base.add(self.offset + first),
+                part,
+                &mut visit,
+            );
         }
     }
 

@@ -9,3 +9,4 @@ pub mod modules;
 mod slots;
 pub mod stop;
 pub mod threads;
+pub mod workers;

@@ -62,8 +62,6 @@ static STOPPER: Mutex<()> = Mutex::new(());
 /// A thread that stands still.
 #[derive(Clone, Debug)]
 pub struct StoppedThread {
-    /// Which thread.
-    pub tid: Tid,
     /// Its stack pointer. The 128 bytes below (the red zone) may be in use.
     pub sp: usize,
     /// Its thread pointer: a goroutine's when it runs one.
@@ -89,7 +87,6 @@ impl Stopped<'_> {
             let captured = unsafe { &*slot.captured.get() };
             let general = captured.general.as_ptr() as usize;
             each(StoppedThread {
-                tid: Tid(slot.tid.load(Relaxed)),
                 sp: captured.sp,
                 tp: captured.tp,
                 registers: [
@@ -157,13 +154,17 @@ impl std::fmt::Display for StopError {
 
 impl std::error::Error for StopError {}
 
-/// Stops every other thread, calls `f`, and starts them again. One stop at a time; others wait their turn.
+/// Stops every other thread but those in `exempt`, calls `f`, and starts them again. One stop at a time; others wait
+/// their turn.
 ///
 /// `f` must take no lock that a stopped thread may hold: no libc `malloc`, no output.
 ///
 /// # Errors
 /// The world runs on in every case.
-pub fn with_world_stopped<R>(f: impl FnOnce(&Stopped<'_>) -> R) -> Result<R, StopError> {
+pub fn with_world_stopped<R>(
+    exempt: &[Tid],
+    f: impl FnOnce(&Stopped<'_>) -> R,
+) -> Result<R, StopError> {
     let _one = STOPPER.lock().unwrap_or_else(PoisonError::into_inner);
     check_handler()?;
     let table = table();
@@ -171,7 +172,7 @@ pub fn with_world_stopped<R>(f: impl FnOnce(&Stopped<'_>) -> R) -> Result<R, Sto
     let epoch = EPOCH.load(Relaxed) + 1;
     EPOCH.store(epoch, SeqCst);
     let start = StartAgain { epoch };
-    stop_everyone(table, epoch)?;
+    stop_everyone(table, epoch, exempt)?;
     let result = f(&Stopped { table, epoch });
     drop(start);
     Ok(result)
@@ -231,7 +232,7 @@ fn wait_until_left(table: &Table) {
     }
 }
 
-fn stop_everyone(table: &Table, epoch: u32) -> Result<(), StopError> {
+fn stop_everyone(table: &Table, epoch: u32, exempt: &[Tid]) -> Result<(), StopError> {
     let me = Tid::current();
     let begin = Instant::now();
     let mut pause = Duration::from_micros(100);
@@ -240,7 +241,7 @@ fn stop_everyone(table: &Table, epoch: u32) -> Result<(), StopError> {
         let mut missing = None;
         let patience = begin.elapsed();
         threads::for_each(|tid| {
-            if tid == me {
+            if tid == me || exempt.contains(&tid) {
                 return;
             }
             let slot = table.claim(tid, epoch);
@@ -422,7 +423,7 @@ pub fn thread_pointer() -> usize {
     tp
 }
 
-fn futex_wake(word: &AtomicU32, n: i32) {
+pub(super) fn futex_wake(word: &AtomicU32, n: i32) {
     // SAFETY: wakes waiters on a word of ours.
     unsafe {
         libc::syscall(
@@ -435,7 +436,7 @@ fn futex_wake(word: &AtomicU32, n: i32) {
 }
 
 /// False when the time ran out.
-fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> bool {
+pub(super) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> bool {
     let spec = timeout.map(|t| libc::timespec {
         tv_sec: t.as_secs() as i64,
         tv_nsec: t.subsec_nanos() as i64,

@@ -30,7 +30,7 @@ fn a_stopped_thread_makes_no_progress_and_goes_on_afterwards() {
         })
         .collect();
     for _ in 0..50 {
-        let (before, after, seen) = with_world_stopped(|world| {
+        let (before, after, seen) = with_world_stopped(&[], |world| {
             let read = || counters.iter().map(|c| c.load(SeqCst)).collect::<Vec<_>>();
             let before = read();
             let begin = Instant::now();
@@ -75,7 +75,7 @@ fn threads_that_come_and_go_do_not_hold_up_a_stop() {
         })
     };
     for _ in 0..100 {
-        with_world_stopped(|_| ()).unwrap();
+        with_world_stopped(&[], |_| ()).unwrap();
     }
     quit.store(true, Relaxed);
     spawner.join().unwrap();
@@ -100,7 +100,7 @@ fn registers_and_stack_of_a_stopped_thread_are_where_they_are_said_to_be() {
     while !ready.load(Acquire) {
         std::thread::yield_now();
     }
-    let found = with_world_stopped(|world| {
+    let found = with_world_stopped(&[], |world| {
         let mut found = false;
         world.for_each_thread(|t| {
             // A few frames up from the stack pointer, within the thread's own stack.

@@ -1,0 +1,196 @@
+//! The heap: spans made of pages, on behalf of everything above.
+//!
+//! Lock order: a central list's before `pages`. Every method enters a critical section itself or is internal to one that did.
+
+use crate::cache::{Cache, CachePtr, OBJECT_KINDS};
+use crate::central::{MallocCentral, ObjectCentral};
+use crate::env::{Os, Refused};
+use crate::lock::Lock;
+use crate::page::PageCount;
+use crate::pages::Pages;
+use crate::size_class::{CLASSES, SizeClass};
+use crate::span::{Kind, ObjectSpanPtr, SpanInit, SpanPtr};
+use crate::span_map::SpanMap;
+use std::ops::Range;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
+
+/// A heap: malloc blocks, collected objects and manual memory, over the address space of one [`Os`].
+///
+/// The process has one, [`heap()`](crate::heap), which its threads use through caches of their own. Other heaps are for tests and
+/// embedders; they are used through a [`Mutator`](crate::Mutator) per thread. Nothing is allocated before the first use, and a heap
+/// that is dropped gives its memory back only as far as its `Os` does when dropped.
+pub struct Heap<O: Os> {
+    pub(crate) os: O,
+    pub(crate) map: SpanMap,
+    pub(crate) pages: Lock<Pages>,
+    pub(crate) malloc: [MallocCentral; CLASSES],
+    /// By kind and class; class 0 is that of large objects.
+    pub(crate) objects: [[ObjectCentral; CLASSES]; OBJECT_KINDS],
+    /// All caches ever made, linked through `older`.
+    newest_cache: AtomicPtr<Cache>,
+    /// For threads without a cache of their own.
+    pub(crate) shared_cache: Lock<Option<CachePtr>>,
+    pub(crate) counters: Counters,
+    pub(crate) cycle: Cycle,
+}
+
+/// What is counted outside of caches. Bytes of spans in use by what they are used for, and blocks.
+pub(crate) struct Counters {
+    pub(crate) malloc: AtomicUsize,
+    pub(crate) manual: AtomicUsize,
+    pub(crate) collected: AtomicUsize,
+    pub(crate) large_mallocs: AtomicU64,
+    /// Blocks put on `remote` lists by threads without a cache.
+    pub(crate) detached_frees: AtomicU64,
+    /// Blocks collected from `remote` lists.
+    pub(crate) remote_collected: AtomicU64,
+}
+
+/// Where the collected part of the heap stands between two collections.
+pub(crate) struct Cycle {
+    /// Bytes of the objects that the last collection kept.
+    pub(crate) retained: AtomicUsize,
+    /// Bytes of the objects allocated since, counted a span at a time, ahead of their allocation.
+    pub(crate) allocated: AtomicUsize,
+    /// The trigger hook is called when `allocated` reaches this.
+    pub(crate) trigger: AtomicUsize,
+    /// Spans yet to be swept, those being swept included.
+    pub(crate) unswept: AtomicUsize,
+    /// Where the search for the next span to sweep starts.
+    pub(crate) hand: AtomicUsize,
+}
+
+impl<O: Os> Heap<O> {
+    /// A heap that has no memory yet.
+    pub const fn new(os: O) -> Heap<O> {
+        Heap {
+            os,
+            map: SpanMap::new(),
+            pages: Lock::new(Pages::new()),
+            malloc: [const { MallocCentral::new() }; CLASSES],
+            objects: [const { [const { ObjectCentral::new() }; CLASSES] }; OBJECT_KINDS],
+            newest_cache: AtomicPtr::new(null_mut()),
+            shared_cache: Lock::new(None),
+            counters: Counters {
+                malloc: AtomicUsize::new(0),
+                manual: AtomicUsize::new(0),
+                collected: AtomicUsize::new(0),
+                large_mallocs: AtomicU64::new(0),
+                detached_frees: AtomicU64::new(0),
+                remote_collected: AtomicU64::new(0),
+            },
+            cycle: Cycle {
+                retained: AtomicUsize::new(0),
+                allocated: AtomicUsize::new(0),
+                trigger: AtomicUsize::new(usize::MAX),
+                unswept: AtomicUsize::new(0),
+                hand: AtomicUsize::new(0),
+            },
+        }
+    }
+
+    /// The addresses between which all of the heap's memory lies, and possibly other memory. Grows only.
+    #[inline]
+    pub fn bounds(&self) -> Range<usize> {
+        self.map.bounds()
+    }
+
+    /// The system that the heap's memory comes from.
+    pub fn os(&self) -> &O {
+        &self.os
+    }
+
+    fn counter(&self, kind: Kind) -> &AtomicUsize {
+        match kind {
+            Kind::Malloc | Kind::MallocLarge => &self.counters.malloc,
+            Kind::Manual => &self.counters.manual,
+            _ => &self.counters.collected,
+        }
+    }
+
+    /// Makes a span; of one block that takes `pages` pages, unless there is a class.
+    pub(crate) fn new_span(
+        &self,
+        kind: Kind,
+        class: Option<SizeClass>,
+        pages: PageCount,
+        align: usize,
+    ) -> Result<SpanPtr, Refused> {
+        let mut state = self.pages.lock();
+        let mut found = state.take(pages, align);
+        if found.is_none() {
+            drop(state);
+            // Blocks that came back to spans without an owner may make whole spans free.
+            self.collect_ownerless();
+            state = self.pages.lock();
+            found = state.take(pages, align);
+            while found.is_none() {
+                state.grow(&self.os, &self.map, pages, align)?;
+                found = state.take(pages, align);
+            }
+        }
+        let run = found.ok_or(Refused)?;
+        let record = if kind.is_collected() {
+            state
+                .object_span_record(&self.os)
+                .map(ObjectSpanPtr::as_span)
+        } else {
+            state.span_record(&self.os)
+        };
+        let span = match record {
+            Ok(span) => span,
+            Err(refused) => {
+                state.put(run.page, pages, run.clean);
+                return Err(refused);
+            }
+        };
+        drop(state);
+        span.init(SpanInit {
+            kind,
+            class,
+            page: run.page,
+            pages,
+            base: run.base,
+            dirty: !run.clean,
+        });
+        if let Some(objects) = span.as_objects() {
+            objects.init_slots();
+        }
+        self.map.set(span.bytes(), Some(span));
+        self.counter(kind).fetch_add(pages.bytes(), Relaxed);
+        Ok(span)
+    }
+
+    /// Gives the pages of a span back. Called by who has it to itself; nothing of it is in use.
+    pub(crate) fn free_span(&self, span: SpanPtr) {
+        let (page, pages, kind) = (span.page(), span.pages(), span.kind());
+        self.map.set(span.bytes(), None);
+        span.retire();
+        self.counter(kind).fetch_sub(pages.bytes(), Relaxed);
+        let mut state = self.pages.lock();
+        state.put(page, pages, false);
+        state.put_record(span, kind.is_collected());
+    }
+
+    /// A cache for a thread to use.
+    pub(crate) fn attach_cache(&self) -> Result<CachePtr, Refused> {
+        let mut state = self.pages.lock();
+        let (cache, new) = state.cache_record(&self.os)?;
+        if new {
+            cache.older.store(self.newest_cache.load(Relaxed), Relaxed);
+            self.newest_cache.store(cache.as_ptr(), Release);
+        }
+        cache.inbox.open();
+        Ok(cache)
+    }
+
+    /// All caches, attached or not.
+    pub(crate) fn caches(&self) -> impl Iterator<Item = CachePtr> {
+        // SAFETY: records or null.
+        let from = |raw| unsafe { CachePtr::from_raw(raw) };
+        std::iter::successors(from(self.newest_cache.load(Acquire)), move |cache| {
+            from(cache.older.load(Relaxed))
+        })
+    }
+}

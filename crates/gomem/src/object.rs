@@ -1,0 +1,145 @@
+//! Collected objects: what a collector sees of one, and how one is found from an address.
+
+use crate::env::Os;
+use crate::heap::Heap;
+use crate::span::{Kind, ObjectSpanPtr};
+use std::marker::PhantomData;
+use std::ptr::{NonNull, with_exposed_provenance_mut};
+
+/// What the collector has to do with an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CollectedKind {
+    /// Holds pointers to collected objects.
+    Scan,
+    /// Holds none.
+    NoScan,
+    /// Needs something done before its memory is freed ([`Heap::for_each_unmarked_finalizable`]); may hold pointers.
+    Finalizable,
+}
+
+impl CollectedKind {
+    #[inline(always)]
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+
+    pub(crate) fn span_kind(self) -> Kind {
+        match self {
+            CollectedKind::Scan => Kind::Scan,
+            CollectedKind::NoScan => Kind::NoScan,
+            CollectedKind::Finalizable => Kind::Finalizable,
+        }
+    }
+}
+
+/// A collected object, as found by its address.
+///
+/// Valid until the sweep that frees it. Used later it is harmless, but speaks of whatever took its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Object<'h> {
+    span: ObjectSpanPtr,
+    slot: u32,
+    heap: PhantomData<&'h ()>,
+}
+
+// SAFETY: a reference to a record of atomics.
+unsafe impl Send for Object<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Object<'_> {}
+
+impl Object<'_> {
+    pub(crate) fn new<'h>(span: ObjectSpanPtr, slot: u32) -> Object<'h> {
+        Object {
+            span,
+            slot,
+            heap: PhantomData,
+        }
+    }
+
+    /// The address of the first byte.
+    #[inline]
+    pub fn base(self) -> NonNull<u8> {
+        let addr = self.span.base() + self.slot as usize * self.span.size();
+        // SAFETY: spans do not lie at address zero.
+        unsafe { NonNull::new_unchecked(with_exposed_provenance_mut(addr)) }
+    }
+
+    /// Bytes of memory that the object has, at least as many as were asked for.
+    #[inline]
+    pub fn size(self) -> usize {
+        self.span.size()
+    }
+
+    /// What it was allocated as.
+    #[inline]
+    pub fn kind(self) -> CollectedKind {
+        match self.span.kind() {
+            Kind::Scan => CollectedKind::Scan,
+            Kind::NoScan => CollectedKind::NoScan,
+            _ => CollectedKind::Finalizable,
+        }
+    }
+
+    /// Marks the object. True to exactly one of any number of callers between two sweeps: the one that has to scan it.
+    #[inline]
+    pub fn try_mark(self) -> bool {
+        self.span.try_mark(self.slot)
+    }
+
+    /// Whether it was marked since it was last swept.
+    #[inline]
+    pub fn is_marked(self) -> bool {
+        self.span.is_marked(self.slot)
+    }
+}
+
+impl<O: Os> Heap<O> {
+    /// The collected object that contains the address; `None` for free slots and all other memory. Answers for any
+    /// address, takes no lock.
+    #[inline]
+    pub fn find(&self, addr: usize) -> Option<Object<'_>> {
+        let span = self.map.find(addr)?.as_objects()?;
+        let slot = span.index_of(addr);
+        span.is_allocated(slot).then(|| Object::new(span, slot))
+    }
+
+    /// Asks the processor to fetch what [`find`](Self::find) will read first for `addr`.
+    #[inline]
+    pub fn prefetch(&self, addr: usize) {
+        self.map.prefetch(addr);
+    }
+
+    /// Calls `visit` with every object whose mark is set. Objects marked meanwhile may be missed.
+    pub fn for_each_marked<'h>(&'h self, mut visit: impl FnMut(Object<'h>)) {
+        self.for_each_object_span(|span| {
+            span.for_each(true, |slot| visit(Object::new(span, slot)));
+        });
+    }
+
+    /// Calls `visit` with every object of the kind [`Finalizable`](CollectedKind::Finalizable) whose mark is clear. Called when marking is complete and the
+    /// world is stopped, before [`start_sweep`](Self::start_sweep), for the embedder to mark those that it wants to keep, with what they reach.
+    pub fn for_each_unmarked_finalizable<'h>(&'h self, mut visit: impl FnMut(Object<'h>)) {
+        self.for_each_object_span(|span| {
+            if span.kind() == Kind::Finalizable {
+                span.for_each(false, |slot| visit(Object::new(span, slot)));
+            }
+        });
+    }
+
+    pub(crate) fn for_each_object_span(&self, mut visit: impl FnMut(ObjectSpanPtr)) {
+        let section = crate::critical::enter();
+        let mut block = self.pages.lock().slabs().1.newest();
+        drop(section);
+        while let Some(records) = block {
+            // SAFETY: blocks are never unmapped and their links never change; records are atomics.
+            let records = unsafe { records.as_ref() };
+            for record in &records.records {
+                if record.kind().is_collected() {
+                    // SAFETY: a record.
+                    visit(unsafe { ObjectSpanPtr::new(NonNull::from(record)) });
+                }
+            }
+            block = records.next;
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The operating system proper: virtual memory, and waiting on a futex.
+
+mod futex;
+mod linux;
+
+pub(crate) use futex::{futex_wait, futex_wake_one};
+pub use linux::LinuxOs;
+
+/// Restores `errno` when dropped: an allocator is called between a failing system call and the look at its error.
+struct KeepErrno(i32);
+
+impl KeepErrno {
+    fn new() -> Self {
+        // SAFETY: always a valid pointer to this thread's errno.
+        KeepErrno(unsafe { *libc::__errno_location() })
+    }
+}
+
+impl Drop for KeepErrno {
+    fn drop(&mut self) {
+        // SAFETY: as in `new`.
+        unsafe { *libc::__errno_location() = self.0 }
+    }
+}

@@ -1,0 +1,307 @@
+//! The heap proper, under its lock: arenas, pages and the records.
+//!
+//! Address space is reserved 64 GiB at a time, so that arenas follow one another and free runs join across them; where that much is
+//! refused (`ulimit -v`), one arena at a time. It is committed arena by arena.
+//!
+//! Invariant: whatever is refused, the state stays consistent: what was obtained before the refusal is kept for the next attempt.
+
+use crate::cache::{Cache, CachePtr};
+use crate::env::{Os, Refused};
+use crate::meta::{Meta, Slab, Zeroed};
+use crate::page::{ARENA_PAGES, ARENA_SIZE, MAX_ARENAS, PAGE_SHIFT, PAGE_SIZE, PageCount, PageId};
+use crate::page_alloc::{ArenaPages, PageAlloc, Tree};
+use crate::span::{ObjectSpan, ObjectSpanPtr, Span, SpanPtr};
+use crate::span_map::SpanMap;
+use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::Ordering::*;
+
+/// Address space reserved at a time, where allowed.
+const RESERVATION: usize = 64 << 30;
+
+// SAFETY: bitmaps and numbers; used under the heap's lock only.
+unsafe impl Zeroed for ArenaPages {}
+
+struct Tables {
+    tree: Tree,
+    /// The address of each arena, by number; 0 for numbers that are left out.
+    bases: [usize; MAX_ARENAS],
+}
+// SAFETY: numbers and optional pointers; used under the heap's lock only.
+unsafe impl Zeroed for Tables {}
+
+/// Reserved address space that is not yet committed.
+struct Region {
+    start: NonNull<u8>,
+    arenas: u32,
+    /// The number of its first arena.
+    number: u32,
+}
+
+/// A run of pages just taken.
+#[derive(Clone, Copy)]
+pub(crate) struct Run {
+    pub(crate) page: PageId,
+    pub(crate) base: usize,
+    /// All of it reads as zero.
+    pub(crate) clean: bool,
+}
+
+struct Space {
+    pages: PageAlloc,
+    bases: NonNull<[usize; MAX_ARENAS]>,
+}
+
+/// See the head of the file.
+pub(crate) struct Pages {
+    meta: Meta,
+    space: Option<Space>,
+    region: Option<Region>,
+    /// The lowest arena number not yet given out.
+    next_number: u32,
+    /// A large reservation was refused: ask for one arena at a time.
+    frugal: bool,
+    arenas: usize,
+    /// Free pages whose memory is not there.
+    clean: usize,
+    spans: Slab<Span>,
+    object_spans: Slab<ObjectSpan>,
+    idle_spans: *mut Span,
+    idle_object_spans: *mut Span,
+    caches: Slab<Cache>,
+    idle_caches: *mut Cache,
+}
+
+// SAFETY: the pointers are to records and tables of the heap that this value is part of.
+unsafe impl Send for Pages {}
+
+impl Pages {
+    pub(crate) const fn new() -> Pages {
+        Pages {
+            meta: Meta::new(),
+            space: None,
+            region: None,
+            next_number: 0,
+            frugal: false,
+            arenas: 0,
+            clean: 0,
+            spans: Slab::new(),
+            object_spans: Slab::new(),
+            idle_spans: null_mut(),
+            idle_object_spans: null_mut(),
+            caches: Slab::new(),
+            idle_caches: null_mut(),
+        }
+    }
+
+    /// Bytes of arenas obtained.
+    pub(crate) fn obtained(&self) -> usize {
+        self.arenas * ARENA_SIZE
+    }
+
+    /// Bytes of free pages without physical memory.
+    pub(crate) fn released(&self) -> usize {
+        self.clean << PAGE_SHIFT
+    }
+
+    /// Bytes of tables and records.
+    pub(crate) fn meta_bytes(&self) -> usize {
+        self.meta.total()
+    }
+
+    pub(crate) fn slabs(&self) -> (&Slab<Span>, &Slab<ObjectSpan>) {
+        (&self.spans, &self.object_spans)
+    }
+
+    /// Takes the lowest run of `n` pages whose address is a multiple of `align`, a power of two, from the arenas there are.
+    pub(crate) fn take(&mut self, n: PageCount, align: usize) -> Option<Run> {
+        let space = self.space.as_mut()?;
+        let found = space.pages.find(Self::padded(n, align)?)?;
+        // SAFETY: made with the space.
+        let bases = unsafe { space.bases.as_ref() };
+        let base = bases[found.arena() as usize] + (found.index_in_arena() << PAGE_SHIFT);
+        let aligned = base.next_multiple_of(align);
+        let page = found.plus(PageCount(((aligned - base) >> PAGE_SHIFT) as u32));
+        let clean = space.pages.take(page, n);
+        self.clean -= clean.0 as usize;
+        Some(Run {
+            page,
+            base: aligned,
+            clean: clean == n,
+        })
+    }
+
+    /// As many pages as contain `n` aligned ones wherever they start.
+    fn padded(n: PageCount, align: usize) -> Option<PageCount> {
+        let slack = align.saturating_sub(PAGE_SIZE);
+        PageCount::holding(n.bytes().checked_add(slack)?)
+    }
+
+    /// Frees pages that were taken; `clean` if they have no physical memory.
+    pub(crate) fn put(&mut self, page: PageId, n: PageCount, clean: bool) {
+        if let Some(space) = &mut self.space {
+            space.pages.put(page, n, clean);
+            if clean {
+                self.clean += n.0 as usize;
+            }
+        }
+    }
+
+    /// Takes the highest free run below `limit` that has physical memory, at most `most` pages of it.
+    pub(crate) fn take_dirty(
+        &mut self,
+        limit: PageId,
+        most: PageCount,
+    ) -> Option<(Run, PageCount)> {
+        let space = self.space.as_mut()?;
+        let (page, n) = space.pages.find_dirty(limit.min(space.pages.end()), most)?;
+        space.pages.take(page, n);
+        // SAFETY: made with the space.
+        let bases = unsafe { space.bases.as_ref() };
+        let base = bases[page.arena() as usize] + (page.index_in_arena() << PAGE_SHIFT);
+        let clean = false;
+        Some((Run { page, base, clean }, n))
+    }
+
+    /// Obtains arenas enough for a run of `n` pages aligned to `align`.
+    pub(crate) fn grow(
+        &mut self,
+        os: &impl Os,
+        map: &SpanMap,
+        n: PageCount,
+        align: usize,
+    ) -> Result<(), Refused> {
+        if self.space.is_none() {
+            let tables = self.meta.carve::<Tables>(os)?.as_ptr();
+            // SAFETY: zeroed, ours, and as long-lived as the heap; the two fields are used apart.
+            self.space = Some(unsafe {
+                Space {
+                    pages: PageAlloc::new(NonNull::new_unchecked(&raw mut (*tables).tree)),
+                    bases: NonNull::new_unchecked(&raw mut (*tables).bases),
+                }
+            });
+        }
+        let wanted = Self::padded(n, align).ok_or(Refused)?.arenas();
+        let mut region = match self.region.take_if(|region| region.arenas >= wanted) {
+            Some(region) => region,
+            None => self.reserve(os, wanted)?,
+        };
+        let result = (0..wanted).try_for_each(|_| self.add_arena(os, map, &mut region));
+        // Of two regions the one with more left is kept; of the other, address space is lost.
+        if self
+            .region
+            .as_ref()
+            .is_none_or(|kept| kept.arenas < region.arenas)
+        {
+            self.region = Some(region);
+        }
+        result
+    }
+
+    fn reserve(&mut self, os: &impl Os, arenas: u32) -> Result<Region, Refused> {
+        let least = arenas as usize * ARENA_SIZE;
+        if !self.frugal && least < RESERVATION {
+            match os.reserve(RESERVATION, ARENA_SIZE) {
+                Ok(start) => return self.number(start, (RESERVATION / ARENA_SIZE) as u32),
+                Err(Refused) => self.frugal = true,
+            }
+        }
+        let start = os.reserve(least, ARENA_SIZE)?;
+        self.number(start, arenas)
+    }
+
+    /// Numbers the arenas of a reservation, leaving out one number so that no run of pages reaches beyond it.
+    fn number(&mut self, start: NonNull<u8>, arenas: u32) -> Result<Region, Refused> {
+        let number = self.next_number;
+        let next = number + arenas + 1;
+        if next as usize > MAX_ARENAS {
+            return Err(Refused);
+        }
+        self.next_number = next;
+        Ok(Region {
+            start,
+            arenas,
+            number,
+        })
+    }
+
+    fn add_arena(
+        &mut self,
+        os: &impl Os,
+        map: &SpanMap,
+        region: &mut Region,
+    ) -> Result<(), Refused> {
+        let Some(space) = &mut self.space else {
+            return Err(Refused);
+        };
+        // SAFETY: the start of the region, which holds at least one arena, reserved from `os`.
+        unsafe { os.commit(region.start, ARENA_SIZE)? };
+        let base = region.start.as_ptr().expose_provenance();
+        map.add_arena(base, &mut self.meta, os)?;
+        let leaf = self.meta.carve::<ArenaPages>(os)?;
+        // SAFETY: made with the space; used under the lock only.
+        unsafe { space.bases.as_mut()[region.number as usize] = base };
+        // SAFETY: zeroed, ours, and as long-lived as the heap.
+        unsafe { space.pages.add_arena(region.number, leaf) };
+        self.arenas += 1;
+        self.clean += ARENA_PAGES;
+        // SAFETY: within the reservation, or one past its end.
+        region.start = unsafe { region.start.add(ARENA_SIZE) };
+        region.arenas -= 1;
+        region.number += 1;
+        Ok(())
+    }
+
+    /// A record for a malloc or manual span.
+    pub(crate) fn span_record(&mut self, os: &impl Os) -> Result<SpanPtr, Refused> {
+        // SAFETY: a record or null.
+        if let Some(span) = unsafe { SpanPtr::from_raw(self.idle_spans) } {
+            self.idle_spans = span.next_idle(null_mut());
+            return Ok(span);
+        }
+        let span = self.spans.carve(&mut self.meta, os)?;
+        // SAFETY: a record.
+        Ok(unsafe { SpanPtr::new(span) })
+    }
+
+    /// A record for a span of objects.
+    pub(crate) fn object_span_record(&mut self, os: &impl Os) -> Result<ObjectSpanPtr, Refused> {
+        // SAFETY: a record or null; only object spans are in this list.
+        if let Some(span) = unsafe { SpanPtr::from_raw(self.idle_object_spans) } {
+            self.idle_object_spans = span.next_idle(null_mut());
+            // SAFETY: as above.
+            return Ok(unsafe { ObjectSpanPtr::new(NonNull::new_unchecked(span.as_ptr().cast())) });
+        }
+        let span = self.object_spans.carve(&mut self.meta, os)?;
+        // SAFETY: a record.
+        Ok(unsafe { ObjectSpanPtr::new(span) })
+    }
+
+    /// Takes back the record of a span that is not in use any more.
+    pub(crate) fn put_record(&mut self, span: SpanPtr, of_objects: bool) {
+        let list = if of_objects {
+            &mut self.idle_object_spans
+        } else {
+            &mut self.idle_spans
+        };
+        span.next_idle(*list);
+        *list = span.as_ptr();
+    }
+
+    /// A cache that is attached to no thread; the second value is true if it is new.
+    pub(crate) fn cache_record(&mut self, os: &impl Os) -> Result<(CachePtr, bool), Refused> {
+        // SAFETY: a record or null.
+        if let Some(cache) = unsafe { CachePtr::from_raw(self.idle_caches) } {
+            self.idle_caches = cache.next_idle.load(Relaxed);
+            return Ok((cache, false));
+        }
+        let cache = self.caches.carve(&mut self.meta, os)?;
+        // SAFETY: a record.
+        Ok((unsafe { CachePtr::new(cache) }, true))
+    }
+
+    /// Takes back a cache that holds nothing.
+    pub(crate) fn put_cache(&mut self, cache: CachePtr) {
+        cache.next_idle.store(self.idle_caches, Relaxed);
+        self.idle_caches = cache.as_ptr();
+    }
+}

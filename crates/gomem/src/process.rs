@@ -1,0 +1,317 @@
+//! The heap of the process, and how threads come to use it.
+//!
+//! A thread's cache is in a thread-local word. It gets one at its first allocation, or by [`attach_thread`]; the destructor of a pthread key takes
+//! it back when the thread exits, after which the word says so and the thread goes on allocating from a cache shared under a lock. A pthread key
+//! and not a Rust thread-local with a destructor, because registering the latter allocates, and because pthread keys are destroyed after
+//! all of those, whose destructors still allocate and free.
+
+use crate::cache::{Cache, CachePtr};
+use crate::critical::{self, Critical};
+use crate::env::Os;
+use crate::heap::Heap;
+use crate::local::{DETACHED, Local, UNATTACHED, is_attached};
+use crate::malloc::Fresh;
+use crate::object::CollectedKind;
+use crate::os::LinuxOs;
+use crate::size_class::{SMALL_MAX, SizeClass};
+use std::ffi::c_void;
+use std::ops::Deref;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering::*};
+
+/// The heap of the process: a [`Heap`] with a cache for each thread. There is one, [`heap()`].
+pub struct ProcessHeap(Heap<LinuxOs>);
+
+static HEAP: ProcessHeap = ProcessHeap(Heap::new(LinuxOs));
+
+/// The heap of the process.
+#[inline(always)]
+pub fn heap() -> &'static ProcessHeap {
+    &HEAP
+}
+
+impl Deref for ProcessHeap {
+    type Target = Heap<LinuxOs>;
+    #[inline(always)]
+    fn deref(&self) -> &Heap<LinuxOs> {
+        &self.0
+    }
+}
+
+/// Gives the calling OS thread its cache and has it taken back when the thread exits. False if there was no memory for one: the thread then
+/// allocates from a cache shared with others, under a lock.
+///
+/// Threads that allocate do this by themselves. One that is going to run goroutines with thread-local blocks of their own must call it before, on its
+/// own stack, because what is to happen at a thread's exit is noted in its thread-local memory.
+pub fn attach_thread() -> bool {
+    let section = critical::enter();
+    let attached = current(&section).is_some();
+    if attached {
+        return true;
+    }
+    attach(&section).is_some()
+}
+
+/// Takes the calling thread's cache back, with all that it holds. The thread may still allocate and free, more slowly.
+pub fn detach_thread() {
+    let section = critical::enter();
+    if let Some(cache) = current(&section) {
+        set_exit_value(std::ptr::null());
+        detach(cache);
+    }
+    set_current(&DETACHED);
+}
+
+/// Where the calling context keeps its cache: the address of a thread-local word, to be used by this context only.
+///
+/// For whoever switches between contexts with thread-local blocks of their own (goroutines): at each switch the word of the context that is left
+/// is copied to that of the context entered, on the same thread, outside of critical sections. A context that has never run may hold anything there.
+#[inline(always)]
+pub fn cache_slot() -> *mut *mut Cache {
+    Local::with(Local::cache_slot)
+}
+
+/// The calling thread's cache, if it has one.
+#[inline(always)]
+fn current(_: &Critical) -> Option<CachePtr> {
+    let cache = Local::with(Local::cache);
+    // SAFETY: not a stand-in, so a cache record.
+    is_attached(cache).then(|| unsafe { CachePtr::new(NonNull::new_unchecked(cache)) })
+}
+
+fn set_current(cache: *const Cache) {
+    Local::with(|local| local.set_cache(cache.cast_mut()));
+}
+
+#[cold]
+fn attach(_: &Critical) -> Option<CachePtr> {
+    // Without a key the cache could not be taken back.
+    let key = exit_key()?;
+    let cache = HEAP.attach_cache().ok()?;
+    // Before the value is set, for that may allocate.
+    set_current(cache.as_ptr());
+    // SAFETY: a key that was created.
+    if unsafe { libc::pthread_setspecific(key, cache.as_ptr().cast::<c_void>()) } != 0 {
+        detach(cache);
+        set_current(&DETACHED);
+        return None;
+    }
+    Some(cache)
+}
+
+fn detach(cache: CachePtr) {
+    set_current(&DETACHED);
+    HEAP.detach_cache(cache);
+}
+
+/// The key whose destructor takes caches back, plus one; 0 before there is one.
+static EXIT_KEY: AtomicU32 = AtomicU32::new(0);
+
+fn exit_key() -> Option<libc::pthread_key_t> {
+    let present = EXIT_KEY.load(Acquire);
+    if present != 0 {
+        return Some(present - 1);
+    }
+    let mut key = 0;
+    // SAFETY: `key` is a place for a key; the destructor takes what `attach` sets.
+    if unsafe { libc::pthread_key_create(&mut key, Some(at_exit)) } != 0 {
+        return None;
+    }
+    match EXIT_KEY.compare_exchange(0, key + 1, AcqRel, Acquire) {
+        Ok(_) => Some(key),
+        Err(other) => {
+            // SAFETY: a key that nobody knows.
+            unsafe { libc::pthread_key_delete(key) };
+            Some(other - 1)
+        }
+    }
+}
+
+fn set_exit_value(value: *const c_void) {
+    if let Some(key) = exit_key() {
+        // SAFETY: a key that was created.
+        unsafe { libc::pthread_setspecific(key, value) };
+    }
+}
+
+/// Runs on a thread that exits, after the destructors of its thread-locals.
+unsafe extern "C" fn at_exit(cache: *mut c_void) {
+    let _section = critical::enter();
+    // SAFETY: pthread passes what `attach` set, a cache of this thread.
+    if let Some(cache) = unsafe { CachePtr::from_raw(cache.cast()) } {
+        detach(cache);
+    }
+}
+
+/// Runs `f` with the calling thread's cache; attaches the thread first if that was not tried; failing that with the shared cache.
+#[cold]
+fn with_some_cache<R>(section: &Critical, f: impl FnOnce(CachePtr) -> Option<R>) -> Option<R> {
+    if let Some(cache) = current(section) {
+        return f(cache);
+    }
+    let unattached = std::ptr::eq(Local::with(Local::cache), &raw const UNATTACHED);
+    if unattached && let Some(cache) = attach(section) {
+        return f(cache);
+    }
+    let mut shared = HEAP.shared_cache.lock();
+    let cache = match *shared {
+        Some(cache) => cache,
+        None => *shared.insert(HEAP.attach_cache().ok()?),
+    };
+    f(cache)
+}
+
+impl ProcessHeap {
+    /// A block of at least `size` bytes, aligned to `align`, a power of two. `None` when out of memory.
+    #[inline(always)]
+    pub fn malloc(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
+        if size <= SMALL_MAX && align <= 8 {
+            self.malloc_class(SizeClass::of(size))
+        } else {
+            self.malloc_any(size, align)
+        }
+    }
+
+    #[inline(always)]
+    fn malloc_class(&self, class: SizeClass) -> Option<NonNull<u8>> {
+        let section = critical::leaf();
+        // SAFETY: the thread's cache, or one that stands for none and holds nothing.
+        let cache = unsafe { &*Local::with(Local::cache) };
+        if let Some(block) = cache.pop(class) {
+            return Some(block);
+        }
+        drop(section);
+        self.malloc_slow(class)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn malloc_slow(&self, class: SizeClass) -> Option<NonNull<u8>> {
+        let section = critical::enter();
+        with_some_cache(&section, |cache| self.malloc_small(cache, class))
+    }
+
+    #[inline(never)]
+    fn malloc_any(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
+        match SizeClass::aligned(size, align) {
+            Some(class) => self.malloc_class(class),
+            None => {
+                let _section = critical::enter();
+                self.malloc_large(size, align).map(|fresh| fresh.block)
+            }
+        }
+    }
+
+    /// The same, filled with zeroes. Large blocks of fresh memory are not written.
+    pub fn calloc(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
+        if SizeClass::aligned(size, align).is_none() {
+            let section = critical::enter();
+            let Fresh { block, zero } = self.malloc_large(size, align)?;
+            drop(section);
+            if !zero {
+                // SAFETY: a block of at least `size` bytes, ours.
+                unsafe { block.write_bytes(0, size) };
+            }
+            return Some(block);
+        }
+        let block = self.malloc(size, align)?;
+        // SAFETY: as above.
+        unsafe { block.write_bytes(0, size) };
+        Some(block)
+    }
+
+    /// Frees a block; from any thread. Aborts with a message if it is not one, where that is cheap to see.
+    ///
+    /// # Safety
+    /// 1. `block` is from [`malloc`](Self::malloc), [`calloc`](Self::calloc) or [`realloc`](Self::realloc), and not used any more.
+    #[inline(always)]
+    pub unsafe fn free(&self, block: NonNull<u8>) {
+        let _section = critical::leaf();
+        // SAFETY: (1); the cache is the calling thread's.
+        unsafe { self.free_block(Local::with(Local::cache), block) }
+    }
+
+    /// Bytes in a block: at least as many as were asked for. Aborts if it is not a block of this heap.
+    #[inline]
+    pub fn usable_size(&self, block: NonNull<u8>) -> usize {
+        self.block_size(block)
+    }
+
+    /// A block of at least `size` bytes with the contents of `block`, as far as they fit: the same one where a block of its class, or of its pages, is what
+    /// `size` would get. `None` when out of memory; `block` stays as it is then.
+    ///
+    /// # Safety
+    /// 1. As for [`free`](Self::free), unless `None` is returned.
+    /// 2. `align` is that with which `block` was allocated, or a smaller one.
+    pub unsafe fn realloc(
+        &self,
+        block: NonNull<u8>,
+        size: usize,
+        align: usize,
+    ) -> Option<NonNull<u8>> {
+        let old = self.usable_size(block);
+        let fits = match SizeClass::aligned(size, align) {
+            Some(class) => class.size() == old,
+            None => old > SMALL_MAX && size <= old && size > old / 2,
+        };
+        if fits {
+            return Some(block);
+        }
+        let new = self.malloc(size, align)?;
+        // SAFETY: two blocks, each at least that long, ours.
+        unsafe {
+            new.copy_from_nonoverlapping(block, size.min(old));
+            self.free(block);
+        }
+        Some(new)
+    }
+
+    /// A collected object of at least `size` bytes, zeroed. `None` when out of memory.
+    ///
+    /// Its address is a multiple of 8, and of 16 if `size` is a multiple of 16; see [`alloc_collected_aligned`](Self::alloc_collected_aligned) for more.
+    /// (A Rust value that is aligned to 16 has such a size.)
+    ///
+    /// The object is found by [`Heap::find`] at once, so whoever fills it before a collector may look at it does both in one [critical
+    /// section](critical::enter). It is freed by the next sweep that finds it unmarked and began after its allocation.
+    #[inline(always)]
+    pub fn alloc_collected(&self, size: usize, kind: CollectedKind) -> Option<NonNull<u8>> {
+        self.alloc_collected_aligned(size, 8, kind)
+    }
+
+    /// The same, aligned to `align`, a power of two.
+    #[inline(always)]
+    pub fn alloc_collected_aligned(
+        &self,
+        size: usize,
+        align: usize,
+        kind: CollectedKind,
+    ) -> Option<NonNull<u8>> {
+        let section = critical::leaf();
+        // SAFETY: the thread's cache, or one that stands for none and holds nothing.
+        let cache = unsafe { &*Local::with(Local::cache) };
+        if let Some(object) = self.object_from(cache, size, align, kind) {
+            return Some(object);
+        }
+        drop(section);
+        self.collected_slow(size, align, kind)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn collected_slow(
+        &self,
+        size: usize,
+        align: usize,
+        kind: CollectedKind,
+    ) -> Option<NonNull<u8>> {
+        let section = critical::enter();
+        with_some_cache(&section, |cache| self.object_slow(cache, size, align, kind))
+    }
+}
+
+const _: fn() = || {
+    fn assert_sync<T: Sync>() {}
+    assert_sync::<ProcessHeap>();
+    fn assert_os<T: Os>() {}
+    assert_os::<LinuxOs>();
+};

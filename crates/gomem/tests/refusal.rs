@@ -1,0 +1,142 @@
+//! A system that refuses memory: every call in turn, and for good.
+
+use gomem::testing::SimOs;
+use gomem::{ARENA_SIZE, CollectedKind, Heap};
+use std::ptr::NonNull;
+
+/// Allocates in every way. Counts the refusals; what was had is intact and freed.
+fn exercise(heap: &Heap<SimOs>) -> usize {
+    let Ok(mut mutator) = heap.mutator() else {
+        return 1;
+    };
+    let mut refusals = 0;
+    let mut blocks: Vec<(NonNull<u8>, usize)> = Vec::new();
+    for size in [
+        8,
+        100,
+        5000,
+        32768,
+        100_000,
+        30 << 20,
+        70 << 20,
+        64,
+        200 << 20,
+    ] {
+        match mutator.malloc(size, 8) {
+            Some(block) => {
+                // SAFETY: a block of that size.
+                unsafe {
+                    block.write_bytes(0x77, 8);
+                    block.add(size - 8).write_bytes(0x77, 8);
+                }
+                blocks.push((block, size));
+            }
+            None => refusals += 1,
+        }
+        if mutator
+            .alloc_collected(size.min(1 << 20), 8, CollectedKind::Scan)
+            .is_none()
+        {
+            refusals += 1;
+        }
+        match heap.alloc_manual(size / 2) {
+            // SAFETY: just allocated.
+            Some(memory) => unsafe { heap.free_manual(memory) },
+            None => refusals += 1,
+        }
+    }
+    for (block, size) in blocks {
+        // SAFETY: a live block of that size.
+        unsafe {
+            assert_eq!(block.cast::<u64>().read_unaligned(), 0x7777_7777_7777_7777);
+            let end = block.add(size - 8).cast::<u64>().read_unaligned();
+            assert_eq!(end, 0x7777_7777_7777_7777);
+            mutator.free(block);
+        }
+    }
+    drop(mutator);
+    // SAFETY: no object is in use; the only thread is here.
+    unsafe { heap.start_sweep() };
+    heap.sweep_all();
+    refusals
+}
+
+#[test]
+fn every_single_refusal_is_survived() {
+    let calls = {
+        let heap = Heap::new(SimOs::default());
+        assert_eq!(exercise(&heap), 0);
+        [heap.os().reserve.calls(), heap.os().commit.calls()]
+    };
+    assert!(calls[0] >= 3 && calls[1] >= 5, "{calls:?}");
+    let mut refused = 0;
+    for length in [1, 3] {
+        for after in 0..calls[0].max(calls[1]) {
+            for kind in 0..2 {
+                let heap = Heap::new(SimOs::default());
+                let calls = [&heap.os().reserve, &heap.os().commit][kind];
+                calls.set(after, length);
+                refused += exercise(&heap);
+                calls.clear();
+                assert_eq!(exercise(&heap), 0, "call {after} of {kind}");
+                let stats = heap.stats();
+                assert_eq!((stats.heap_inuse, stats.mallocs - stats.frees), (0, 0));
+            }
+        }
+    }
+    assert!(refused > 0);
+}
+
+#[test]
+fn without_large_reservations_arenas_come_one_by_one() {
+    let heap = Heap::new(SimOs::with_limit(2 * ARENA_SIZE));
+    let mut mutator = heap.mutator().unwrap();
+    // More than the limit in one piece.
+    assert!(mutator.malloc(3 * ARENA_SIZE, 8).is_none());
+    let blocks: Vec<_> = (0..5)
+        .map(|_| mutator.malloc(40 << 20, 8).unwrap())
+        .collect();
+    let two_arenas = mutator.malloc(100 << 20, 8).unwrap();
+    assert_eq!(heap.stats().heap_sys, 7 * ARENA_SIZE);
+    for block in blocks.into_iter().chain([two_arenas]) {
+        assert!(heap.bounds().contains(&block.addr().get()));
+        // SAFETY: live.
+        unsafe { mutator.free(block) };
+    }
+}
+
+#[test]
+fn a_refused_release_is_tried_again() {
+    let heap = Heap::new(SimOs::default());
+    let mut mutator = heap.mutator().unwrap();
+    let block = mutator.malloc(10 << 20, 8).unwrap();
+    // SAFETY: ours; freed once.
+    unsafe {
+        block.write_bytes(1, 10 << 20);
+        mutator.free(block);
+    }
+    let before = heap.stats().heap_released;
+    heap.os().release.set(1, 1);
+    let first = heap.scavenge(usize::MAX);
+    assert!(first > 0 && first < 10 << 20, "{first}");
+    let second = heap.scavenge(usize::MAX);
+    assert!(first + second >= 10 << 20);
+    assert_eq!(heap.stats().heap_released, before + first + second);
+    let again = mutator.malloc(10 << 20, 8).unwrap();
+    // SAFETY: ours.
+    let bytes = unsafe { std::slice::from_raw_parts(again.as_ptr(), 10 << 20) };
+    assert!(bytes.iter().all(|&byte| byte == 0));
+}
+
+#[test]
+fn scavenging_gives_back_what_was_asked_for() {
+    let heap = Heap::new(SimOs::default());
+    let mut mutator = heap.mutator().unwrap();
+    let block = mutator.malloc(40 << 20, 8).unwrap();
+    // SAFETY: ours; freed once.
+    unsafe { mutator.free(block) };
+    let released = heap.scavenge(5 << 20);
+    assert!((5 << 20..6 << 20).contains(&released), "{released}");
+    assert!(heap.release_all() >= 34 << 20);
+    assert_eq!(heap.release_all(), 0);
+}

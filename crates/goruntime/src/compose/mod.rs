@@ -1,0 +1,27 @@
+//! The composition: the only place where two subsystems meet.
+//!
+//! | file | puts together |
+//! | --- | --- |
+//! | `native_engine` | gosched's contexts, out of gostack's stacks and gomem's cache word |
+//! | `thread_engine` | the same out of OS threads, with the feature `thread-engine` |
+//! | `env` | gosched's choice of ports |
+//! | `heap` | gogc's heap, out of gomem's spans and the object headers |
+//! | `world`, `roots` | gogc's world, out of the stop signal and gosched's list of goroutines |
+//! | `gates` | the stop signal's questions, answered by gosched, gomem and gostack |
+//! | `monitor` | gosysmon's target, out of gosched's figures and gomem's scavenger |
+
+pub(crate) mod env;
+mod gates;
+pub(crate) mod heap;
+pub(crate) mod monitor;
+#[cfg(not(feature = "thread-engine"))]
+pub(crate) mod native_engine;
+mod roots;
+#[cfg(feature = "thread-engine")]
+pub(crate) mod thread_engine;
+pub(crate) mod world;
+
+#[cfg(not(feature = "thread-engine"))]
+pub(crate) use native_engine as engine;
+#[cfg(feature = "thread-engine")]
+pub(crate) use thread_engine as engine;

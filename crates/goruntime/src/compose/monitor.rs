@@ -1,0 +1,148 @@
+//! The system monitor: what it sees of this process, and what it does.
+
+use super::env::GoEnv;
+use gosched::{Scheduler, Snapshot};
+use gosysmon::{Actions, Config, Driver, Nanos, Observation, PObservation, PState, Target, Waker};
+use std::cell::{Cell, RefCell};
+use std::sync::OnceLock;
+
+static DRIVER: OnceLock<(Driver, Waker)> = OnceLock::new();
+
+/// Ends the monitor's deep sleep: there is something to watch again.
+#[inline]
+pub(crate) fn wake() {
+    if let Some((_, waker)) = DRIVER.get() {
+        waker.wake();
+    }
+}
+
+/// Starts the monitor's thread. Without it goroutines that block their thread keep their P; that is said, and no reason not to run.
+pub(crate) fn start(scheduler: &'static Scheduler<GoEnv>) {
+    let settings = crate::settings::get();
+    let config = Config {
+        trace_period: settings.sched_trace.map(|d| Nanos(d.as_nanos() as u64)),
+        ..Config::default()
+    };
+    let target = Process {
+        scheduler,
+        snapshot: RefCell::default(),
+        surplus: Cell::default(),
+    };
+    match Driver::start(config, scheduler.procs(), target) {
+        Ok(driver) => {
+            scheduler.add_service_thread();
+            let waker = driver.waker();
+            let _ = DRIVER.set((driver, waker));
+        }
+        Err(error) => eprintln!("goruntime: {error}"),
+    }
+}
+
+/// The process as the monitor's target.
+struct Process {
+    scheduler: &'static Scheduler<GoEnv>,
+    snapshot: RefCell<Snapshot>,
+    /// Free memory more than is worth keeping, and when that was found out.
+    surplus: Cell<(Nanos, usize)>,
+}
+
+impl Target for Process {
+    fn observe(&self, into: &mut Observation) {
+        let s = &mut *self.snapshot.borrow_mut();
+        self.scheduler.observe(s);
+        into.now = Nanos(s.now.0);
+        into.stopping = false;
+        into.spinning = s.spinning;
+        into.last_poll = (s.poll_waiters > 0 && !s.polled).then_some(Nanos(s.last_polled.0));
+        let (last_gc, running) = crate::collector::last_end(s.now.0);
+        into.last_gc = Nanos(last_gc);
+        into.gc_possible = !running && crate::settings::get().gc_percent.is_some();
+        into.next_timer = (s.next_timer != gosched::Nanos::NEVER).then_some(Nanos(s.next_timer.0));
+        into.scavenge = self.surplus(into.now) > 0;
+        // A P on its way from the idle list to an M is nobody's yet, but not idle either.
+        let nobodys = s.procs.iter().filter(|p| p.m.is_none()).count();
+        let mut on_the_way = nobodys.saturating_sub(s.idle_procs as usize);
+        into.set_ps(s.procs.iter().map(|p| PObservation {
+            state: match (p.m, p.in_syscall) {
+                (None, _) if on_the_way > 0 => {
+                    on_the_way -= 1;
+                    PState::Running
+                }
+                (None, _) => PState::Idle,
+                (Some(_), true) => PState::Syscall,
+                (Some(_), false) => PState::Running,
+            },
+            tick: p.tick,
+            syscall_tick: p.syscall_tick,
+            has_work: p.queued > 0,
+        }));
+    }
+
+    fn act(&self, actions: &Actions) {
+        if actions.poll_network {
+            self.scheduler.poll_network_if_due(gosched::Nanos::ZERO);
+        }
+        if actions.wake_scavenger {
+            self.scavenge();
+        }
+        for retake in &actions.retake {
+            // The tick is the monitor's evidence that the P is still where it was seen.
+            let s = self.snapshot.borrow();
+            if s.procs
+                .get(retake.p.0)
+                .is_some_and(|p| p.tick == retake.tick)
+            {
+                self.scheduler.retake(retake.p.0);
+            }
+        }
+        if actions.force_gc {
+            crate::collector::collect_periodic();
+        }
+        if actions.trace {
+            self.trace();
+        }
+    }
+}
+
+impl Process {
+    /// Free memory that the process holds beyond a tenth of what it uses (Go's `retainExtraPercent`). Looked up at most every ten
+    /// milliseconds, because it costs the heap's lock.
+    fn surplus(&self, now: Nanos) -> usize {
+        const PERIOD: Nanos = Nanos::millis(10);
+        /// Not worth a system call.
+        const LEAST: usize = 1 << 20;
+        let (then, surplus) = self.surplus.get();
+        if now.saturating_sub(then) < PERIOD {
+            return surplus;
+        }
+        let usage = gomem::heap().usage();
+        let kept = (usage.mapped - usage.idle) / 10 + LEAST;
+        let surplus = usage.idle.saturating_sub(kept);
+        self.surplus.set((now, surplus));
+        surplus
+    }
+
+    /// Gives some of the surplus back. In small steps, since the monitor has others to look after.
+    fn scavenge(&self) {
+        /// Released in one step: less than a millisecond's worth of system calls.
+        const STEP: usize = 1 << 20;
+        let (then, surplus) = self.surplus.get();
+        let released = gomem::heap().scavenge(surplus.min(STEP));
+        self.surplus
+            .set((then, surplus.saturating_sub(released.max(1))));
+    }
+
+    /// Go's `schedtrace` line, and with `scheddetail` the lines below it.
+    fn trace(&self) {
+        let mut text = String::new();
+        let s = self.snapshot.borrow();
+        let written = if crate::settings::get().sched_detail {
+            gosched::schedtrace::write_detail(&mut text, &s, self.scheduler)
+        } else {
+            gosched::schedtrace::write_line(&mut text, &s)
+        };
+        if written.is_ok() {
+            eprint!("{text}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The roots of a stopped process, as a list of memory ranges.
+//!
+//! | what | where it lies |
+//! | --- | --- |
+//! | registers | in what the stop handlers published |
+//! | stack of a thread, and of the goroutine it runs | from the stack pointer (less the red zone) to the end of the stack |
+//! | static thread-locals | between the stack and the thread control block, or in the mapping of the latter |
+//! | dynamic thread-locals | found through the control block's vector (dtv) |
+//! | stack and thread-locals of a goroutine that does not run | from its saved stack pointer to the end of its stack |
+//! | statics | writable segments of every loaded object |
+//! | the Rust heap | live blocks of malloc spans |
+//!
+//! A thread that runs a goroutine has two stacks: the goroutine's, where its stack pointer is, and its own, which is found
+//! as the saved context that the M left.
+//!
+//! Invariant: nothing here takes a lock that a stopped thread may hold; memory comes from gomem, in whose critical sections nobody
+//! is stopped.
+
+use super::engine::{Parked, for_each_parked};
+use crate::world::maps;
+use crate::world::modules::Module;
+use crate::world::stop::Stopped;
+use gogc::{RootKind, RootSink, Roots};
+use gomem::MallocShare;
+use std::ops::Range;
+use std::ptr::with_exposed_provenance;
+
+/// Below the stack pointer, a leaf function may keep this much (System V ABI for x86-64, "red zone").
+const RED_ZONE: usize = 128;
+
+/// A range larger than this is split among markers.
+const CHUNK: usize = 256 << 10;
+
+/// Everything to be looked through, cut into jobs: one for each range, and one for each part of the Rust heap.
+pub(crate) struct GoRoots {
+    ranges: Vec<(RootKind, Range<usize>)>,
+    shares: Vec<MallocShare<'static>>,
+}
+
+// SAFETY:
+// 1. The table at the head of this file lists every place in which safe code can keep a pointer; `gather` covers it.
+// 2. Scanning reads memory, and walks malloc spans, which takes no lock.
+unsafe impl Roots for GoRoots {
+    fn jobs(&self) -> usize {
+        self.shares.len() + self.ranges.len()
+    }
+
+    fn scan(&self, job: usize, sink: &mut impl RootSink) {
+        if let Some(range) = job.checked_sub(self.shares.len()) {
+            let (kind, range) = &self.ranges[range];
+            // SAFETY: `gather` put in only ranges that are mapped, readable and stay so while the world is stopped, on word bounds.
+            unsafe { sink.range(*kind, range.start as *const usize, range.len() / WORD) };
+            if *kind == RootKind::Stack {
+                ends_of_objects(range.clone(), sink);
+            }
+            return;
+        }
+        let visit = |block: Range<usize>| {
+            let start = with_exposed_provenance(block.start);
+            // SAFETY: live blocks of the heap, which stay so while the world is stopped, on word bounds.
+            unsafe { sink.range(RootKind::RustHeap, start, block.len() / WORD) }
+        };
+        // SAFETY: roots are scanned while the world is stopped.
+        unsafe { self.shares[job].for_each_block(visit) };
+    }
+}
+
+const WORD: usize = size_of::<usize>();
+
+/// Code that walks an array may keep only the address of its end, one past the last element, and count upwards to it. Such an address is
+/// the start of the next object; so on stacks and in registers each word also stands for the byte before it.
+fn ends_of_objects(range: Range<usize>, sink: &mut impl RootSink) {
+    for at in range.step_by(WORD) {
+        // SAFETY: within a range that is mapped and on word bounds.
+        let word = unsafe { gogc::word::load(at as *const usize) };
+        if word.is_multiple_of(WORD) && word != 0 {
+            sink.word(RootKind::Stack, word - 1);
+        }
+    }
+}
+
+/// The size of libc's thread control block, which it exports for debuggers; so much that the end of the mapping decides, if it does not.
+/// To be called before the world is stopped.
+pub(crate) fn control_block_size() -> usize {
+    // SAFETY: looks a symbol up; `nptl_db` defines it as a 32-bit number.
+    unsafe {
+        let size = libc::dlsym(libc::RTLD_DEFAULT, c"_thread_db_sizeof_pthread".as_ptr());
+        size.cast::<u32>()
+            .as_ref()
+            .map_or(1 << 20, |size| *size as usize)
+    }
+}
+
+/// Finds everything while the world stands still.
+pub(crate) fn gather(modules: &[Module], stopped: &Stopped<'_>, control_block: usize) -> GoRoots {
+    let mut g = Gatherer {
+        ranges: Vec::new(),
+        maps: Vec::new(),
+        modules,
+        control_block,
+    };
+    // Without the list of mappings the stacks of plain threads have no known end; /proc was there when threads were listed.
+    let _ = maps::for_each_writable(|map| g.maps.push(map));
+    for module in modules {
+        for segment in &module.data {
+            g.mapped_part(RootKind::Global, segment.clone());
+        }
+    }
+    let mut running = Vec::new();
+    stopped.for_each_thread(|thread| {
+        running.push(thread.sp);
+        for registers in thread.registers {
+            g.push(RootKind::Stack, registers);
+        }
+        g.stack(thread.sp - RED_ZONE, thread.tp);
+        g.dynamic_tls(thread.tp);
+    });
+    let parked = |goroutine: Parked| {
+        g.push(RootKind::Stack, goroutine.live);
+        g.dynamic_tls(goroutine.tp);
+    };
+    // SAFETY: `stopped` is the evidence, and every one of its threads was just listed.
+    unsafe { for_each_parked(&running, parked) };
+    GoRoots {
+        ranges: g.ranges,
+        shares: gomem::heap().malloc_shares().collect(),
+    }
+}
+
+struct Gatherer<'a> {
+    ranges: Vec<(RootKind, Range<usize>)>,
+    /// Writable mappings, in order of address.
+    maps: Vec<Range<usize>>,
+    modules: &'a [Module],
+    /// The size of libc's thread control block.
+    control_block: usize,
+}
+
+impl Gatherer<'_> {
+    fn push(&mut self, kind: RootKind, range: Range<usize>) {
+        let mut start = range.start.next_multiple_of(WORD);
+        let end = range.end & !(WORD - 1);
+        while start < end {
+            let next = (start + CHUNK).min(end);
+            self.ranges.push((kind, start..next));
+            start = next;
+        }
+    }
+
+    fn map_of(&self, address: usize) -> Option<Range<usize>> {
+        let after = self.maps.partition_point(|m| m.start <= address);
+        let map = self.maps.get(after.checked_sub(1)?)?;
+        map.contains(&address).then(|| map.clone())
+    }
+
+    /// The parts of `range` that are mapped: a segment may have been made read-only after relocation.
+    fn mapped_part(&mut self, kind: RootKind, range: Range<usize>) {
+        let first = self.maps.partition_point(|m| m.end <= range.start);
+        for i in first..self.maps.len() {
+            let map = self.maps[i].clone();
+            if map.start >= range.end {
+                break;
+            }
+            self.push(kind, map.start.max(range.start)..map.end.min(range.end));
+        }
+    }
+
+    /// The stack that is live from `sp` up, and the static thread-locals below and the control block above `tp`.
+    fn stack(&mut self, sp: usize, tp: usize) {
+        let control_block_end = tp + self.control_block;
+        let Some(stack) = self.map_of(sp + RED_ZONE) else {
+            return;
+        };
+        if stack.contains(&tp) && tp > sp {
+            // The usual case: libc, and our own engine, put thread-locals and control block on top of the stack.
+            return self.push(RootKind::Stack, sp..control_block_end.min(stack.end));
+        }
+        self.push(RootKind::Stack, sp..stack.end);
+        if let Some(goroutine) = super::engine::stack_of(tp) {
+            // A goroutine that was interrupted by a handler on a signal stack: how much of its own stack is live is not known.
+            return self.push(RootKind::Stack, goroutine);
+        }
+        // The main thread keeps its thread-locals elsewhere; and so does a thread that is on a stack of its own making, in
+        // which case all of its regular stack may be live.
+        if let Some(locals) = self.map_of(tp) {
+            let end = control_block_end.min(locals.end);
+            self.push(RootKind::Stack, locals.start..end);
+        }
+    }
+
+    /// Thread-locals of modules loaded at run time, which libc keeps outside of the stack.
+    fn dynamic_tls(&mut self, tp: usize) {
+        /// A slot whose block has not been allocated.
+        const UNALLOCATED: usize = usize::MAX;
+        // SAFETY: `tp` is the thread pointer of a live context that stands still: its second word is the dtv, an array of pairs whose
+        // element -1 holds its length (glibc's `dtv_t`; psABI, "Thread-Local Storage", for the rest).
+        let (dtv, len) = unsafe {
+            let dtv = *(tp as *const *const [usize; 2]).add(1);
+            if dtv.is_null() {
+                return;
+            }
+            (dtv, (*dtv.sub(1))[0])
+        };
+        for module in self.modules {
+            let Some((id, size)) = module.tls else {
+                continue;
+            };
+            if id == 0 || id > len {
+                continue;
+            }
+            // SAFETY: `id` is at most the length of the vector.
+            let block = unsafe { (*dtv.add(id))[0] };
+            if block != UNALLOCATED && block != 0 && self.map_of(block).is_some() {
+                self.push(RootKind::Stack, block..block + size);
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Execution contexts for the scheduler, each an OS thread: what `--features thread-engine` swaps in.
+//!
+//! Slower by orders of magnitude, but every tool that understands threads understands it. Stacks, thread-locals and overflow reports
+//! are the operating system's and std's.
+
+use std::ops::Range;
+
+/// The engine.
+pub(crate) type Engine = gosched::engine::ThreadEngine;
+
+/// Makes the engine.
+///
+/// # Errors
+/// None.
+pub(crate) fn new() -> Result<Engine, String> {
+    Ok(Engine::new())
+}
+
+/// A goroutine that does not run.
+pub(crate) struct Parked {
+    /// The live part of its stack.
+    pub(crate) live: Range<usize>,
+    /// Its thread pointer.
+    pub(crate) tp: usize,
+}
+
+/// Calls `each` with nothing: every goroutine is a thread, and found as such.
+///
+/// # Safety
+/// 1. As for the native engine: the world is stopped.
+pub(crate) unsafe fn for_each_parked(_running: &[usize], _each: impl FnMut(Parked)) {}
+
+/// No stack is a goroutine's own: each belongs to a thread, and is found as such.
+pub(crate) fn stack_of(_address: usize) -> Option<Range<usize>> {
+    None
+}
+
+/// Overflow is std's business.
+pub(crate) fn report_overflows() {}

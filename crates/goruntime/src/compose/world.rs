@@ -1,0 +1,108 @@
+//! The collector's world: every thread and goroutine of the process, stopped by signal.
+//!
+//! Implements gogc's `World` over [`crate::world`] and the scheduler's list of goroutines. The roots are gathered when everybody
+//! stands still, as ranges of memory, and scanned in parallel by the collector's own team of threads.
+
+use super::roots::{GoRoots, control_block_size, gather};
+use crate::world::modules::with_modules;
+use crate::world::stop::{self, StopError};
+use crate::world::workers::Team;
+use gogc::{Event, GcTrace, Hooks, Nanos, World};
+use std::ptr::{NonNull, null_mut};
+use std::sync::OnceLock;
+use std::time::Instant;
+
+/// The process.
+pub(crate) struct GoWorld {
+    team: Team,
+    origin: Instant,
+    control_block: usize,
+}
+
+impl GoWorld {
+    /// Makes the team and installs the stop signal's handler.
+    ///
+    /// # Errors
+    /// When the handler cannot be installed.
+    pub(crate) fn new() -> Result<GoWorld, std::io::Error> {
+        super::gates::install()?;
+        Ok(GoWorld {
+            team: Team::new(crate::max_procs() - 1),
+            origin: process_start(),
+            control_block: control_block_size(),
+        })
+    }
+}
+
+/// When the runtime was first used: what traces count time from.
+pub(crate) fn process_start() -> Instant {
+    static START: OnceLock<Instant> = OnceLock::new();
+    *START.get_or_init(Instant::now)
+}
+
+impl Hooks for GoWorld {
+    fn event(&self, event: &Event) {
+        if let Event::CycleEnd(stats) = event {
+            crate::metrics::record_cycle(stats);
+            if crate::settings::get().gc_trace {
+                eprintln!("{}", GcTrace(stats));
+            }
+        }
+    }
+}
+
+// SAFETY:
+// 1. `with_world_stopped` returns evidence that every thread but the caller and the team stands still; the caller is the
+//    collector's own thread, and neither it nor the team mutates.
+// 2. Threads stop and start through acquire and release operations on their slots and the epoch.
+// 3. `acquire` maps fresh pages.
+// 4. `Team::run` runs the body on the caller at least and waits for all.
+unsafe impl World for GoWorld {
+    type Roots = GoRoots;
+    type Error = StopError;
+
+    fn with_stopped<R>(&self, f: impl FnOnce(&GoRoots) -> R) -> Result<R, StopError> {
+        // The loader's lock first: no stopped thread may hold it. Then the world.
+        with_modules(|modules| {
+            stop::with_world_stopped(self.team.tids(), |stopped| {
+                let roots = gather(modules, stopped, self.control_block);
+                f(&roots)
+            })
+        })
+    }
+
+    fn run_workers(&self, body: &(impl Fn() + Sync)) {
+        self.team.run(body);
+    }
+
+    fn procs(&self) -> usize {
+        crate::max_procs()
+    }
+
+    fn now(&self) -> Nanos {
+        Nanos(self.origin.elapsed().as_nanos() as u64)
+    }
+
+    fn acquire(&self, bytes: usize) -> Option<NonNull<u8>> {
+        // SAFETY: a fresh private mapping; touches nothing that exists.
+        let at = unsafe {
+            libc::mmap(
+                null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if at == libc::MAP_FAILED {
+            return None;
+        }
+        NonNull::new(at.cast())
+    }
+
+    unsafe fn release(&self, memory: NonNull<u8>, bytes: usize) {
+        // SAFETY: from `acquire` with the same size, and no longer used.
+        unsafe { libc::munmap(memory.as_ptr().cast(), bytes) };
+    }
+}

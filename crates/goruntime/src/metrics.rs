@@ -1,0 +1,73 @@
+//! Figures of the running program, cheap enough to be asked for at any time.
+
+use gogc::CycleStats;
+use std::sync::atomic::{AtomicU64, Ordering::*};
+
+static CYCLES: AtomicU64 = AtomicU64::new(0);
+static PAUSE_LAST: AtomicU64 = AtomicU64::new(0);
+static PAUSE_MAX: AtomicU64 = AtomicU64::new(0);
+static PAUSE_TOTAL: AtomicU64 = AtomicU64::new(0);
+static LIVE: AtomicU64 = AtomicU64::new(0);
+
+/// The program at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Goroutines alive.
+    pub goroutines: u64,
+    /// Ps.
+    pub procs: u32,
+    /// Ps that run a goroutine or look for one.
+    pub busy_procs: u32,
+    /// Threads that run goroutines.
+    pub threads: u32,
+    /// Bytes of collected objects that the last collection found alive.
+    pub heap_live: u64,
+    /// Bytes of heap at which the next collection is to be over.
+    pub heap_goal: u64,
+    /// Bytes of objects in use, collected and other.
+    pub heap_alloc: u64,
+    /// Bytes of address space that hold or held objects.
+    pub heap_sys: u64,
+    /// Bytes of that given back to the system.
+    pub heap_released: u64,
+    /// Collections completed.
+    pub gc_cycles: u64,
+    /// The longest stop of the world, in nanoseconds.
+    pub gc_pause_max_ns: u64,
+    /// The stop of the last collection, in nanoseconds.
+    pub gc_pause_last_ns: u64,
+    /// The stops of all collections together, in nanoseconds.
+    pub gc_pause_total_ns: u64,
+}
+
+/// Keeps what a finished cycle has to tell.
+pub(crate) fn record_cycle(stats: &CycleStats) {
+    CYCLES.fetch_add(1, Relaxed);
+    LIVE.store(stats.heap_live.0, Relaxed);
+    PAUSE_LAST.store(stats.longest_pause.0, Relaxed);
+    PAUSE_MAX.fetch_max(stats.longest_pause.0, Relaxed);
+    PAUSE_TOTAL.fetch_add(stats.longest_pause.0, Relaxed);
+}
+
+/// The figures of this moment.
+pub fn snapshot() -> Snapshot {
+    let scheduler = crate::runtime::scheduler();
+    let mut s = gosched::Snapshot::default();
+    scheduler.observe(&mut s);
+    let heap = gomem::heap().stats();
+    Snapshot {
+        goroutines: s.goroutines as u64,
+        procs: s.procs.len() as u32,
+        busy_procs: (s.procs.len() as u32).saturating_sub(s.idle_procs),
+        threads: s.machines,
+        heap_live: LIVE.load(Relaxed),
+        heap_goal: crate::collector::goal(),
+        heap_alloc: heap.heap_alloc as u64,
+        heap_sys: heap.heap_sys as u64,
+        heap_released: heap.heap_released as u64,
+        gc_cycles: CYCLES.load(Relaxed),
+        gc_pause_max_ns: PAUSE_MAX.load(Relaxed),
+        gc_pause_last_ns: PAUSE_LAST.load(Relaxed),
+        gc_pause_total_ns: PAUSE_TOTAL.load(Relaxed),
+    }
+}

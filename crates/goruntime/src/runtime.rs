@@ -1,0 +1,118 @@
+//! The process's runtime: one scheduler, made on first use.
+
+use crate::compose::engine;
+use crate::compose::env::{GoEnv, GoHooks};
+use crate::compose::monitor;
+use crate::settings;
+use gosched::poll::epoll::Epoll;
+use gosched::{Config, JoinHandle, RunError, Scheduler, SpawnError, SpawnOptions};
+use std::panic::Location;
+use std::sync::OnceLock;
+
+/// The scheduler, started if it has not been.
+#[inline]
+pub(crate) fn scheduler() -> &'static Scheduler<GoEnv> {
+    static SCHEDULER: OnceLock<&'static Scheduler<GoEnv>> = OnceLock::new();
+    SCHEDULER.get_or_init(start)
+}
+
+#[cold]
+fn start() -> &'static Scheduler<GoEnv> {
+    crate::compose::world::process_start();
+    let settings = settings::get();
+    let engine = engine::new().unwrap_or_else(|e| cannot_start(&e));
+    let poller = Epoll::new().unwrap_or_else(|e| {
+        cannot_start(&format!(
+            "no descriptors for the network poller ({e}); raise the limit (ulimit -n)"
+        ))
+    });
+    let mut config = Config::default();
+    if let Some(procs) = settings.procs {
+        config.procs = procs;
+    }
+    let scheduler = Scheduler::new(config, engine, poller, GoHooks);
+    engine::report_overflows();
+    monitor::start(scheduler);
+    scheduler
+}
+
+/// Nothing can run, so the process ends; Go's exit status for a failed runtime.
+fn cannot_start(why: &str) -> ! {
+    eprintln!("goruntime: cannot start: {why}");
+    std::process::exit(2);
+}
+
+/// Runs `f` as the main goroutine and returns what it returns. Other goroutines are not waited for. What `#[goruntime::main]` calls.
+///
+/// # Panics
+/// When `f` panics, with the same payload; when it cannot be started.
+#[track_caller]
+pub fn run_main<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+    match scheduler().run_main(f) {
+        Ok(value) => value,
+        Err(RunError::Panic(panic)) => panic.resume(),
+        Err(RunError::Spawn(error)) => cannot_start(&error.to_string()),
+    }
+}
+
+/// Starts a goroutine. Dropping the handle lets it run on.
+///
+/// A panic in `f` ends this goroutine only, and is handed to whoever joins it.
+///
+/// # Panics
+/// When there is no memory for its stack; [`Builder::spawn`] returns that as an error.
+///
+/// ```
+/// let sum = goruntime::go(|| 1 + 1);
+/// assert_eq!(sum.join().unwrap(), 2);
+/// ```
+#[track_caller]
+pub fn go<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    match scheduler().spawn_at(SpawnOptions::default(), Location::caller(), f) {
+        Ok(handle) => handle,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A goroutine with a name or a stack of its own size.
+#[derive(Clone, Debug, Default)]
+#[must_use = "nothing is started before `spawn`"]
+pub struct Builder {
+    options: SpawnOptions,
+}
+
+impl Builder {
+    /// The defaults.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// Shown in dumps and in the report of a stack overflow.
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.options.name = Some(name.into().into());
+        self
+    }
+
+    /// The size of its stack in bytes, rounded up to a power of two, at most 1 GiB. Only what it touches costs memory.
+    pub fn stack_size(mut self, bytes: usize) -> Builder {
+        self.options.stack = Some(gosched::env::StackSpec { size: Some(bytes) });
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When there is no memory for its stack.
+    #[track_caller]
+    pub fn spawn<T: Send + 'static>(
+        self,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<JoinHandle<T>, SpawnError> {
+        scheduler().spawn_at(self.options, Location::caller(), f)
+    }
+}
+
+/// How many goroutines run at the same time: the number of Ps.
+pub fn max_procs() -> usize {
+    scheduler().procs()
+}

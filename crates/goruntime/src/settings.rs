@@ -1,0 +1,188 @@
+//! The environment variables, under Go's names and in Go's syntax.
+//!
+//! A value that does not parse is never silently another one: it is named on standard error, once, and the default is used.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// What the environment asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `GOMAXPROCS`: the number of Ps; `None` for what the machine, the affinity mask and the cgroup allow.
+    pub procs: Option<usize>,
+    /// `GOGC`: percent of growth between collections; `None` when off.
+    pub gc_percent: Option<u32>,
+    /// `GOMEMLIMIT`, in bytes; `None` when off.
+    pub memory_limit: Option<u64>,
+    /// `GODEBUG=gctrace=1`: a line on standard error for each collection.
+    pub gc_trace: bool,
+    /// `GODEBUG=schedtrace=N`: a line on standard error every N milliseconds.
+    pub sched_trace: Option<Duration>,
+    /// `GODEBUG=scheddetail=1`: with `schedtrace`, a line for each P, M and G as well.
+    pub sched_detail: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            procs: None,
+            gc_percent: Some(100),
+            memory_limit: None,
+            gc_trace: false,
+            sched_trace: None,
+            sched_detail: false,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the process's environment; complaints go to standard error.
+    pub fn from_env() -> Settings {
+        Settings::parse(
+            |name| std::env::var_os(name).map(|v| v.to_string_lossy().into_owned()),
+            |complaint| eprintln!("goruntime: {complaint}"),
+        )
+    }
+
+    /// Reads the variables that `get` knows.
+    pub fn parse(
+        get: impl Fn(&str) -> Option<String>,
+        mut complain: impl FnMut(String),
+    ) -> Settings {
+        let mut settings = Settings::default();
+        let mut read = |name: &str, expected: &str, set: &mut dyn FnMut(&str) -> Option<()>| {
+            let Some(value) = get(name) else { return };
+            let value = value.trim();
+            if !value.is_empty() && set(value).is_none() {
+                complain(format!(
+                    "{name}={value:?} is not {expected}; using the default"
+                ));
+            }
+        };
+        read("GOMAXPROCS", "a positive number", &mut |v| {
+            settings.procs = Some(v.parse().ok().filter(|&n| n > 0)?);
+            Some(())
+        });
+        read("GOGC", "a percentage or \"off\"", &mut |v| {
+            settings.gc_percent = match v {
+                "off" => None,
+                _ => Some(v.parse().ok()?),
+            };
+            Some(())
+        });
+        read(
+            "GOMEMLIMIT",
+            "a size such as 512MiB, or \"off\"",
+            &mut |v| {
+                settings.memory_limit = match v {
+                    "off" => None,
+                    _ => Some(parse_size(v)?),
+                };
+                Some(())
+            },
+        );
+        let Some(debug) = get("GODEBUG") else {
+            return settings;
+        };
+        for item in debug.split(',').filter(|i| !i.is_empty()) {
+            // Settings of Go's own that mean nothing here are passed over, as Go does with those it does not know.
+            let Some((key, value)) = item.split_once('=') else {
+                complain(format!("GODEBUG: {item:?} is not of the form name=value"));
+                continue;
+            };
+            let number = value.trim().parse::<u64>();
+            let known = ["gctrace", "schedtrace", "scheddetail"].contains(&key);
+            match (key, number) {
+                ("gctrace", Ok(n)) => settings.gc_trace = n > 0,
+                ("schedtrace", Ok(n)) => {
+                    settings.sched_trace = (n > 0).then(|| Duration::from_millis(n));
+                }
+                ("scheddetail", Ok(n)) => settings.sched_detail = n > 0,
+                (_, Err(_)) if known => {
+                    complain(format!("GODEBUG: {key}={value:?} is not a number"));
+                }
+                _ => {}
+            }
+        }
+        settings
+    }
+}
+
+/// The environment's settings, read on first use.
+pub(crate) fn get() -> &'static Settings {
+    static SETTINGS: OnceLock<Settings> = OnceLock::new();
+    SETTINGS.get_or_init(Settings::from_env)
+}
+
+/// A number of bytes with an optional unit of Go's: B, KiB, MiB, GiB, TiB.
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &text[digits.len()..] {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(vars: &[(&str, &str)]) -> (Settings, Vec<String>) {
+        let mut complaints = Vec::new();
+        let settings = Settings::parse(
+            |name| {
+                let found = vars.iter().find(|(n, _)| *n == name);
+                found.map(|(_, v)| (*v).to_string())
+            },
+            |c| complaints.push(c),
+        );
+        (settings, complaints)
+    }
+
+    #[test]
+    fn empty_environment_is_the_default() {
+        assert_eq!(parse(&[]), (Settings::default(), vec![]));
+        assert_eq!(parse(&[("GOGC", "")]).0, Settings::default());
+    }
+
+    #[test]
+    fn reads_every_variable() {
+        let (s, complaints) = parse(&[
+            ("GOMAXPROCS", "3"),
+            ("GOGC", "off"),
+            ("GOMEMLIMIT", "512MiB"),
+            (
+                "GODEBUG",
+                "gctrace=1,schedtrace=250,scheddetail=1,madvdontneed=1",
+            ),
+        ]);
+        assert_eq!(complaints, Vec::<String>::new());
+        assert_eq!(s.procs, Some(3));
+        assert_eq!(s.gc_percent, None);
+        assert_eq!(s.memory_limit, Some(512 << 20));
+        assert!(s.gc_trace && s.sched_detail);
+        assert_eq!(s.sched_trace, Some(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn nonsense_is_named_and_ignored() {
+        let (s, complaints) = parse(&[
+            ("GOMAXPROCS", "-2"),
+            ("GOGC", "many"),
+            ("GOMEMLIMIT", "12 parsecs"),
+            ("GODEBUG", "gctrace=yes,noise"),
+        ]);
+        assert_eq!(s, Settings::default());
+        assert_eq!(complaints.len(), 5);
+        assert!(complaints[0].contains("GOMAXPROCS"));
+        assert_eq!(
+            parse(&[("GOMEMLIMIT", "99999999999TiB")]).0.memory_limit,
+            None
+        );
+    }
+}

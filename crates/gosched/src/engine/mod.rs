@@ -1,0 +1,3 @@
+//! The engine that needs no native stacks.
+
+pub mod threads;

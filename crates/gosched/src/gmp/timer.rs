@@ -1,0 +1,259 @@
+//! Timers: one four-ary heap per P, holding what to wake and when.
+//!
+//! There are no callbacks. A timer wakes whoever waits, and whatever else should happen at that time is
+//! done by the goroutine that waited. So firing is short, and runs in any M that comes by.
+//!
+//! A [`TimerNode`] lives in the frame of the goroutine that waits. Invariants, all under the heap's lock:
+//!
+//! - `node.index` is the node's position in the heap, or `OUT`;
+//! - a node in the heap is alive: its owner removes it ([`Timers::disarm`]) before it leaves the frame;
+//! - a node is fired (the right to wake is claimed) while the lock is held. So an owner that finds its node `OUT` knows that
+//!   firing has finished with it.
+//!
+//! `next` repeats the root's time outside the lock: an M looks there, without a lock, whether anything is due.
+//!
+//! Go keeps timers in per-P four-ary heaps too (time.go); its lazy deletion and its channel timers are not needed here,
+//! because nodes know their position and are not collected.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::critical::Section;
+use crate::gmp::g::{GList, GRef};
+use crate::lock::Lock;
+use crate::time::Nanos;
+
+/// Children per node: fewer levels than two, and a node's children share a cache line.
+const ARITY: usize = 4;
+
+/// Not in a heap.
+const OUT: usize = usize::MAX;
+
+/// Whom to wake: `claim(target)` tries for the right to wake, and returns the goroutine that must be made runnable, if any.
+#[derive(Clone, Copy)]
+pub(crate) struct Wake {
+    pub(crate) target: *const (),
+    /// Obligation of the caller: the target is alive. It must be short and must take no lock.
+    pub(crate) claim: unsafe fn(*const ()) -> Option<GRef>,
+}
+
+/// A pending deadline. Must not move while armed.
+pub(crate) struct TimerNode {
+    when: Cell<Nanos>,
+    wake: Wake,
+    index: Cell<usize>,
+}
+
+impl TimerNode {
+    pub(crate) fn new(when: Nanos, wake: Wake) -> TimerNode {
+        TimerNode {
+            when: Cell::new(when),
+            wake,
+            index: Cell::new(OUT),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    when: Nanos,
+    node: *const TimerNode,
+}
+
+// SAFETY: an entry is used only under the heap's lock, and its node is alive while it is in the heap.
+unsafe impl Send for Entry {}
+
+/// The timers of one P.
+pub(crate) struct Timers {
+    heap: Lock<Vec<Entry>>,
+    next: AtomicU64,
+    len: AtomicUsize,
+}
+
+impl Timers {
+    pub(crate) fn new() -> Timers {
+        Timers {
+            heap: Lock::new(Vec::new()),
+            next: AtomicU64::new(Nanos::NEVER.0),
+            len: AtomicUsize::new(0),
+        }
+    }
+
+    /// When the earliest is due; `NEVER` if there is none.
+    pub(crate) fn next(&self) -> Nanos {
+        Nanos(self.next.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// Puts `node` in. Returns whether it is now the earliest.
+    ///
+    /// # Safety
+    /// 1. `node` is in no heap, does not move, and is disarmed before it is dropped.
+    pub(crate) unsafe fn arm(&self, node: *const TimerNode, inside: &Section) -> bool {
+        let mut heap = self.heap.lock(inside);
+        // SAFETY: obligation 1.
+        let when = unsafe { (*node).when.get() };
+        heap.push(Entry { when, node });
+        let last = heap.len() - 1;
+        let place = sift_up(&mut heap, last);
+        self.publish(&heap);
+        place == 0
+    }
+
+    /// Takes `node` out, if it is still in. Returns false if it has fired.
+    ///
+    /// # Safety
+    /// 1. `node` was armed here, once, and is alive.
+    pub(crate) unsafe fn disarm(&self, node: *const TimerNode, inside: &Section) -> bool {
+        let mut heap = self.heap.lock(inside);
+        // SAFETY: obligation 1; `index` is read and written under the lock.
+        let index = unsafe { (*node).index.get() };
+        if index == OUT {
+            return false;
+        }
+        remove(&mut heap, index);
+        self.publish(&heap);
+        true
+    }
+
+    /// Fires what is due at `now`, and puts the goroutines to be made runnable into `ready`.
+    pub(crate) fn fire(&self, now: Nanos, ready: &mut GList, inside: &Section) {
+        if self.next() > now {
+            return;
+        }
+        let mut heap = self.heap.lock(inside);
+        while let Some(first) = heap.first().copied() {
+            if first.when > now {
+                break;
+            }
+            remove(&mut heap, 0);
+            // SAFETY: the node was in the heap, so it is alive until the lock is released.
+            let g = unsafe {
+                let wake = (*first.node).wake;
+                (wake.claim)(wake.target)
+            };
+            if let Some(g) = g {
+                ready.push(g);
+            }
+        }
+        self.publish(&heap);
+    }
+
+    fn publish(&self, heap: &[Entry]) {
+        let next = heap.first().map_or(Nanos::NEVER, |e| e.when);
+        self.next.store(next.0, Ordering::SeqCst);
+        self.len.store(heap.len(), Ordering::Relaxed);
+    }
+}
+
+fn place(heap: &mut [Entry], index: usize, entry: Entry) {
+    heap[index] = entry;
+    // SAFETY: nodes in the heap are alive, and `index` is accessed under its lock only.
+    unsafe { (*entry.node).index.set(index) };
+}
+
+fn sift_up(heap: &mut [Entry], mut index: usize) -> usize {
+    let entry = heap[index];
+    while index > 0 {
+        let parent = (index - 1) / ARITY;
+        if heap[parent].when <= entry.when {
+            break;
+        }
+        let above = heap[parent];
+        place(heap, index, above);
+        index = parent;
+    }
+    place(heap, index, entry);
+    index
+}
+
+fn sift_down(heap: &mut [Entry], mut index: usize) {
+    let entry = heap[index];
+    loop {
+        let first = index * ARITY + 1;
+        let children = first..(first + ARITY).min(heap.len());
+        let Some(least) = children.min_by_key(|&c| heap[c].when) else {
+            break;
+        };
+        if heap[least].when >= entry.when {
+            break;
+        }
+        let below = heap[least];
+        place(heap, index, below);
+        index = least;
+    }
+    place(heap, index, entry);
+}
+
+fn remove(heap: &mut Vec<Entry>, index: usize) {
+    let last = heap.len() - 1;
+    let removed = heap.swap_remove(index);
+    // SAFETY: as in `place`.
+    unsafe { (*removed.node).index.set(OUT) };
+    if index < last && sift_up(heap, index) == index {
+        sift_down(heap, index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::critical;
+    use proptest::prelude::*;
+    use std::sync::atomic::AtomicBool;
+
+    unsafe fn mark(target: *const ()) -> Option<GRef> {
+        // SAFETY: the test's flags outlive the heap's use.
+        unsafe { (*target.cast::<AtomicBool>()).store(true, Ordering::Relaxed) };
+        None
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Arm, disarm and fire against a sorted list.
+        #[test]
+        fn behaves_as_a_sorted_list(ops in proptest::collection::vec((0..4u8, 0..50u64), 1..120)) {
+            let inside = critical::enter();
+            let timers = Timers::new();
+            let fired: Vec<AtomicBool> = ops.iter().map(|_| AtomicBool::new(false)).collect();
+            let nodes: Vec<TimerNode> = ops.iter().zip(&fired)
+                .map(|(&(_, when), f)| TimerNode::new(Nanos(when), Wake {
+                    target: std::ptr::from_ref(f).cast(),
+                    claim: mark,
+                }))
+                .collect();
+            let mut armed: Vec<usize> = Vec::new();
+            for (i, &(op, value)) in ops.iter().enumerate() {
+                match op {
+                    0 | 1 => {
+                        // SAFETY: the nodes outlive the heap's use and stay in their vector.
+                        let earliest = unsafe { timers.arm(&nodes[i], &inside) };
+                        let least = armed.iter().map(|&a| ops[a].1).min();
+                        prop_assert_eq!(earliest, least.is_none_or(|l| value < l));
+                        armed.push(i);
+                    }
+                    2 if !armed.is_empty() => {
+                        let gone = armed.swap_remove(value as usize % armed.len());
+                        // SAFETY: it was armed once.
+                        let was_in = unsafe { timers.disarm(&nodes[gone], &inside) };
+                        prop_assert!(was_in);
+                    }
+                    _ => {
+                        timers.fire(Nanos(value), &mut GList::new(), &inside);
+                        for &a in &armed {
+                            prop_assert_eq!(fired[a].load(Ordering::Relaxed), ops[a].1 <= value);
+                        }
+                        armed.retain(|&a| ops[a].1 > value);
+                    }
+                }
+                let least = armed.iter().map(|&a| ops[a].1).min();
+                prop_assert_eq!(timers.next(), least.map_or(Nanos::NEVER, Nanos));
+                prop_assert_eq!(timers.len(), armed.len());
+            }
+        }
+    }
+}

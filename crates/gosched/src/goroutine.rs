@@ -1,0 +1,193 @@
+//! What the outside may know of a goroutine: plain data, and Go's way of printing it.
+
+use std::fmt;
+use std::ops::Range;
+use std::panic::Location;
+use std::sync::Arc;
+
+use crate::time::Nanos;
+
+/// A goroutine's number. Never reused within a scheduler; the first is 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GoroutineId(pub u64);
+
+impl fmt::Display for GoroutineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+macro_rules! wait_reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// Why a goroutine waits. Printed in Go's words.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum WaitReason { $($(#[$doc])* $name,)* }
+
+        impl WaitReason {
+            pub(crate) const ALL: &'static [WaitReason] = &[$(WaitReason::$name,)*];
+
+            /// As Go's goroutine dumps print it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(WaitReason::$name => $text,)* }
+            }
+        }
+    };
+}
+
+wait_reasons! {
+    /// No reason given.
+    None = "",
+    /// A descriptor is not ready.
+    IoWait = "IO wait",
+    /// A receive finds the channel empty.
+    ChanReceive = "chan receive",
+    /// A send finds the channel full.
+    ChanSend = "chan send",
+    /// No case of a `select` can proceed.
+    Select = "select",
+    /// A `select` without cases, which waits for ever.
+    SelectNoCases = "select (no cases)",
+    /// A semaphore has too few permits; also a join.
+    Semacquire = "semacquire",
+    /// `sleep`.
+    Sleep = "sleep",
+    /// A condition variable.
+    CondWait = "sync.Cond.Wait",
+    /// A mutex is held.
+    MutexLock = "sync.Mutex.Lock",
+    /// A reader waits for a writer.
+    RwLockRead = "sync.RWMutex.RLock",
+    /// A writer waits for others.
+    RwLockWrite = "sync.RWMutex.Lock",
+    /// A wait group is not done.
+    WaitGroupWait = "sync.WaitGroup.Wait",
+    /// The collector's assist has no credit.
+    GcAssistWait = "GC assist wait",
+    /// A forced collection is under way.
+    GcCycle = "wait for GC cycle",
+    /// A collector's worker has no work.
+    GcWorkerIdle = "GC worker (idle)",
+    /// The finalizer goroutine has no work.
+    FinalizerWait = "finalizer wait",
+}
+
+impl fmt::Display for WaitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a goroutine is doing, as far as an observer can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GoroutineState {
+    /// In a run queue.
+    Runnable,
+    /// On an M.
+    Running,
+    /// Inside `syscall` or `blocking`.
+    Syscall,
+    /// Parked, or about to be.
+    Waiting(WaitReason),
+}
+
+impl fmt::Display for GoroutineState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            GoroutineState::Runnable => "runnable",
+            GoroutineState::Running => "running",
+            GoroutineState::Syscall => "syscall",
+            GoroutineState::Waiting(WaitReason::None) => "waiting",
+            GoroutineState::Waiting(reason) => reason.as_str(),
+        })
+    }
+}
+
+/// One goroutine as an observer sees it.
+#[derive(Clone, Debug)]
+pub struct GoroutineInfo {
+    /// Its number.
+    pub id: GoroutineId,
+    /// What it does.
+    pub state: GoroutineState,
+    /// Its name, if it was given one.
+    pub name: Option<Arc<str>>,
+    /// Where it was started.
+    pub site: Option<&'static Location<'static>>,
+    /// How long it has waited, to a few milliseconds; zero if it does not wait.
+    pub waiting_for: Nanos,
+    /// The M that runs it, or did last.
+    pub m: Option<u32>,
+}
+
+/// A goroutine's stack, while the world is stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackInfo {
+    /// All of it, thread-local block included; `None` if the engine does not know.
+    pub range: Option<Range<usize>>,
+    /// Where the live part begins, **if no thread runs the goroutine**.
+    ///
+    /// Which those are is not to be learned from [`GoroutineInfo::state`], which changes a little before and after the switch, but from the
+    /// stopped threads: a goroutine whose `range` holds the stack pointer of no thread is not running.
+    pub saved_sp: Option<usize>,
+}
+
+impl fmt::Display for GoroutineInfo {
+    /// The header of Go's goroutine dump, and the place of creation in the position where Go prints it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "goroutine {} [{}", self.id, self.state)?;
+        let minutes = self.waiting_for.0 / 60_000_000_000;
+        if minutes >= 1 {
+            write!(f, ", {minutes} minutes")?;
+        }
+        f.write_str("]")?;
+        if let Some(name) = &self.name {
+            write!(f, " {{name: {name}}}")?;
+        }
+        f.write_str(":\n")?;
+        if let Some(site) = self.site {
+            writeln!(f, "created by gosched\n\t{}:{}", site.file(), site.line())?;
+        }
+        Ok(())
+    }
+}
+
+/// Every goroutine waits for another.
+#[derive(Clone, Debug)]
+pub struct Deadlock {
+    /// All of them.
+    pub goroutines: Vec<GoroutineInfo>,
+}
+
+impl fmt::Display for Deadlock {
+    /// Go's message and dump.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("fatal error: all goroutines are asleep - deadlock!\n")?;
+        for goroutine in &self.goroutines {
+            write!(f, "\n{goroutine}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_as_go_does() {
+        let mut info = GoroutineInfo {
+            id: GoroutineId(7),
+            state: GoroutineState::Waiting(WaitReason::ChanReceive),
+            name: None,
+            site: None,
+            waiting_for: Nanos::from_millis(125_000),
+            m: None,
+        };
+        assert_eq!(info.to_string(), "goroutine 7 [chan receive, 2 minutes]:\n");
+        info.waiting_for = Nanos::ZERO;
+        info.state = GoroutineState::Running;
+        info.name = Some("reader".into());
+        assert_eq!(info.to_string(), "goroutine 7 [running] {name: reader}:\n");
+    }
+}

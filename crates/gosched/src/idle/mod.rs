@@ -1,0 +1,124 @@
+//! Who has nothing to do: the idle Ps, the idle Ms, and the count of Ms that look for work.
+//!
+//! The protocol by which no wake-up is lost is in `README.md` beside this file. Counts are repeated outside the lock, sequentially
+//! consistent, because that argument needs them so.
+
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+use crate::critical::Section;
+use crate::gmp::m::{M, MRef};
+use crate::gmp::p::{Owner, P};
+use crate::lock::Lock;
+
+struct Lists {
+    /// Capacity for all, so that it never grows.
+    ps: Vec<&'static P>,
+    /// A stack: the M idle for the shortest time is the warmest.
+    ms: *const M,
+}
+
+// SAFETY: the pointer is to an M, which is never freed and is `Sync`.
+unsafe impl Send for Lists {}
+
+pub(crate) struct Idle {
+    lists: Lock<Lists>,
+    ps: CachePadded<AtomicU32>,
+    ms: AtomicU32,
+    /// Ms that have a P and look for work, or are being woken to do so.
+    spinning: CachePadded<AtomicU32>,
+}
+
+impl Idle {
+    pub(crate) fn new(procs: usize) -> Idle {
+        Idle {
+            lists: Lock::new(Lists {
+                ps: Vec::with_capacity(procs),
+                ms: ptr::null(),
+            }),
+            ps: CachePadded::new(AtomicU32::new(0)),
+            ms: AtomicU32::new(0),
+            spinning: CachePadded::new(AtomicU32::new(0)),
+        }
+    }
+
+    pub(crate) fn ps(&self) -> u32 {
+        self.ps.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn ms(&self) -> u32 {
+        self.ms.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn spinning(&self) -> u32 {
+        self.spinning.load(Ordering::SeqCst)
+    }
+
+    /// Puts a free P, in the caller's hands, into the list.
+    pub(crate) fn put_p(&self, p: &'static P, inside: &Section) {
+        debug_assert_eq!(p.owner(), Owner::FREE);
+        let mut lists = self.lists.lock(inside);
+        lists.ps.push(p);
+        self.ps.store(lists.ps.len() as u32, Ordering::SeqCst);
+    }
+
+    /// Takes `preferred` if it is idle, else any.
+    pub(crate) fn take_p(
+        &self,
+        preferred: Option<&'static P>,
+        inside: &Section,
+    ) -> Option<&'static P> {
+        if self.ps() == 0 {
+            return None;
+        }
+        let mut lists = self.lists.lock(inside);
+        let at = preferred.and_then(|p| lists.ps.iter().position(|q| ptr::eq(p, *q)));
+        let p = match at {
+            Some(at) => Some(lists.ps.swap_remove(at)),
+            None => lists.ps.pop(),
+        };
+        self.ps.store(lists.ps.len() as u32, Ordering::SeqCst);
+        p
+    }
+
+    /// Puts an M without a P into the list; it is going to park.
+    pub(crate) fn put_m(&self, m: MRef, inside: &Section) {
+        let mut lists = self.lists.lock(inside);
+        m.next_idle.set(lists.ms);
+        lists.ms = m;
+        self.ms.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Takes an M; the caller gives it a P and unparks it.
+    pub(crate) fn take_m(&self, inside: &Section) -> Option<MRef> {
+        let mut lists = self.lists.lock(inside);
+        // SAFETY: null or an M, and Ms are never freed.
+        let m: MRef = unsafe { lists.ms.as_ref() }?;
+        lists.ms = m.next_idle.replace(ptr::null());
+        self.ms.fetch_sub(1, Ordering::SeqCst);
+        Some(m)
+    }
+
+    /// Counts one more M that looks for work, unless there is one already.
+    pub(crate) fn first_spinner(&self) -> bool {
+        self.spinning() == 0
+            && self
+                .spinning
+                .compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok()
+    }
+
+    /// Counts one more M that looks for work.
+    pub(crate) fn add_spinner(&self) {
+        self.spinning.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Counts one less. Returns whether it was the last.
+    pub(crate) fn remove_spinner(&self) -> bool {
+        let before = self.spinning.fetch_sub(1, Ordering::SeqCst);
+        debug_assert!(before > 0);
+        before == 1
+    }
+}

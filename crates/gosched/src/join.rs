@@ -1,0 +1,169 @@
+//! The result of a goroutine, and waiting for it.
+
+use std::any::Any;
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use crate::goroutine::WaitReason;
+use crate::time::Nanos;
+use crate::waiter::Waiter;
+
+/// What a goroutine panicked with.
+pub struct Panic(Box<dyn Any + Send + 'static>);
+
+impl Panic {
+    pub(crate) fn new(payload: Box<dyn Any + Send + 'static>) -> Panic {
+        Panic(payload)
+    }
+
+    /// The message, if `panic!` was called with one.
+    pub fn message(&self) -> Option<&str> {
+        let payload = &*self.0;
+        payload
+            .downcast_ref::<&'static str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+    }
+
+    /// The payload, as `std::thread::JoinHandle::join` returns it.
+    pub fn into_payload(self) -> Box<dyn Any + Send + 'static> {
+        self.0
+    }
+
+    /// Goes on panicking here.
+    ///
+    /// # Panics
+    /// Always; the panic hook is not called again.
+    pub fn resume(self) -> ! {
+        std::panic::resume_unwind(self.0)
+    }
+}
+
+impl fmt::Debug for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Panic").field(&self.message()).finish()
+    }
+}
+
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the goroutine panicked: {}",
+            self.message().unwrap_or("(no message)")
+        )
+    }
+}
+
+impl std::error::Error for Panic {}
+
+/// Where a goroutine leaves its result.
+///
+/// `state` is null at first, then either the address of the one waiter, or `DONE`. Whoever exchanges it second acts: a waiter that finds
+/// `DONE` does not wait, a goroutine that finds a waiter wakes it.
+pub(crate) struct Packet<T> {
+    state: AtomicPtr<Waiter>,
+    result: UnsafeCell<Option<Result<T, Panic>>>,
+}
+
+const DONE: *mut Waiter = ptr::without_provenance_mut(1);
+
+// SAFETY: the goroutine writes `result` before `DONE` is published, the one handle reads it after.
+unsafe impl<T: Send> Sync for Packet<T> {}
+// SAFETY: as above; a waiter may be woken from any thread.
+unsafe impl<T: Send> Send for Packet<T> {}
+
+impl<T> Packet<T> {
+    pub(crate) fn new() -> Packet<T> {
+        Packet {
+            state: AtomicPtr::new(ptr::null_mut()),
+            result: UnsafeCell::new(None),
+        }
+    }
+
+    /// # Safety
+    /// 1. Called once, before `announce`, by the goroutine.
+    pub(crate) unsafe fn put(&self, result: Result<T, Panic>) {
+        // SAFETY: nobody reads before `DONE`.
+        unsafe { *self.result.get() = Some(result) };
+    }
+
+    /// Publishes the result and gives up the goroutine's reference.
+    ///
+    /// # Safety
+    /// 1. `packet` is from `Arc::<Packet<T>>::into_raw`, and `put` has been called.
+    pub(crate) unsafe fn announce(packet: *const ()) {
+        // SAFETY: obligation 1.
+        let packet = unsafe { Arc::from_raw(packet.cast::<Packet<T>>()) };
+        let waiter = packet.state.swap(DONE, Ordering::AcqRel);
+        // SAFETY: a waiter in the state waits for exactly this, so it is alive; the exchange was the only claim to it.
+        if let Some(waiter) = unsafe { waiter.as_ref() } {
+            let claimed = waiter.claim(1);
+            debug_assert!(claimed);
+            // SAFETY: claimed.
+            unsafe { waiter.wake() };
+        }
+        // Without a handle this drops the result, which may panic; nobody is left to be told, other than by the panic hook.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(packet)));
+    }
+
+    fn is_done(&self) -> bool {
+        self.state.load(Ordering::Acquire) == DONE
+    }
+}
+
+/// The right to wait for a goroutine and take its result. Dropping it lets the goroutine run on unobserved.
+pub struct JoinHandle<T> {
+    packet: Arc<Packet<T>>,
+}
+
+impl<T> JoinHandle<T> {
+    pub(crate) fn new(packet: Arc<Packet<T>>) -> JoinHandle<T> {
+        JoinHandle { packet }
+    }
+
+    /// Whether the goroutine has ended.
+    pub fn is_finished(&self) -> bool {
+        self.packet.is_done()
+    }
+
+    /// Waits for the goroutine's end, thread-local destructors included. From goroutines and threads.
+    ///
+    /// # Errors
+    /// If the goroutine panicked.
+    pub fn join(self) -> Result<T, Panic> {
+        let packet = &*self.packet;
+        if !packet.is_done() {
+            let waiter = Waiter::new();
+            waiter.prepare(WaitReason::Semacquire);
+            let address = ptr::from_ref(&waiter).cast_mut();
+            match packet.state.compare_exchange(
+                ptr::null_mut(),
+                address,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => {
+                    waiter.wait(Nanos::NEVER);
+                }
+                Err(_) => waiter.cancel(),
+            }
+        }
+        debug_assert!(packet.is_done());
+        // SAFETY: `DONE` is published after the result, and this is the only handle.
+        unsafe { (*packet.result.get()).take() }
+            .expect("a goroutine that is done has left its result")
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle")
+            .field("finished", &self.is_finished())
+            .finish()
+    }
+}

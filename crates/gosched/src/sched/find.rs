@@ -1,0 +1,206 @@
+//! What runs next.
+//!
+//! In this order, as in Go (`findRunnable` in proc.go): every 61st time the global queue, so that it is served however busy the local
+//! ones are; timers that are due; the P's own queue; the global queue; descriptors, without waiting; other Ps' queues.
+//!
+//! Everything here runs inside a critical section and in the runtime, on whatever context needs a successor.
+
+use std::hint;
+use std::sync::atomic::Ordering;
+
+use crate::critical::Section;
+use crate::env::Env;
+use crate::gmp::g::{GList, GRef};
+use crate::gmp::p::P;
+use crate::gmp::ring::CAPACITY;
+use crate::sched::Scheduler;
+use crate::sched::machine::Machine;
+use crate::time::Nanos;
+
+/// How many rounds of scheduling between two looks at the global queue: a prime, as in Go, so as not to beat with a
+/// program's own rhythm.
+const GLOBAL_INTERVAL: u32 = 61;
+
+/// Rounds over all Ps before an M that steals gives up.
+const STEAL_ROUNDS: u32 = 4;
+
+impl<V: Env> Scheduler<V> {
+    /// The next goroutine for a context that is about to be left: everything but going to sleep.
+    ///
+    /// # Safety
+    /// 1. The caller runs on `machine`, in the runtime.
+    pub(super) unsafe fn find_next(
+        &'static self,
+        machine: &'static Machine<V>,
+        inside: &Section,
+    ) -> Option<GRef> {
+        let p = machine.m.p()?;
+        // SAFETY: obligation 1, and the M has this P.
+        unsafe {
+            self.find_queued(machine, inside)
+                .or_else(|| self.poll_now(machine, p, inside))
+                .or_else(|| self.steal(machine, p, 1, inside))
+        }
+    }
+
+    /// As `find_next`, for an M on its own context, which has nothing better to do and steals harder.
+    ///
+    /// # Safety
+    /// 1. The caller runs on `machine`, in the runtime, with a P.
+    pub(super) unsafe fn find_hard(
+        &'static self,
+        machine: &'static Machine<V>,
+        inside: &Section,
+    ) -> Option<GRef> {
+        let p = machine.m.p()?;
+        // SAFETY: obligation 1.
+        unsafe {
+            self.find_queued(machine, inside)
+                .or_else(|| self.poll_now(machine, p, inside))
+                .or_else(|| self.steal(machine, p, STEAL_ROUNDS, inside))
+        }
+    }
+
+    /// From this P's queue or the one of all.
+    ///
+    /// # Safety
+    /// 1. The caller runs on `machine`, in the runtime, with a P.
+    pub(super) unsafe fn find_queued(
+        &'static self,
+        machine: &'static Machine<V>,
+        inside: &Section,
+    ) -> Option<GRef> {
+        let p = machine.m.p()?;
+        if p.tick.load(Ordering::Relaxed) % GLOBAL_INTERVAL == 0 {
+            let first = self.global.pop(|_| 0, &mut GList::new(), inside);
+            if first.is_some() {
+                return first;
+            }
+        }
+        self.fire_timers(p, inside);
+        // SAFETY: obligation 1.
+        unsafe { p.pop() }.or_else(|| {
+            let share = |left: usize| (left / self.ps.len()).min(CAPACITY / 2);
+            let mut rest = GList::new();
+            let first = self.global.pop(share, &mut rest, inside);
+            self.queue_back(p, &mut rest, inside);
+            first
+        })
+    }
+
+    /// Fires what is due in this P's heap.
+    fn fire_timers(&'static self, p: &'static P, inside: &Section) {
+        if p.timers.next() == Nanos::NEVER {
+            return;
+        }
+        let mut ready = GList::new();
+        p.timers.fire(self.tick_clock(), &mut ready, inside);
+        if ready.len() > 0 {
+            self.queue_back(p, &mut ready, inside);
+            self.wake_one(inside);
+        }
+    }
+
+    /// Appends a batch of readied Gs to the P's ring; the caller has the P.
+    pub(super) fn queue_back(&'static self, p: &'static P, batch: &mut GList, inside: &Section) {
+        let mut overflow = GList::new();
+        while let Some(g) = batch.pop() {
+            g.status.store(crate::gmp::g::RUNNABLE, Ordering::Relaxed);
+            // SAFETY: the M in whose name this runs has the P and is in the runtime.
+            unsafe { p.ring.push(g, &mut overflow) };
+        }
+        if overflow.len() > 0 {
+            self.global.push_all(&mut overflow, inside);
+        }
+    }
+
+    /// From the other Ps, in random order. On the last round also the G that another P would run next, which is left alone before:
+    /// its owner is about to run it, and it was put there to stay on that core.
+    ///
+    /// # Safety
+    /// 1. The caller runs on `machine`, in the runtime, with `p`, whose queue is empty.
+    unsafe fn steal(
+        &'static self,
+        machine: &'static Machine<V>,
+        p: &'static P,
+        rounds: u32,
+        inside: &Section,
+    ) -> Option<GRef> {
+        let n = self.ps.len() as u32;
+        if n == 1 {
+            return None;
+        }
+        let m = &machine.m;
+        if !m.spinning.load(Ordering::Relaxed) {
+            let busy = n - self.idle.ps().min(n);
+            if 2 * self.idle.spinning() >= busy {
+                return None;
+            }
+            m.spinning.store(true, Ordering::Relaxed);
+            self.idle.add_spinner();
+        }
+        for round in 0..rounds {
+            let last = rounds > 1 && round == rounds - 1;
+            let stride = self.strides[m.rng.below(self.strides.len() as u32) as usize];
+            let mut at = m.rng.below(n);
+            for _ in 0..n {
+                at = (at + stride) % n;
+                let victim: &'static P = &self.ps[at as usize];
+                if victim.index == p.index {
+                    continue;
+                }
+                // SAFETY: obligation 1; the victim is another P.
+                if let Some(g) = unsafe { victim.ring.steal(&p.ring) } {
+                    return Some(g);
+                }
+                if last {
+                    self.fire_timers_into(victim, p, inside);
+                    // SAFETY: obligation 1.
+                    if let Some(g) = unsafe { p.ring.pop() } {
+                        return Some(g);
+                    }
+                    if victim.queued() > 0 {
+                        pause();
+                        if let Some(g) = victim.take_next() {
+                            return Some(g);
+                        }
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Fires what is due at `victim`, for `p` to run.
+    fn fire_timers_into(&'static self, victim: &'static P, p: &'static P, inside: &Section) {
+        if victim.timers.next() == Nanos::NEVER {
+            return;
+        }
+        let mut ready = GList::new();
+        victim.timers.fire(self.tick_clock(), &mut ready, inside);
+        self.queue_back(p, &mut ready, inside);
+    }
+
+    /// Whether any queue has something, or any timer is due. For the last look before going idle.
+    pub(super) fn is_work_anywhere(&'static self) -> bool {
+        self.global.len() > 0
+            || self.ps.iter().any(|p| p.queued() > 0)
+            || self.earliest_timer() <= self.tick_clock()
+    }
+
+    /// When the next timer of all is due.
+    pub(super) fn earliest_timer(&self) -> Nanos {
+        self.ps
+            .iter()
+            .map(|p| p.timers.next())
+            .min()
+            .unwrap_or(Nanos::NEVER)
+    }
+}
+
+/// A few microseconds, in which the owner of a `run_next` most likely runs it.
+fn pause() {
+    for _ in 0..100 {
+        hint::spin_loop();
+    }
+}

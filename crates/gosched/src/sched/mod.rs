@@ -1,0 +1,200 @@
+//! The scheduler: every decision about which goroutine runs where.
+//!
+//! One file per decision: `spawn` makes goroutines, `switch` changes contexts, `park` stops and readies them, `find` looks for
+//! the next one, `work` is the loop of an M on its own stack, `threads` wakes and creates Ms, `network` polls, `blocking` gives the P
+//! up, `retake` takes it away, `observe` tells what is going on, `deadlock` that nothing is.
+//!
+//! A scheduler is created once and never freed: its threads do not end. All of its methods therefore take `&'static self`.
+
+pub(crate) mod blocking;
+mod deadlock;
+mod find;
+pub(crate) mod goroutine;
+mod machine;
+mod network;
+mod observe;
+pub(crate) mod ops;
+mod park;
+mod retake;
+pub(crate) mod spawn;
+mod switch;
+mod threads;
+mod work;
+
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+use crate::critical;
+use crate::env::{Env, StackSpec};
+use crate::gmp::g::{GList, Header};
+use crate::gmp::global::GlobalQueue;
+use crate::gmp::p::P;
+use crate::idle::Idle;
+use crate::lock::Lock;
+use crate::sched::machine::Machine;
+use crate::sched::network::Network;
+use crate::sys::AsymmetricFence;
+use crate::time::Nanos;
+
+pub use observe::{MachineStatus, ProcStatus, Snapshot};
+pub use retake::Retake;
+pub use spawn::{RunError, SpawnError, SpawnOptions};
+
+/// Ms that a scheduler makes at most, as in Go.
+pub const MAX_MACHINES: u32 = 10_000;
+
+/// Ps that a scheduler makes at most.
+pub const MAX_PROCS: usize = 1024;
+
+/// What a scheduler is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// How many goroutines run at the same time (`GOMAXPROCS`). Clipped to 1 and [`MAX_PROCS`].
+    pub procs: usize,
+    /// The stack of a goroutine that does not ask for another.
+    pub stack: StackSpec,
+}
+
+impl Default for Config {
+    /// As many as the affinity mask and the cgroup's CPU quota allow, and the engine's default stack.
+    fn default() -> Config {
+        Config {
+            procs: std::thread::available_parallelism().map_or(1, usize::from),
+            stack: StackSpec::default(),
+        }
+    }
+}
+
+/// A scheduler over one choice of ports.
+pub struct Scheduler<V: Env> {
+    engine: V::Engine,
+    poller: V::Poller,
+    hooks: V::Hooks,
+    config: Config,
+    fence: AsymmetricFence,
+    started: Nanos,
+    ps: Box<[CachePadded<P>]>,
+    /// Steps that visit every P, for stealing in random order.
+    strides: Box<[u32]>,
+    idle: Idle,
+    global: GlobalQueue,
+    network: Network,
+    /// Finished Gs that no P keeps.
+    pool: Lock<GList>,
+    /// Every G there ever was.
+    all: AtomicPtr<Header>,
+    /// Goroutines that have begun to exist and not ended.
+    live: AtomicUsize,
+    next_id: CachePadded<AtomicU64>,
+    /// Every M there ever was.
+    machines: AtomicPtr<Machine<V>>,
+    /// Ms whose thread runs, or is being started.
+    machine_count: AtomicU32,
+    /// Ms whose thread was refused, to be tried again.
+    spare: Lock<Vec<&'static Machine<V>>>,
+    thread_refused: AtomicBool,
+    /// One P is retaken at a time.
+    retaking: AtomicBool,
+    /// Threads inside `run_main`, and others that never wake a goroutine on their own account.
+    service_threads: AtomicUsize,
+    /// Main goroutines that run: counted from their first instruction, for before that they are in a queue.
+    mains: AtomicUsize,
+    deadlock_reported: AtomicBool,
+    /// The time when somebody last looked, for what need not be exact.
+    clock: AtomicU64,
+}
+
+impl<V: Env> Scheduler<V> {
+    /// Makes a scheduler. It has no threads until there is a goroutine.
+    pub fn new(
+        config: Config,
+        engine: V::Engine,
+        poller: V::Poller,
+        hooks: V::Hooks,
+    ) -> &'static Scheduler<V> {
+        let procs = config.procs.clamp(1, MAX_PROCS);
+        let started = Nanos::now();
+        let scheduler: &'static Scheduler<V> = Box::leak(Box::new(Scheduler {
+            engine,
+            poller,
+            hooks,
+            config: Config { procs, ..config },
+            fence: AsymmetricFence::new(),
+            started,
+            ps: (0..procs as u32)
+                .map(|i| CachePadded::new(P::new(i)))
+                .collect(),
+            strides: (1..=procs as u32)
+                .filter(|&s| gcd(s, procs as u32) == 1)
+                .collect(),
+            idle: Idle::new(procs),
+            global: GlobalQueue::new(),
+            network: Network::new(),
+            pool: Lock::new(GList::new()),
+            all: AtomicPtr::new(ptr::null_mut()),
+            live: AtomicUsize::new(0),
+            next_id: CachePadded::new(AtomicU64::new(1)),
+            machines: AtomicPtr::new(ptr::null_mut()),
+            machine_count: AtomicU32::new(0),
+            spare: Lock::new(Vec::new()),
+            thread_refused: AtomicBool::new(false),
+            retaking: AtomicBool::new(false),
+            service_threads: AtomicUsize::new(0),
+            mains: AtomicUsize::new(0),
+            deadlock_reported: AtomicBool::new(false),
+            clock: AtomicU64::new(started.0),
+        }));
+        let inside = critical::enter();
+        for p in scheduler.ps.iter().rev() {
+            scheduler.idle.put_p(p, &inside);
+        }
+        drop(inside);
+        scheduler
+    }
+
+    /// How many Ps there are (`GOMAXPROCS`).
+    pub fn procs(&self) -> usize {
+        self.ps.len()
+    }
+
+    /// Goroutines that exist.
+    pub fn goroutines(&self) -> usize {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    /// The engine given at creation.
+    pub fn engine(&self) -> &V::Engine {
+        &self.engine
+    }
+
+    /// The poller given at creation.
+    pub fn poller(&self) -> &V::Poller {
+        &self.poller
+    }
+
+    /// The hooks given at creation.
+    pub fn hooks(&self) -> &V::Hooks {
+        &self.hooks
+    }
+
+    /// Tells the deadlock check that one thread of the process belongs to the runtime and never wakes a goroutine by itself: a monitor, a collector's
+    /// helper. There is no way back.
+    pub fn add_service_thread(&self) {
+        self.service_threads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Reads the clock, and lets those know who are content with less.
+    fn tick_clock(&self) -> Nanos {
+        let now = Nanos::now();
+        if now.0 > self.clock.load(Ordering::Relaxed) + Nanos::from_millis(1).0 {
+            self.clock.store(now.0, Ordering::Relaxed);
+        }
+        now
+    }
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}

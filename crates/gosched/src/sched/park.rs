@@ -1,0 +1,155 @@
+//! Parking, readying, giving way.
+//!
+//! A goroutine that parks finds its successor on its own stack and switches to it directly; only when it finds
+//! none does it switch to the M's own context, which spins, polls and sleeps. The protocol between parking and readying
+//! is the status word's (`gmp/g.rs`).
+
+use std::ptr;
+use std::sync::atomic::Ordering;
+
+use crate::critical::{self, Section};
+use crate::env::{Env, Event, Hooks};
+use crate::gmp::g::{GList, GRef, RUNNABLE, current};
+use crate::gmp::m::After;
+use crate::sched::Scheduler;
+use crate::sched::goroutine::Goroutine;
+use crate::sched::machine::Machine;
+use crate::time::Nanos;
+
+impl<V: Env> Scheduler<V> {
+    /// Parks the calling goroutine until it is readied.
+    ///
+    /// # Safety
+    /// 1. `g` is the caller, has called `prepare_park`, and is outside of critical sections.
+    pub(super) unsafe fn park(&'static self, g: &'static Goroutine<V>) {
+        let header = g.header();
+        // SAFETY: obligation 1.
+        unsafe {
+            let machine = self.enter(g);
+            let inside = critical::assume_inside();
+            if header.unpark_early() {
+                machine.m.armed.set(Nanos::NEVER);
+                machine.m.wants_poll.set(false);
+                self.leave(machine);
+                return;
+            }
+            header
+                .waiting_since
+                .store(self.clock.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.hooks
+                .event(Event::Parked(header.id(), header.reason()));
+            let next = self.find_next(machine, &inside);
+            self.attend(machine, next.is_some(), &inside);
+            // The search may have fired the very timer, or seen the very descriptor.
+            if next.is_none() && header.unpark_early() {
+                if machine.m.spinning.load(Ordering::Relaxed) {
+                    self.stop_spinning(machine, &inside);
+                }
+                self.leave(machine);
+                return;
+            }
+            self.switch_away(g, machine, After::Parked(header), next);
+        }
+    }
+
+    /// Makes sure that somebody looks after the timer or descriptor that the goroutine is going to wait for. An M that goes idle looks
+    /// itself; one that is `busy` must not be waited for.
+    ///
+    /// # Safety
+    /// 1. The caller runs on `machine`, in the runtime.
+    unsafe fn attend(&'static self, machine: &'static Machine<V>, busy: bool, inside: &Section) {
+        let armed = machine.m.armed.replace(Nanos::NEVER);
+        let wants_poll = machine.m.wants_poll.replace(false);
+        if armed == Nanos::NEVER && !wants_poll {
+            return;
+        }
+        if busy || self.network.is_polled() {
+            self.ensure_polled(armed, inside);
+        }
+    }
+
+    /// Queues a G that has been notified and saved.
+    ///
+    /// # Safety
+    /// 1. `Header::notify` on `g` has returned true to the caller, who does this once.
+    pub(super) unsafe fn make_runnable(&'static self, g: GRef) {
+        let inside = critical::enter();
+        g.status.store(RUNNABLE, Ordering::Relaxed);
+        self.hooks.event(Event::Readied(g.id()));
+        self.submit(g, &inside);
+    }
+
+    /// Queues a runnable G where the caller can do so best, and wakes an M if one should be.
+    pub(super) fn submit(&'static self, g: GRef, inside: &Section) {
+        let me = current().filter(|me| ptr::eq(me.scheduler, g.scheduler));
+        let Some(me) = me else {
+            self.global.push(g, inside);
+            self.wake_one(inside);
+            return;
+        };
+        // SAFETY: the calling goroutine is of this scheduler and runs on its M; we are inside a critical section.
+        unsafe {
+            let machine = Machine::<V>::of(me.own_m());
+            let p = machine.m.enter(self.fence).or_else(|| {
+                let p = self.take_idle_p(machine.m.last_p(), inside)?;
+                machine.m.acquire(p);
+                Some(p)
+            });
+            match p {
+                Some(p) => {
+                    let mut overflow = GList::new();
+                    p.push_next(g, &mut overflow);
+                    if overflow.len() > 0 {
+                        self.global.push_all(&mut overflow, inside);
+                    }
+                }
+                None => self.global.push(g, inside),
+            }
+            self.wake_one(inside);
+            machine.m.leave();
+        }
+    }
+
+    /// Lets the goroutines queued at this P run first.
+    ///
+    /// # Safety
+    /// 1. `g` is the caller, outside of critical sections.
+    pub(super) unsafe fn yield_now(&'static self, g: &'static Goroutine<V>) {
+        // SAFETY: obligation 1.
+        unsafe {
+            let machine = self.enter(g);
+            let inside = critical::assume_inside();
+            let next = match machine.m.p() {
+                Some(_) => match self.find_queued(machine, &inside) {
+                    Some(next) => Some(next),
+                    None => return self.leave(machine),
+                },
+                // Its P is gone: it runs beyond its share, and lines up again.
+                None if self.regain(machine, &inside) => return self.leave(machine),
+                None => None,
+            };
+            self.hooks.event(Event::Yielded(g.header().id()));
+            self.switch_away(g, machine, After::Yielded(g.header()), next);
+        }
+    }
+
+    /// Takes the P that the M had, or any other idle one. Returns whether there was one.
+    ///
+    /// # Safety
+    /// 1. The caller runs on `machine`, in the runtime, without a P.
+    pub(super) unsafe fn regain(
+        &'static self,
+        machine: &'static Machine<V>,
+        inside: &Section,
+    ) -> bool {
+        match self.take_idle_p(machine.m.last_p(), inside) {
+            // SAFETY: obligation 1, and the P came out of the list into our hands.
+            Some(p) => {
+                // SAFETY: obligation 1, and the P came out of the list into our hands.
+                unsafe { machine.m.acquire(p) };
+                true
+            }
+            None => false,
+        }
+    }
+}

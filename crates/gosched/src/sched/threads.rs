@@ -1,0 +1,200 @@
+//! Waking Ms and making new ones.
+//!
+//! A thread is made when there is work, a P to do it with, and no idle M. It is never ended: Ms are reused.
+//! When the system refuses a thread the P goes back, the refusal is reported once, and the Ms there are carry on.
+
+use std::io;
+use std::sync::atomic::{Ordering, fence};
+
+use crate::critical::Section;
+use crate::env::{Engine, Env, Event, Hooks, Poller};
+use crate::gmp::m::M;
+use crate::gmp::p::P;
+use crate::sched::machine::Machine;
+use crate::sched::{MAX_MACHINES, Scheduler};
+use crate::time::Nanos;
+
+/// Bytes of stack for an M's own context: the scheduler's loop and the hooks.
+const THREAD_STACK: usize = 256 * 1024;
+
+impl<V: Env> Scheduler<V> {
+    /// Wakes one M to look for work, if none does so already and there is a P for it. To be called after each submission.
+    pub(super) fn wake_one(&'static self, inside: &Section) {
+        fence(Ordering::SeqCst);
+        if self.idle.spinning() != 0 || self.idle.ps() == 0 || !self.idle.first_spinner() {
+            return;
+        }
+        match self.take_idle_p(None, inside) {
+            Some(p) => {
+                let _ = self.start(p, true, inside);
+            }
+            None => {
+                self.idle.remove_spinner();
+            }
+        }
+    }
+
+    /// An M that looked for work has some now. There may be more, so if it was the last that looked, another one shall.
+    pub(super) fn stop_spinning(&'static self, machine: &'static Machine<V>, inside: &Section) {
+        machine.m.spinning.store(false, Ordering::Relaxed);
+        if self.idle.remove_spinner() {
+            self.wake_one(inside);
+        }
+    }
+
+    /// Finds an M for a free P that is in the caller's hands, or leaves the P idle if there is nothing to do.
+    pub(super) fn hand_off(&'static self, p: &'static P, inside: &Section) {
+        if p.queued() > 0 || self.global.len() > 0 {
+            let _ = self.start(p, false, inside);
+            return;
+        }
+        // Everyone is busy: one had better look out for what they produce.
+        if self.idle.spinning() == 0 && self.idle.ps() == 0 && self.idle.first_spinner() {
+            let _ = self.start(p, true, inside);
+            return;
+        }
+        self.idle.put_p(p, inside);
+        fence(Ordering::SeqCst);
+        if self.is_work_anywhere() {
+            self.wake_one(inside);
+        }
+        let deadline = p.timers.next();
+        if deadline != Nanos::NEVER || self.network.has_waiters() {
+            self.ensure_polled(deadline, inside);
+        }
+    }
+
+    /// Makes sure that an M polls, and not beyond `deadline`.
+    pub(super) fn ensure_polled(&'static self, deadline: Nanos, inside: &Section) {
+        fence(Ordering::SeqCst);
+        if !self.network.is_polled() {
+            self.wake_one(inside);
+        } else if self.network.polled_until() > deadline {
+            self.poller.wake();
+        }
+    }
+
+    /// Takes `preferred` if it is idle, else any idle P, and lets the hooks know that all is not idle any more.
+    pub(super) fn take_idle_p(
+        &'static self,
+        preferred: Option<&'static P>,
+        inside: &Section,
+    ) -> Option<&'static P> {
+        let p = self.idle.take_p(preferred, inside)?;
+        self.hooks.work_appeared();
+        Some(p)
+    }
+
+    /// Makes the first M, if there is none.
+    ///
+    /// # Errors
+    /// When the system refuses the thread.
+    pub(super) fn ensure_machine(&'static self, inside: &Section) -> io::Result<()> {
+        if self.machine_count.load(Ordering::SeqCst) > 0 {
+            return Ok(());
+        }
+        match self.take_idle_p(None, inside) {
+            Some(p) => self.start(p, false, inside),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives a free P, in the caller's hands, to an idle or a new M.
+    ///
+    /// # Errors
+    /// When a new thread is needed and refused. The P is idle then, and the refusal reported.
+    pub(super) fn start(
+        &'static self,
+        p: &'static P,
+        spinning: bool,
+        inside: &Section,
+    ) -> io::Result<()> {
+        if let Some(m) = self.idle.take_m(inside) {
+            // SAFETY: the M is out of the list, and it and the P are in our hands.
+            unsafe {
+                m.leave_p(p, spinning);
+                M::unpark(m);
+            }
+            return Ok(());
+        }
+        self.start_thread(p, spinning, inside).inspect_err(|error| {
+            if spinning {
+                self.idle.remove_spinner();
+            }
+            self.idle.put_p(p, inside);
+            if !self.thread_refused.swap(true, Ordering::Relaxed) {
+                let have = self.machine_count.load(Ordering::Relaxed) as usize;
+                self.hooks.thread_refused(error, have);
+            }
+            // The only M awake may be the one that polls: it can come and take the P.
+            self.poller.wake();
+        })
+    }
+
+    #[cold]
+    fn start_thread(
+        &'static self,
+        p: &'static P,
+        spinning: bool,
+        inside: &Section,
+    ) -> io::Result<()> {
+        let spare = self.spare.lock(inside).pop();
+        let machine = match spare {
+            Some(machine) => machine,
+            None => self.new_machine()?,
+        };
+        // SAFETY: the M is new, and like the P in our hands.
+        unsafe { machine.m.leave_p(p, spinning) };
+        self.machine_count.fetch_add(1, Ordering::SeqCst);
+        let thread = std::thread::Builder::new()
+            .name(format!("gosched-m{}", machine.m.id))
+            .stack_size(THREAD_STACK)
+            .spawn(move || self.run_machine(machine));
+        match thread {
+            Ok(_) => {
+                self.hooks.event(Event::ThreadCreated(machine.m.id));
+                Ok(())
+            }
+            Err(error) => {
+                self.machine_count.fetch_sub(1, Ordering::SeqCst);
+                self.spare.lock(inside).push(machine);
+                Err(error)
+            }
+        }
+    }
+
+    fn new_machine(&'static self) -> io::Result<&'static Machine<V>> {
+        let mut first = self.machines.load(Ordering::Acquire);
+        loop {
+            // SAFETY: null or a machine, which is never freed.
+            let id = unsafe { first.as_ref() }.map_or(0, |m| m.m.id + 1);
+            if id >= MAX_MACHINES {
+                return Err(io::Error::other(format!(
+                    "the limit of {MAX_MACHINES} threads is reached"
+                )));
+            }
+            let machine = Box::new(Machine::new(id));
+            machine.all_next.store(first, Ordering::Relaxed);
+            let new = Box::into_raw(machine);
+            match self
+                .machines
+                .compare_exchange(first, new, Ordering::AcqRel, Ordering::Acquire)
+            {
+                // SAFETY: it is leaked: in the list for good.
+                Ok(_) => return Ok(unsafe { &*new }),
+                Err(now) => {
+                    // SAFETY: it was made above, and nobody has seen it.
+                    drop(unsafe { Box::from_raw(new) });
+                    first = now;
+                }
+            }
+        }
+    }
+
+    /// OS threads that exist on the scheduler's account.
+    pub(super) fn own_threads(&self) -> usize {
+        self.machine_count.load(Ordering::SeqCst) as usize
+            + self.service_threads.load(Ordering::Relaxed)
+            + self.engine.own_threads()
+    }
+}

@@ -1,0 +1,90 @@
+//! The loop of an M on its own context: find a goroutine and run it; else poll; else sleep.
+//!
+//! The order of steps on the way to sleep is what keeps wake-ups from being lost; see `idle/README.md`.
+//!
+//! The context is in the runtime throughout, and inside a critical section but for the two places where it
+//! blocks: the poller and the M's own futex. It has no P there.
+
+use std::sync::atomic::{Ordering, fence};
+
+use crate::critical::{self, Section};
+use crate::env::{Engine, Env};
+use crate::gmp::g::GRef;
+use crate::sched::Scheduler;
+use crate::sched::machine::Machine;
+
+impl<V: Env> Scheduler<V> {
+    /// The whole life of an M's thread.
+    pub(super) fn run_machine(&'static self, machine: &'static Machine<V>) {
+        self.engine.thread_started();
+        match self.engine.adopt_thread() {
+            // SAFETY: nobody else touches the context of an M that has not run yet.
+            Ok(context) => unsafe { *machine.context.get() = Some(context) },
+            Err(error) => {
+                eprintln!("gosched: the engine cannot run on a new thread: {error}");
+                std::process::abort();
+            }
+        }
+        critical::begin();
+        // SAFETY: this is the M's own context, and it starts.
+        unsafe { machine.m.accept() };
+        loop {
+            // SAFETY: this is the M's own context, inside a critical section; what is found is ours to run.
+            unsafe {
+                let next = self.find_or_sleep(machine);
+                self.execute(machine, next);
+            }
+        }
+    }
+
+    /// A goroutine to run, and a P to run it with.
+    ///
+    /// # Safety
+    /// 1. The caller is the M's own context, inside a critical section.
+    unsafe fn find_or_sleep(&'static self, machine: &'static Machine<V>) -> GRef {
+        let m = &machine.m;
+        // SAFETY: obligation 1, for all of the calls below.
+        unsafe {
+            let inside = critical::assume_inside();
+            loop {
+                if m.p().is_none() && !self.regain(machine, &inside) {
+                    self.sleep(machine, &inside);
+                    continue;
+                }
+                if let Some(g) = self.find_hard(machine, &inside) {
+                    return g;
+                }
+                self.idle.put_p(m.release(), &inside);
+                if m.spinning.load(Ordering::Relaxed) {
+                    m.spinning.store(false, Ordering::Relaxed);
+                    self.idle.remove_spinner();
+                }
+                fence(Ordering::SeqCst);
+                if self.is_work_anywhere() && self.regain(machine, &inside) {
+                    m.spinning.store(true, Ordering::Relaxed);
+                    self.idle.add_spinner();
+                    continue;
+                }
+                if !self.poll_blocking(machine, &inside) {
+                    self.sleep(machine, &inside);
+                }
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do, and wakes with a P.
+    ///
+    /// # Safety
+    /// 1. The caller is the M's own context, inside a critical section, without a P, not spinning.
+    unsafe fn sleep(&'static self, machine: &'static Machine<V>, inside: &Section) {
+        self.idle.put_m(machine.as_m(), inside);
+        // SAFETY: obligation 1; no lock is held.
+        unsafe {
+            critical::suspended(|| {
+                self.check_deadlock();
+                machine.m.park();
+            });
+            machine.m.accept();
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Waiting for a time, and asking who one is.
+
+use std::time::{Duration, Instant};
+
+use crate::gmp::g::current;
+use crate::goroutine::{GoroutineId, WaitReason};
+use crate::time::Nanos;
+use crate::waiter::Waiter;
+
+/// Waits for at least `duration`. From goroutines and plain threads.
+pub fn sleep(duration: Duration) {
+    sleep_to(Nanos::now() + Nanos::from_duration(duration));
+}
+
+/// Waits at least until `instant`.
+pub fn sleep_until(instant: Instant) {
+    sleep_to(Nanos::from_instant(instant));
+}
+
+fn sleep_to(deadline: Nanos) {
+    let waiter = Waiter::new();
+    waiter.prepare(WaitReason::Sleep);
+    waiter.wait(deadline);
+}
+
+/// The number of the goroutine that calls; `None` on a plain thread. Async-signal-safe.
+pub fn current_id() -> Option<GoroutineId> {
+    current().map(|g| g.id())
+}
+
+/// Calls `f` with number, name and place of creation of the goroutine that calls; does nothing on a plain thread.
+///
+/// Takes no lock and does not allocate, so that a fault handler may use it on the faulting goroutine.
+pub fn with_current<R>(
+    f: impl FnOnce(GoroutineId, Option<&str>, Option<&'static std::panic::Location<'static>>) -> R,
+) -> Option<R> {
+    let g = current()?;
+    // SAFETY: `g` is the caller, and the name is changed only before and after its code runs.
+    let name = unsafe { g.own_name() };
+    Some(f(g.id(), name, g.site()))
+}

@@ -1,0 +1,119 @@
+//! What ends the process says why: stack overflow (ruling 3.4) and deadlock.
+
+use goruntime::{Builder, chan, go};
+use goruntime_tests::{child, is_child};
+use std::os::unix::process::ExitStatusExt;
+
+#[global_allocator]
+static GLOBAL: goruntime::GoMalloc = goruntime::GoMalloc::new();
+
+#[inline(never)]
+fn recurse(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 16]);
+    if depth == u64::MAX {
+        return 0;
+    }
+    recurse(depth + 1) + frame[3]
+}
+
+#[test]
+fn deep_recursion_is_named_and_not_a_bare_sigsegv() {
+    if is_child() {
+        Builder::new()
+            .name("the-deep-one")
+            .spawn(|| recurse(std::hint::black_box(0)))
+            .unwrap()
+            .join()
+            .ok();
+        return;
+    }
+    let out = child("deep_recursion_is_named_and_not_a_bare_sigsegv", &[]);
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.signal(), Some(libc::SIGABRT), "{err}");
+    assert!(err.contains("stack overflow"), "{err}");
+    if !cfg!(feature = "thread-engine") {
+        assert!(err.contains("goroutine"), "{err}");
+        assert!(err.contains("the-deep-one"), "{err}");
+        assert!(err.contains("fatal.rs"), "where it was started: {err}");
+    }
+}
+
+#[inline(never)]
+fn one_big_frame() -> u8 {
+    let frame = std::hint::black_box([1u8; 1 << 20]);
+    frame[std::hint::black_box(5)]
+}
+
+#[test]
+fn a_frame_larger_than_the_stack_is_an_overflow_too() {
+    if is_child() {
+        Builder::new()
+            .stack_size(128 << 10)
+            .spawn(|| std::hint::black_box(one_big_frame()))
+            .unwrap()
+            .join()
+            .ok();
+        return;
+    }
+    let out = child("a_frame_larger_than_the_stack_is_an_overflow_too", &[]);
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.signal(), Some(libc::SIGABRT), "{err}");
+    assert!(err.contains("stack overflow"), "{err}");
+}
+
+#[test]
+fn a_plain_thread_overflows_as_std_has_it() {
+    if is_child() {
+        go(|| ()).join().unwrap();
+        let _ = std::thread::Builder::new()
+            .name("plain".into())
+            .spawn(|| recurse(std::hint::black_box(0)))
+            .unwrap()
+            .join();
+        return;
+    }
+    let out = child("a_plain_thread_overflows_as_std_has_it", &[]);
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.signal(), Some(libc::SIGABRT), "{err}");
+    assert!(err.contains("'plain'") && err.contains("overflowed its stack"), "{err}");
+}
+
+#[test]
+fn a_real_segmentation_fault_stays_one() {
+    if is_child() {
+        go(|| {
+            // SAFETY: none: the fault is the point of the test.
+            unsafe { std::ptr::without_provenance::<u8>(8).read_volatile() }
+        })
+        .join()
+        .ok();
+        return;
+    }
+    let out = child("a_real_segmentation_fault_stays_one", &[]);
+    assert_eq!(out.status.signal(), Some(libc::SIGSEGV));
+}
+
+#[test]
+fn everybody_asleep_is_a_deadlock() {
+    if is_child() {
+        // The test harness keeps a plain thread that could wake someone; the check is for programs without.
+        return;
+    }
+    let exe = env!("CARGO_BIN_EXE_deadlock");
+    let out = std::process::Command::new(exe).output().unwrap();
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{err}");
+    assert!(err.contains("all goroutines are asleep - deadlock!"), "{err}");
+    assert!(err.contains("goroutine 1 ["), "{err}");
+}
+
+#[test]
+fn waiting_on_a_plain_thread_is_no_deadlock() {
+    let (tx, rx) = chan::unbuffered();
+    let g = go(move || rx.recv().unwrap());
+    std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        tx.send(9).unwrap();
+    });
+    assert_eq!(g.join().unwrap(), 9);
+}

@@ -1,0 +1,299 @@
+//! Ruling 3.5: a `Gc` may be kept anywhere that the program owns. Each test keeps one in a single place, collects, fills the heap again, and
+//! looks whether the object is still what it was.
+
+use goruntime::gc::{self, Array, Gc, GcCell, GcPtr, Root, Trace};
+use goruntime::{chan, go, yield_now};
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex, OnceLock};
+
+#[global_allocator]
+static GLOBAL: goruntime::GoMalloc = goruntime::GoMalloc::new();
+
+#[derive(Trace)]
+struct Node {
+    a: usize,
+    next: GcPtr<Node>,
+    b: usize,
+}
+
+fn node(a: usize, next: Option<Gc<Node>>) -> Gc<Node> {
+    let next = GcPtr::new(next);
+    Gc::new(Node { a, next, b: !a })
+}
+
+fn check(mut list: Option<Gc<Node>>, n: usize) {
+    for a in (0..n).rev() {
+        let node = list.expect("the list is whole");
+        assert_eq!((node.a, node.b), (a, !a));
+        list = node.next.load();
+    }
+    assert!(list.is_none());
+}
+
+/// A list that is referenced from nowhere but the value returned.
+#[inline(never)]
+fn list(n: usize) -> Gc<Node> {
+    let mut list = None;
+    for a in 0..n {
+        list = Some(node(a, list));
+    }
+    list.unwrap()
+}
+
+/// Overwrites the stack below, collects, and allocates over whatever was freed.
+#[inline(never)]
+fn upset() {
+    #[inline(never)]
+    fn scrub() {
+        std::hint::black_box([0usize; 1024]);
+    }
+    scrub();
+    gc::collect();
+    for i in 0..20_000 {
+        std::hint::black_box(node(usize::MAX - i, None));
+    }
+    gc::collect();
+}
+
+#[test]
+fn on_the_stack_of_a_goroutine() {
+    go(|| {
+        let l = list(100);
+        upset();
+        check(Some(l), 100);
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn on_the_stack_of_a_parked_goroutine() {
+    let (tx, rx) = chan::unbuffered::<()>();
+    let parked = go(move || {
+        let l = list(100);
+        rx.recv().unwrap();
+        check(Some(l), 100);
+    });
+    go(|| (0..10).for_each(|_| yield_now())).join().unwrap();
+    upset();
+    tx.send(()).unwrap();
+    parked.join().unwrap();
+}
+
+#[test]
+fn on_the_stack_of_a_plain_thread() {
+    std::thread::spawn(|| {
+        let l = list(100);
+        upset();
+        check(Some(l), 100);
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn on_the_stack_of_a_plain_thread_that_sleeps_in_the_kernel() {
+    let (tx, rx) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        let l = list(100);
+        rx.recv().unwrap();
+        check(Some(l), 100);
+    });
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    upset();
+    tx.send(()).unwrap();
+    thread.join().unwrap();
+}
+
+#[test]
+fn in_a_vec() {
+    let v: Vec<Gc<Node>> = (1..50).map(list).collect();
+    upset();
+    v.iter().enumerate().for_each(|(i, &l)| check(Some(l), i + 1));
+}
+
+#[test]
+fn in_nested_boxes_behind_an_arc() {
+    let kept = Arc::new(Mutex::new(Box::new(Some(Box::new(list(100))))));
+    upset();
+    check(kept.lock().unwrap().as_deref().copied(), 100);
+}
+
+#[test]
+fn in_the_buffer_of_a_channel() {
+    let (tx, rx) = chan::bounded(4);
+    tx.send(list(100)).unwrap();
+    upset();
+    check(Some(rx.recv().unwrap()), 100);
+}
+
+#[test]
+fn in_a_blocked_sender() {
+    let (tx, rx) = chan::unbuffered();
+    let sender = go(move || tx.send(list(100)).unwrap());
+    go(|| (0..10).for_each(|_| yield_now())).join().unwrap();
+    upset();
+    check(Some(rx.recv().unwrap()), 100);
+    sender.join().unwrap();
+}
+
+#[test]
+fn in_a_static() {
+    static KEPT: OnceLock<Gc<Node>> = OnceLock::new();
+    KEPT.get_or_init(|| list(100));
+    upset();
+    check(KEPT.get().copied(), 100);
+}
+
+#[test]
+fn in_a_thread_local_of_a_thread_and_of_a_goroutine() {
+    thread_local!(static KEPT: RefCell<Option<Gc<Node>>> = const { RefCell::new(None) });
+    fn exercise() {
+        KEPT.with(|k| *k.borrow_mut() = Some(list(100)));
+        upset();
+        check(KEPT.with(|k| *k.borrow()), 100);
+    }
+    std::thread::spawn(exercise).join().unwrap();
+    go(exercise).join().unwrap();
+}
+
+#[test]
+fn in_a_lazily_made_thread_local() {
+    thread_local!(static KEPT: Vec<Gc<Node>> = vec![list(100)]);
+    go(|| {
+        KEPT.with(|_| ());
+        upset();
+        KEPT.with(|k| check(Some(k[0]), 100));
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn in_another_object_and_in_a_cycle() {
+    let first = node(0, None);
+    let second = node(1, Some(first));
+    first.next.store(Some(second));
+    let kept = first;
+    upset();
+    let second = kept.next.load().unwrap();
+    assert_eq!((second.a, second.b), (1, !1));
+    assert!(second.next.load().unwrap().ptr_eq(kept));
+}
+
+#[derive(Trace)]
+enum Shape {
+    Leaf(u64),
+    Pair(u8, Gc<Node>, GcCell<Option<Gc<Node>>>),
+}
+
+#[test]
+fn in_an_enum_and_a_cell() {
+    let s = Gc::new(Shape::Pair(3, list(10), GcCell::new(None)));
+    let leaf = Gc::new(Shape::Leaf(7));
+    if let Shape::Pair(_, _, cell) = &*s {
+        cell.set(Some(list(20)));
+    }
+    upset();
+    match &*s {
+        Shape::Pair(3, l, cell) => {
+            check(Some(*l), 10);
+            check(cell.get(), 20);
+        }
+        _ => panic!("the variant changed"),
+    }
+    assert!(matches!(*leaf, Shape::Leaf(7)));
+}
+
+#[test]
+fn in_an_array_of_pointers_held_by_an_interior_pointer_only() {
+    fn middle() -> &'static GcPtr<Node> {
+        let array: Gc<Array<GcPtr<Node>>> = Gc::array(1000, |i| GcPtr::new(Some(list(i % 7 + 1))));
+        let element: *const GcPtr<Node> = &array[500];
+        // SAFETY: the reference is kept on the stack while it is used: an interior pointer keeps the array alive.
+        unsafe { &*element }
+    }
+    let element = middle();
+    upset();
+    check(element.load(), 500 % 7 + 1);
+}
+
+#[test]
+fn in_a_root_whose_pointer_is_hidden() {
+    let root = Root::new(list(100));
+    let hidden = !(root.get().as_ptr() as usize);
+    let root = std::mem::ManuallyDrop::new(root);
+    upset();
+    // SAFETY: the root keeps the object alive.
+    let l = unsafe { Gc::from_ptr((!hidden) as *const Node) };
+    check(Some(l), 100);
+    drop(std::mem::ManuallyDrop::into_inner(root));
+}
+
+#[test]
+fn garbage_is_really_freed_and_drop_glue_runs_once() {
+    use std::sync::atomic::{AtomicUsize, Ordering::*};
+    static DROPPED: AtomicUsize = AtomicUsize::new(0);
+    struct Counts(#[allow(dead_code, reason = "size")] String);
+    impl Drop for Counts {
+        fn drop(&mut self) {
+            DROPPED.fetch_add(1, SeqCst);
+        }
+    }
+    #[derive(Trace)]
+    struct Holder {
+        counts: Box<Counts>,
+        next: GcPtr<Holder>,
+    }
+    #[inline(never)]
+    fn make() {
+        // Cycles of two.
+        for i in 0..500 {
+            let counts = || Box::new(Counts(format!("number {i}")));
+            let a = Gc::new(Holder { counts: counts(), next: GcPtr::null() });
+            let b = Gc::new(Holder { counts: counts(), next: GcPtr::new(Some(a)) });
+            a.next.store(Some(b));
+            std::hint::black_box(&b.counts);
+        }
+    }
+    go(make).join().unwrap();
+    let before = goruntime::metrics::snapshot().gc_cycles;
+    goruntime_tests::eventually("the drop glue to run", std::time::Duration::from_secs(20), || {
+        upset();
+        // A conservative collector may keep a few.
+        DROPPED.load(SeqCst) >= 980
+    });
+    assert!(DROPPED.load(SeqCst) <= 1000);
+    assert!(goruntime::metrics::snapshot().gc_cycles > before);
+}
+
+#[test]
+fn goroutines_that_mutate_a_shared_structure_while_collections_run() {
+    let table: Gc<Array<GcPtr<Node>>> = Gc::array(64, |_| GcPtr::null());
+    let workers: Vec<_> = (0..8)
+        .map(|w: usize| {
+            go(move || {
+                for round in 0..300 {
+                    let n = round % 13 + 1;
+                    table[(w * 8) + round % 8].store(Some(list(n)));
+                    if round % 16 == 0 {
+                        yield_now();
+                    }
+                    if let Some(l) = table[(w * 8) + (round + 3) % 8].load() {
+                        check(Some(l), l.a + 1);
+                    }
+                }
+            })
+        })
+        .collect();
+    for _ in 0..20 {
+        gc::collect();
+    }
+    for w in workers {
+        w.join().unwrap();
+    }
+    for slot in table.as_slice() {
+        let l = slot.load().unwrap();
+        check(Some(l), l.a + 1);
+    }
+}
