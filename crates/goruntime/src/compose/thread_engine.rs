@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 /// The engine.
-pub(crate) type Engine = gosched::engine::ThreadEngine;
+pub(crate) type Engine = gosched::engine::threads::ThreadEngine;
 
 /// Makes the engine.
 ///
