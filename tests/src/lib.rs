@@ -23,7 +23,9 @@ pub fn child(name: &str, envs: &[(&str, &str)]) -> Output {
     let pid = child.id();
     let (done, wait) = std::sync::mpsc::channel::<()>();
     let watchdog = std::thread::spawn(move || {
-        if wait.recv_timeout(Duration::from_secs(60)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+        if wait.recv_timeout(Duration::from_secs(60))
+            == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
+        {
             // SAFETY: kill of our own child, which has not been waited for yet.
             unsafe { libc::kill(pid as i32, libc::SIGKILL) };
             true
@@ -31,7 +33,9 @@ pub fn child(name: &str, envs: &[(&str, &str)]) -> Output {
             false
         }
     });
-    let output = child.wait_with_output().expect("wait for the child process");
+    let output = child
+        .wait_with_output()
+        .expect("wait for the child process");
     drop(done);
     let killed = watchdog.join().expect("the watchdog");
     assert!(
@@ -54,7 +58,10 @@ pub fn is_child() -> bool {
 pub fn eventually(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
     while !condition() {
-        assert!(Instant::now() < deadline, "waited {limit:?} in vain for {what}");
+        assert!(
+            Instant::now() < deadline,
+            "waited {limit:?} in vain for {what}"
+        );
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -4,6 +4,7 @@ use goruntime::{Builder, chan, go};
 use goruntime_tests::{child, is_child};
 use std::os::unix::process::ExitStatusExt;
 
+#[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
 static GLOBAL: goruntime::GoMalloc = goruntime::GoMalloc::new();
 
@@ -75,7 +76,10 @@ fn a_plain_thread_overflows_as_std_has_it() {
     let out = child("a_plain_thread_overflows_as_std_has_it", &[]);
     let err = String::from_utf8_lossy(&out.stderr);
     assert_eq!(out.status.signal(), Some(libc::SIGABRT), "{err}");
-    assert!(err.contains("'plain'") && err.contains("overflowed its stack"), "{err}");
+    assert!(
+        err.contains("'plain'") && err.contains("overflowed its stack"),
+        "{err}"
+    );
 }
 
 #[test]
@@ -103,7 +107,10 @@ fn everybody_asleep_is_a_deadlock() {
     let out = std::process::Command::new(exe).output().unwrap();
     let err = String::from_utf8_lossy(&out.stderr);
     assert_eq!(out.status.code(), Some(2), "{err}");
-    assert!(err.contains("all goroutines are asleep - deadlock!"), "{err}");
+    assert!(
+        err.contains("all goroutines are asleep - deadlock!"),
+        "{err}"
+    );
     assert!(err.contains("goroutine 1 ["), "{err}");
 }
 

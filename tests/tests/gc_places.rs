@@ -1,11 +1,14 @@
 //! Ruling 3.5: a `Gc` may be kept anywhere that the program owns. Each test keeps one in a single place, collects, fills the heap again, and
 //! looks whether the object is still what it was.
 
+#![cfg(not(feature = "system-allocator"))]
+
 use goruntime::gc::{self, Array, Gc, GcCell, GcPtr, Root, Trace};
 use goruntime::{chan, go, yield_now};
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, OnceLock};
 
+#[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
 static GLOBAL: goruntime::GoMalloc = goruntime::GoMalloc::new();
 
@@ -109,7 +112,9 @@ fn on_the_stack_of_a_plain_thread_that_sleeps_in_the_kernel() {
 fn in_a_vec() {
     let v: Vec<Gc<Node>> = (1..50).map(list).collect();
     upset();
-    v.iter().enumerate().for_each(|(i, &l)| check(Some(l), i + 1));
+    v.iter()
+        .enumerate()
+        .for_each(|(i, &l)| check(Some(l), i + 1));
 }
 
 #[test]
@@ -250,19 +255,29 @@ fn garbage_is_really_freed_and_drop_glue_runs_once() {
         // Cycles of two.
         for i in 0..500 {
             let counts = || Box::new(Counts(format!("number {i}")));
-            let a = Gc::new(Holder { counts: counts(), next: GcPtr::null() });
-            let b = Gc::new(Holder { counts: counts(), next: GcPtr::new(Some(a)) });
+            let a = Gc::new(Holder {
+                counts: counts(),
+                next: GcPtr::null(),
+            });
+            let b = Gc::new(Holder {
+                counts: counts(),
+                next: GcPtr::new(Some(a)),
+            });
             a.next.store(Some(b));
             std::hint::black_box(&b.counts);
         }
     }
     go(make).join().unwrap();
     let before = goruntime::metrics::snapshot().gc_cycles;
-    goruntime_tests::eventually("the drop glue to run", std::time::Duration::from_secs(20), || {
-        upset();
-        // A conservative collector may keep a few.
-        DROPPED.load(SeqCst) >= 980
-    });
+    goruntime_tests::eventually(
+        "the drop glue to run",
+        std::time::Duration::from_secs(20),
+        || {
+            upset();
+            // A conservative collector may keep a few.
+            DROPPED.load(SeqCst) >= 980
+        },
+    );
     assert!(DROPPED.load(SeqCst) <= 1000);
     assert!(goruntime::metrics::snapshot().gc_cycles > before);
 }

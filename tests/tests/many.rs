@@ -3,12 +3,17 @@
 use goruntime::{chan, go, sync::WaitGroup};
 use std::sync::Arc;
 
+#[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
 static GLOBAL: goruntime::GoMalloc = goruntime::GoMalloc::new();
 
 #[test]
 fn a_hundred_thousand_at_once() {
-    let n = if cfg!(feature = "thread-engine") { 1_000 } else { 100_000 };
+    let n = if cfg!(feature = "thread-engine") {
+        1_000
+    } else {
+        100_000
+    };
     let (tx, rx) = chan::unbuffered::<()>();
     let started = Arc::new(WaitGroup::new());
     let wg = Arc::new(WaitGroup::new());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::time::{Duration, Instant};
 
+#[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
 static GLOBAL: goruntime::GoMalloc = goruntime::GoMalloc::new();
 
@@ -53,7 +54,10 @@ fn blocking_calls_that_the_runtime_is_not_told_of_do_not_stop_the_others() {
     for b in blocked {
         b.join().unwrap();
     }
-    assert!(took < Duration::from_millis(250), "waited {took:?} for the sleepers");
+    assert!(
+        took < Duration::from_millis(250),
+        "waited {took:?} for the sleepers"
+    );
 }
 
 #[test]
@@ -66,9 +70,11 @@ fn more_blocking_sections_than_ps_run_at_once() {
             go(move || {
                 goruntime::blocking(|| {
                     inside.fetch_add(1, SeqCst);
-                    goruntime_tests::eventually("all to be inside", Duration::from_secs(20), || {
-                        inside.load(SeqCst) >= n
-                    });
+                    goruntime_tests::eventually(
+                        "all to be inside",
+                        Duration::from_secs(20),
+                        || inside.load(SeqCst) >= n,
+                    );
                 })
             })
         })

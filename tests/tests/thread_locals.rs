@@ -6,6 +6,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex};
 
+#[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
 static GLOBAL: goruntime::GoMalloc = goruntime::GoMalloc::new();
 
@@ -100,7 +101,10 @@ fn thread_locals_travel_and_their_destructors_run_once_each() {
     }
     assert_eq!(DROPPED.load(SeqCst), N);
     if MOVES && goruntime::max_procs() > 1 {
-        assert!(migrations.load(Relaxed) > 0, "nobody moved: the test tested nothing");
+        assert!(
+            migrations.load(Relaxed) > 0,
+            "nobody moved: the test tested nothing"
+        );
     }
 }
 
@@ -153,7 +157,10 @@ fn a_goroutine_may_park_while_it_unwinds_and_resume_elsewhere() {
             assert!(std::thread::panicking());
             self.0.recv().unwrap();
             migrate();
-            assert!(std::thread::panicking(), "the panic count is the goroutine's");
+            assert!(
+                std::thread::panicking(),
+                "the panic count is the goroutine's"
+            );
         }
     }
     let _bustle = Bustle::new();
@@ -216,10 +223,17 @@ fn libc_services_work_in_a_goroutine() {
     go(|| {
         use std::net::ToSocketAddrs;
         assert!(("localhost", 80).to_socket_addrs().unwrap().count() > 0);
-        let out = std::process::Command::new("/bin/echo").arg("hi").output().unwrap();
+        let out = std::process::Command::new("/bin/echo")
+            .arg("hi")
+            .output()
+            .unwrap();
         assert_eq!(out.stdout, b"hi\n");
         assert_eq!(std::thread::spawn(|| 3).join().unwrap(), 3);
-        assert!(std::backtrace::Backtrace::force_capture().to_string().contains("libc_services_work"));
+        assert!(
+            std::backtrace::Backtrace::force_capture()
+                .to_string()
+                .contains("libc_services_work")
+        );
         // SAFETY: no arguments that could be wrong.
         unsafe {
             assert_ne!(libc::isalpha(i32::from(b'x')), 0);
