@@ -1,10 +1,11 @@
 //! Ruling 3.1: to the compiler, std and libc a goroutine is a thread, also when it moves between threads.
 
-use goruntime::{chan, go, sync::WaitGroup, yield_now};
+use goruntime::{chan, go, sync::WaitGroup, time, yield_now};
 use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 #[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
@@ -21,7 +22,10 @@ const MOVES: bool = !cfg!(feature = "thread-engine");
 /// Yields until this goroutine runs on another thread than before; false if it does not soon.
 fn migrate() -> bool {
     let before = tid();
-    for _ in 0..if MOVES { 100_000 } else { 100 } {
+    for turn in 0..if MOVES { 10_000 } else { 100 } {
+        if turn % 4 == 3 {
+            time::sleep(Duration::from_micros(50));
+        }
         yield_now();
         if tid() != before {
             return true;
@@ -73,6 +77,8 @@ fn thread_locals_travel_and_their_destructors_run_once_each() {
     let _bustle = Bustle::new();
     const N: usize = 64;
     let migrations = Arc::new(AtomicUsize::new(0));
+    let must_move = MOVES && goruntime::max_procs() > 1;
+    let begin = Instant::now();
     let handles: Vec<_> = (1..=N)
         .map(|i| {
             let migrations = migrations.clone();
@@ -80,12 +86,22 @@ fn thread_locals_travel_and_their_destructors_run_once_each() {
                 assert_eq!(ID.get(), 0, "a fresh goroutine has fresh thread-locals");
                 ID.set(i);
                 TRACKED.with(|t| *t.borrow_mut() = Some(Tracked(i)));
-                for _ in 0..20 {
+                // On until somebody has moved, or it is plain that nobody will.
+                let enough = |turn| turn >= 20 && (!must_move || migrations.load(Relaxed) > 0);
+                for turn in 0.. {
+                    if enough(turn) || begin.elapsed() > Duration::from_secs(10) {
+                        break;
+                    }
                     let before = tid();
                     // Inside `with`, so that the address of the thread-local is alive across the switch.
                     TRACKED.with(|t| {
                         let t = t.borrow();
-                        yield_now();
+                        if turn % 4 == 3 {
+                            // Woken by whichever thread finds the timer expired.
+                            time::sleep(Duration::from_micros(50));
+                        } else {
+                            yield_now();
+                        }
                         assert_eq!(t.as_ref().unwrap().0, i);
                     });
                     assert_eq!(ID.get(), i);
@@ -100,12 +116,10 @@ fn thread_locals_travel_and_their_destructors_run_once_each() {
         h.join().unwrap();
     }
     assert_eq!(DROPPED.load(SeqCst), N);
-    if MOVES && goruntime::max_procs() > 1 {
-        assert!(
-            migrations.load(Relaxed) > 0,
-            "nobody moved: the test tested nothing"
-        );
-    }
+    assert!(
+        !must_move || migrations.load(Relaxed) > 0,
+        "nobody moved: the test tested nothing"
+    );
 }
 
 #[test]
