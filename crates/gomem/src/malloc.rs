@@ -296,3 +296,60 @@ impl<O: Os> Heap<O> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::SimOs;
+
+    /// The one that the freeing thread read the owner for has exited meanwhile, and its cache serves another thread.
+    #[test]
+    fn a_late_duty_reaches_the_new_owner() {
+        let heap = Heap::new(SimOs::default());
+        let class = SizeClass::of(64);
+        let before = heap.attach_cache().unwrap();
+        let blocks = [(); 2].map(|()| heap.malloc_small(before, class).unwrap());
+        let span = heap.map.find(blocks[0].addr().get()).unwrap();
+
+        // SAFETY: blocks allocated above, each freed once.
+        assert!(unsafe { span.push_remote(blocks[0].as_ptr().cast()) });
+        heap.detach_cache(before);
+        assert!(!before.inbox.push(span), "closed");
+        let after = heap.attach_cache().unwrap();
+        assert_eq!(before, after);
+        assert!(after.inbox.push(span));
+        // SAFETY: as above. The duty is still the first one's.
+        assert!(!unsafe { span.push_remote(blocks[1].as_ptr().cast()) });
+
+        heap.collect_inbox(after);
+        heap.collect_ownerless();
+        assert_eq!(heap.stats().malloc_inuse, 0);
+        heap.detach_cache(after);
+    }
+
+    /// Blocks in every state a span can leave them in, found again by the next thread.
+    #[test]
+    fn what_an_exiting_thread_leaves_is_adopted() {
+        let heap = Heap::new(SimOs::default());
+        let class = SizeClass::of(1024);
+        let first = heap.attach_cache().unwrap();
+        // One full span and one begun.
+        let blocks: Vec<_> = (0..class.count() + 1)
+            .map(|_| heap.malloc_small(first, class).unwrap())
+            .collect();
+        let in_use = heap.stats().malloc_inuse;
+        heap.detach_cache(first);
+        let second = heap.attach_cache().unwrap();
+        let rest: Vec<_> = (1..class.count())
+            .map(|_| heap.malloc_small(second, class).unwrap())
+            .collect();
+        assert_eq!(heap.stats().malloc_inuse, in_use, "no new span");
+        for block in blocks.into_iter().chain(rest) {
+            // SAFETY: live, freed once, by the thread of `second`.
+            unsafe { heap.free_block(second.as_ptr(), block) };
+        }
+        heap.detach_cache(second);
+        heap.collect_ownerless();
+        assert_eq!(heap.stats().malloc_inuse, 0);
+    }
+}

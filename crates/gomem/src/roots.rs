@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering::*;
 const MAX_BLOCKS: usize = PAGE_SIZE / 8;
 
 /// A share of the malloc spans, for one of several scanning threads; see [`Heap::malloc_shares`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct MallocShare<'h> {
     block: &'h SlabBlock<Span>,
 }
@@ -28,12 +28,6 @@ pub struct MallocShare<'h> {
 unsafe impl Sync for MallocShare<'_> {}
 // SAFETY: as above.
 unsafe impl Send for MallocShare<'_> {}
-
-impl std::fmt::Debug for SlabBlock<Span> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SlabBlock")
-    }
-}
 
 impl MallocShare<'_> {
     /// Calls `visit` with the address ranges of the share's live blocks. Blocks that follow one another come as one range.

@@ -251,3 +251,19 @@ proptest! {
         prop_assert_eq!(stats.mallocs, stats.frees);
     }
 }
+
+#[test]
+fn empty_spans_go_back_while_the_thread_lives() {
+    let heap = Heap::new(SimOs::default());
+    let mut mutator = heap.mutator().unwrap();
+    let blocks: Vec<_> = (0..10_000)
+        .map(|_| mutator.malloc(512, 8).unwrap())
+        .collect();
+    assert!(heap.stats().malloc_inuse >= 10_000 * 512);
+    for block in blocks {
+        // SAFETY: live, freed once.
+        unsafe { mutator.free(block) };
+    }
+    // The current one, and one that is kept.
+    assert!(heap.stats().malloc_inuse <= 2 * gomem::PAGE_SIZE);
+}

@@ -55,6 +55,15 @@ impl Patterned {
     }
 }
 
+/// Runs its action when dropped, so that a failed assertion ends the test and does not leave other threads waiting.
+struct AtEnd<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for AtEnd<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 /// Threads exchange blocks through shared slots; a thread's mutator ends now and then and another begins.
 #[test]
 fn blocks_are_freed_by_other_threads() {
@@ -144,6 +153,9 @@ fn objects_that_are_kept_survive_collections() {
         for (thread, kept) in kept.iter().enumerate() {
             let (heap, world, running) = (&heap, &world, &running);
             scope.spawn(move || {
+                let _end = AtEnd(|| {
+                    running.fetch_sub(1, SeqCst);
+                });
                 let mut mutator = heap.mutator().unwrap();
                 let mut random = Random(77 + thread as u64);
                 for i in 0..60_000 {
@@ -168,7 +180,6 @@ fn objects_that_are_kept_survive_collections() {
                         }
                     }
                 }
-                running.fetch_sub(1, SeqCst);
             });
         }
         scope.spawn(|| {
@@ -177,6 +188,7 @@ fn objects_that_are_kept_survive_collections() {
                 std::thread::yield_now();
             }
         });
+        let end = AtEnd(|| over.store(true, SeqCst));
         let mut cycles = 0;
         while running.load(SeqCst) != 0 {
             while !heap.sweep_some(8 << 20).done {
@@ -195,7 +207,7 @@ fn objects_that_are_kept_survive_collections() {
             drop(stopped);
             cycles += 1;
         }
-        over.store(true, SeqCst);
+        drop(end);
         assert!(cycles >= 3, "{cycles} cycles");
     });
     // SAFETY: nothing is kept any more, and no thread is left.

@@ -1,8 +1,8 @@
 //! Critical sections: the stretches of code in which the thread must not be stopped.
 //!
-//! A collector stops threads by a signal. A thread stopped while it holds a lock of the scheduler could make the
-//! collector wait for ever, so every lock of this crate is held, and every P is touched, only inside a critical
-//! section, and the signal's handler leaves such a thread alone:
+//! A collector stops threads by a signal. A thread stopped while it holds a lock of the scheduler
+//! could make the collector wait for ever, so every lock of this crate is held, and every P is
+//! touched, only inside a critical section, and the signal's handler leaves such a thread alone:
 //!
 //! ```text
 //! handler, on the thread itself:   if is_active() { request_stop(); return }   // stops at the section's end
@@ -10,17 +10,18 @@
 //! end of a section:                active = false; if pending { stop hook }
 //! ```
 //!
-//! Invariant: **a thread that is stopped holds no lock of this crate and is not changing any of its structures.**
-//! Blocking system calls (an idle M's futex, `epoll_wait`) are made outside of sections, so sleeping
-//! threads can be stopped. Waiting for a lock inside a section is allowed: its holder is in a section too, hence
-//! running.
+//! Invariant: **a thread that is stopped holds no lock of this crate and is not changing any of its
+//! structures.** Blocking system calls (an idle M's futex, `epoll_wait`) are made outside of
+//! sections, so sleeping threads can be stopped. Waiting for a lock inside a section is allowed:
+//! its holder is in a section too, hence running.
 //!
-//! Entering costs one store, leaving one store and one test. The words are those of the context ([`crate::here`]),
-//! so plain threads use them as well.
+//! Entering costs one store, leaving one store and one test. The words are those of the context
+//! (`here.rs`), so plain threads use them as well.
 //!
-//! A section stays active over a context switch: each side left its own words active, and the context
-//! switched to ends the section. A stop that was asked of the context being left concerns the *thread*, which goes
-//! on as another context; the first act after a switch therefore carries `pending` over.
+//! A section stays active over a context switch: each side left its own words active, and the
+//! context switched to ends the section. A stop that was asked of the context being left concerns
+//! the *thread*, which goes on as another context; the first act after a switch therefore carries
+//! `pending` over.
 
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicPtr, Ordering, compiler_fence};
@@ -31,9 +32,9 @@ static STOP_HOOK: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 
 /// Registers what a section calls at its end when a stop was requested inside it.
 ///
-/// The hook runs on the thread in question, outside the section; it may block for as long as the world is stopped. It may also be
-/// called when nobody wants a stop any more, and must then return. One hook per process; the
-/// last registered wins.
+/// The hook runs on the thread in question, outside the section; it may block for as long as the
+/// world is stopped. It may also be called when nobody wants a stop any more, and must then return.
+/// One hook per process; the last registered wins.
 pub fn set_stop_hook(hook: fn()) {
     STOP_HOOK.store(hook as *mut (), Ordering::Release);
 }
@@ -44,8 +45,8 @@ pub fn is_active() -> bool {
     unsafe { (*here()).active.load(Ordering::Relaxed) }
 }
 
-/// Asks the calling thread to call the stop hook when its critical section ends. Async-signal-safe; meant for the signal
-/// handler that found [`is_active`].
+/// Asks the calling thread to call the stop hook when its critical section ends. Async-signal-safe;
+/// meant for the signal handler that found [`is_active`].
 pub fn request_stop() {
     // SAFETY: as in `is_active`.
     unsafe { (*here()).pending.store(true, Ordering::Relaxed) }
@@ -82,7 +83,8 @@ impl Drop for Section {
     #[inline]
     fn drop(&mut self) {
         if !self.outer {
-            // SAFETY: a section does not live across a switch, so the words are still this context's.
+            // SAFETY: a section does not live across a switch, so the words are still this
+            // context's.
             unsafe { end(self.here) }
         }
     }

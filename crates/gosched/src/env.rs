@@ -1,9 +1,9 @@
 //! The ports: what the scheduler needs and does not make itself.
 //!
-//! [`Engine`] makes execution contexts and switches between them, [`Poller`] waits for descriptors, [`Hooks`] hears
-//! what happens. [`Env`] names one of each, and everything in the crate that needs them is generic over it, so that a
-//! switch compiles to the engine's own instructions. Second implementations live beside: `engine::threads`,
-//! `poll::scripted`, and `()` for the hooks.
+//! [`Engine`] makes execution contexts and switches between them, [`Poller`] waits for descriptors,
+//! [`Hooks`] hears what happens. [`Env`] names one of each, and everything in the crate that needs
+//! them is generic over it, so that a switch compiles to the engine's own instructions. Second
+//! implementations live beside: `engine::threads`, `poll::scripted`, and `()` for the hooks.
 
 use std::fmt;
 use std::io;
@@ -26,11 +26,13 @@ pub trait Env: Sized + 'static {
 /// Whose `thread_local!`s the code in a context sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThreadLocals {
-    /// Those of the OS thread it happens to run on. The scheduler writes its own again after each switch.
+    /// Those of the OS thread it happens to run on. The scheduler writes its own again after each
+    /// switch.
     Shared,
     /// Its own, while the OS thread goes on to run other contexts.
     PerContext,
-    /// Its own, because each context is an OS thread and a switch puts one to sleep and wakes another.
+    /// Its own, because each context is an OS thread and a switch puts one to sleep and wakes
+    /// another.
     PerThread,
 }
 
@@ -71,26 +73,31 @@ impl std::error::Error for EngineError {
 
 /// Makes execution contexts and switches between them.
 ///
-/// A context is in one of four conditions: *fresh* (made or re-armed, has not run), *running*, *saved* (switched away from)
-/// and *finished* (its entry returned).
+/// A context is in one of four conditions: *fresh* (made or re-armed, has not run), *running*,
+/// *saved* (switched away from) and *finished* (its entry returned).
 ///
 /// # Safety
 /// An implementation promises, for contexts used as the methods require:
-/// 1. `switch(from, to)` suspends the calling code and resumes `to`: a saved context continues after its own `switch`, a fresh
-///    one calls its entry with its argument. Everything that the calling code did before is visible to the resumed code.
+/// 1. `switch(from, to)` suspends the calling code and resumes `to`: a saved context continues
+///    after its own `switch`, a fresh one calls its entry with its argument. Everything that the
+///    calling code did before is visible to the resumed code.
 /// 2. A context may be saved on one OS thread and resumed on another, any number of times.
-/// 3. Once the code of `to` runs, `from` is completely saved; the engine neither reads nor writes `*from` nor the stack being left from then
-///    on, until somebody resumes it. (Another thread may resume it, or free it, at once.)
-/// 4. When an entry returns a context, that context is resumed as by `switch`, and obligation 3 holds of the finished one, save that
-///    only `rearm` or `retire` may follow.
-/// 5. `THREAD_LOCALS` says the truth. With `PerContext`, a fresh context's thread-locals have their initial values, the ones of a
-///    finished context stay readable until `rearm` or `retire`, and a switch keeps every signal that the thread may get handled by
-///    code that sees the thread-locals either of `from` or of `to`.
-/// 6. `saved_sp` of a context that no thread is running is the lowest address of its live stack; all that is live
-///    in the context, callee-saved registers included, lies between that and the end of `stack_range`.
+/// 3. Once the code of `to` runs, `from` is completely saved; the engine neither reads nor writes
+///    `*from` nor the stack being left from then on, until somebody resumes it. (Another thread may
+///    resume it, or free it, at once.)
+/// 4. When an entry returns a context, that context is resumed as by `switch`, and obligation 3
+///    holds of the finished one, save that only `rearm` or `retire` may follow.
+/// 5. `THREAD_LOCALS` says the truth. With `PerContext`, a fresh context's thread-locals have their
+///    initial values, the ones of a finished context stay readable until `rearm` or `retire`, and a
+///    switch keeps every signal that the thread may get handled by code that sees the thread-locals
+///    either of `from` or of `to`.
+/// 6. `saved_sp` of a context that no thread is running is the lowest address of its live stack;
+///    all that is live in the context, callee-saved registers included, lies between that and the
+///    end of `stack_range`.
 /// 7. No method unwinds, and none calls back into the scheduler, except `finish`.
 pub unsafe trait Engine: Send + Sync + 'static {
-    /// An execution context. The scheduler keeps it at a fixed address from the first switch to `retire`.
+    /// An execution context. The scheduler keeps it at a fixed address from the first switch to
+    /// `retire`.
     type Context: Send + 'static;
 
     /// Whose thread-locals a context sees.
@@ -101,8 +108,8 @@ pub unsafe trait Engine: Send + Sync + 'static {
     /// Called outside critical sections.
     ///
     /// # Errors
-    /// When memory, or whatever a context is made of, is refused. The scheduler hands this to who wanted
-    /// the goroutine; nothing is lost.
+    /// When memory, or whatever a context is made of, is refused. The scheduler hands this to who
+    /// wanted the goroutine; nothing is lost.
     fn create(
         &self,
         spec: StackSpec,
@@ -138,12 +145,13 @@ pub unsafe trait Engine: Send + Sync + 'static {
     /// 3. Both stay valid until they are next left; no reference to either is alive.
     unsafe fn switch(&self, from: *mut Self::Context, to: *mut Self::Context);
 
-    /// Runs on a context at its goroutine's end, outside critical sections: thread-local destructors and
-    /// the like. These are the program's code: they may use the scheduler, and block.
+    /// Runs on a context at its goroutine's end, outside critical sections: thread-local
+    /// destructors and the like. These are the program's code: they may use the scheduler, and
+    /// block.
     ///
     /// # Safety
-    /// 1. The calling context's entry returns next, without running code of the program other than the destructor of the
-    ///    goroutine's result.
+    /// 1. The calling context's entry returns next, without running code of the program other than
+    ///    the destructor of the goroutine's result.
     unsafe fn finish(&self);
 
     /// Frees a finished context.
@@ -152,14 +160,16 @@ pub unsafe trait Engine: Send + Sync + 'static {
     /// 1. As [`rearm`](Self::rearm).
     unsafe fn retire(&self, context: Self::Context);
 
-    /// The addresses that belong to the context's stack, thread-local block included; `None` if unknown.
+    /// The addresses that belong to the context's stack, thread-local block included; `None` if
+    /// unknown.
     fn stack_range(&self, context: &Self::Context) -> Option<Range<usize>>;
 
-    /// Where the live stack of a context that is not running begins; `None` if unknown, or if the context is an OS thread, which
-    /// whoever needs this stops as such.
+    /// Where the live stack of a context that is not running begins; `None` if unknown, or if the
+    /// context is an OS thread, which whoever needs this stops as such.
     fn saved_sp(&self, context: &Self::Context) -> Option<usize>;
 
-    /// Called first on every thread that becomes an M: the place for alternate signal stacks and the like.
+    /// Called first on every thread that becomes an M: the place for alternate signal stacks and
+    /// the like.
     fn thread_started(&self) {}
 
     /// OS threads that the engine itself keeps, for the deadlock check.
@@ -185,13 +195,15 @@ pub struct Readiness {
 
 /// Waits for descriptors to become ready.
 ///
-/// Edge-triggered: a change is reported at least once to some `wait`, and may be reported again. Spurious reports are
-/// allowed, also for a token deregistered before. Used from any thread at any time.
+/// Edge-triggered: a change is reported at least once to some `wait`, and may be reported again.
+/// Spurious reports are allowed, also for a token deregistered before. Used from any thread at any
+/// time.
 pub trait Poller: Send + Sync + 'static {
     /// Begins to watch `fd` for both directions.
     ///
     /// # Errors
-    /// The system's: `EPERM` for descriptors that are always ready (regular files), `ENOSPC` at the kernel's limit on watches.
+    /// The system's: `EPERM` for descriptors that are always ready (regular files), `ENOSPC` at the
+    /// kernel's limit on watches.
     fn register(&self, fd: RawFd, token: Token) -> io::Result<()>;
 
     /// Ceases to watch `fd`.
@@ -200,8 +212,9 @@ pub trait Poller: Send + Sync + 'static {
     /// The system's; the descriptor is not watched either way once it is closed.
     fn deregister(&self, fd: RawFd) -> io::Result<()>;
 
-    /// Fills `ready` and returns how many it filled. Returns when something is ready, after `timeout` (`None`: never;
-    /// zero: at once), or because of [`wake`](Self::wake). An early return with nothing is allowed.
+    /// Fills `ready` and returns how many it filled. Returns when something is ready, after
+    /// `timeout` (`None`: never; zero: at once), or because of [`wake`](Self::wake). An early
+    /// return with nothing is allowed.
     ///
     /// # Errors
     /// The system's. The scheduler treats them as "nothing is ready".
@@ -236,33 +249,35 @@ pub enum Event {
 ///
 /// `()` implements it with every default.
 pub trait Hooks: Send + Sync + 'static {
-    /// Something happened. Called inside critical sections: must be short, must not call the scheduler.
+    /// Something happened. Called inside critical sections: must be short, must not call the
+    /// scheduler.
     #[inline]
     fn event(&self, event: Event) {
         let _ = event;
     }
 
-    /// A P that was idle is going to be used. Called after that can be observed, inside critical sections: must be short, must not
-    /// call the scheduler. The place to wake a monitor that sleeps while all is idle.
+    /// A P that was idle is going to be used. Called after that can be observed, inside critical
+    /// sections: must be short, must not call the scheduler. The place to wake a monitor that
+    /// sleeps while all is idle.
     #[inline]
     fn work_appeared(&self) {}
 
-    /// Every goroutine waits for another one and nothing outside can wake any. The default prints Go's message with the
-    /// list of goroutines to standard error and exits with status 2.
+    /// Every goroutine waits for another one and nothing outside can wake any. The default prints
+    /// Go's message with the list of goroutines to standard error and exits with status 2.
     fn deadlock(&self, deadlock: &Deadlock) {
         eprint!("{deadlock}");
         std::process::exit(2);
     }
 
-    /// Threads of the process that are not the scheduler's (`own` are), any of which could wake a goroutine.
-    /// Asked for only when everything else is asleep. The default counts `/proc/self/task`, and assumes that there is
-    /// one when it cannot be read.
+    /// Threads of the process that are not the scheduler's (`own` are), any of which could wake a
+    /// goroutine. Asked for only when everything else is asleep. The default counts
+    /// `/proc/self/task`, and assumes that there is one when it cannot be read.
     fn foreign_threads(&self, own: usize) -> usize {
         crate::sys::count_threads().map_or(1, |all| all.saturating_sub(own))
     }
 
-    /// A thread for one more M was refused. Called once per scheduler; the default says so on standard error. The
-    /// scheduler goes on with the Ms it has.
+    /// A thread for one more M was refused. Called once per scheduler; the default says so on
+    /// standard error. The scheduler goes on with the Ms it has.
     fn thread_refused(&self, error: &io::Error, have: usize) {
         eprintln!(
             "gosched: cannot create another OS thread ({error}); going on with {have}. Raise the limit on processes \

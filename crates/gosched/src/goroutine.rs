@@ -127,13 +127,15 @@ pub struct StackInfo {
     pub range: Option<Range<usize>>,
     /// Where the live part begins, **if no thread runs the goroutine**.
     ///
-    /// Which those are is not to be learned from [`GoroutineInfo::state`], which changes a little before and after the switch, but from the
-    /// stopped threads: a goroutine whose `range` holds the stack pointer of no thread is not running.
+    /// Which those are is not to be learned from [`GoroutineInfo::state`], which changes a little
+    /// before and after the switch, but from the stopped threads: a goroutine whose `range` holds
+    /// the stack pointer of no thread is not running.
     pub saved_sp: Option<usize>,
 }
 
 impl fmt::Display for GoroutineInfo {
-    /// The header of Go's goroutine dump, and the place of creation in the position where Go prints it.
+    /// The header of Go's goroutine dump, and the place of creation in the position where Go prints
+    /// it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "goroutine {} [{}", self.id, self.state)?;
         let minutes = self.waiting_for.0 / 60_000_000_000;

@@ -63,8 +63,9 @@ impl std::error::Error for Panic {}
 
 /// Where a goroutine leaves its result.
 ///
-/// `state` is null at first, then either the address of the one waiter, or `DONE`. Whoever exchanges it second acts: a waiter that finds
-/// `DONE` does not wait, a goroutine that finds a waiter wakes it.
+/// `state` is null at first, then either the address of the one waiter, or `DONE`. Whoever
+/// exchanges it second acts: a waiter that finds `DONE` does not wait, a goroutine that finds a
+/// waiter wakes it.
 pub(crate) struct Packet<T> {
     state: AtomicPtr<Waiter>,
     result: UnsafeCell<Option<Result<T, Panic>>>,
@@ -100,14 +101,16 @@ impl<T> Packet<T> {
         // SAFETY: obligation 1.
         let packet = unsafe { Arc::from_raw(packet.cast::<Packet<T>>()) };
         let waiter = packet.state.swap(DONE, Ordering::AcqRel);
-        // SAFETY: a waiter in the state waits for exactly this, so it is alive; the exchange was the only claim to it.
+        // SAFETY: a waiter in the state waits for exactly this, so it is alive; the exchange was
+        // the only claim to it.
         if let Some(waiter) = unsafe { waiter.as_ref() } {
             let claimed = waiter.claim(1);
             debug_assert!(claimed);
             // SAFETY: claimed.
             unsafe { waiter.wake() };
         }
-        // Without a handle this drops the result, which may panic; nobody is left to be told, other than by the panic hook.
+        // Without a handle this drops the result, which may panic; nobody is left to be told, other
+        // than by the panic hook.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(packet)));
     }
 
@@ -116,7 +119,8 @@ impl<T> Packet<T> {
     }
 }
 
-/// The right to wait for a goroutine and take its result. Dropping it lets the goroutine run on unobserved.
+/// The right to wait for a goroutine and take its result. Dropping it lets the goroutine run on
+/// unobserved.
 pub struct JoinHandle<T> {
     packet: Arc<Packet<T>>,
 }
@@ -131,7 +135,8 @@ impl<T> JoinHandle<T> {
         self.packet.is_done()
     }
 
-    /// Waits for the goroutine's end, thread-local destructors included. From goroutines and threads.
+    /// Waits for the goroutine's end, thread-local destructors included. From goroutines and
+    /// threads.
     ///
     /// # Errors
     /// If the goroutine panicked.

@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | `time`, `sys`, `rng`, `here` | clock, kernel, choices, the context's own words |
 //! | [`critical`], `lock` | where a thread must not be stopped, and the lock taken there |
-//! | [`goroutine`] , [`env`] | what the outside sees and what it supplies |
+//! | [`goroutine`], [`mod@env`] | what the outside sees and what it supplies |
 //! | `gmp` | G, M, P, their queues and timers |
 //! | `idle` | who has nothing to do |
 //! | `waiter`, [`sync`], [`poll`], [`chan`], `join` | waiting, for goroutines and threads; independent of the environment |
@@ -25,6 +25,11 @@ pub mod goroutine;
 pub mod poll;
 pub mod schedtrace;
 pub mod sync;
+
+/// The README's example is a test.
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+pub struct Readme;
 
 mod gmp;
 mod here;

@@ -1,9 +1,9 @@
 //! The scheduler's lock: a word, a short spin, a futex.
 //!
-//! Taken only inside a critical section (the witness asks for one), so a thread stopped by the collector never
-//! holds it. It knows nothing of goroutines: a goroutine that waits here blocks its thread, which is right
-//! for sections of some dozen instructions and wrong for anything longer. The three-state word is Drepper's ("Futexes
-//! are tricky", 2011): free, held, held with sleepers.
+//! Taken only inside a critical section (the witness asks for one), so a thread stopped by the
+//! collector never holds it. It knows nothing of goroutines: a goroutine that waits here blocks its
+//! thread, which is right for sections of some dozen instructions and wrong for anything longer.
+//! The three-state word is Drepper's ("Futexes are tricky", 2011): free, held, held with sleepers.
 
 use std::cell::UnsafeCell;
 use std::hint;
@@ -73,7 +73,8 @@ pub(crate) struct Lock<T> {
     data: UnsafeCell<T>,
 }
 
-// SAFETY: the lock gives one thread at a time access to the data, so sharing it only moves `T` between threads.
+// SAFETY: the lock gives one thread at a time access to the data, so sharing it only moves `T`
+// between threads.
 unsafe impl<T: Send> Sync for Lock<T> {}
 // SAFETY: a lock that is owned is nothing but its data.
 unsafe impl<T: Send> Send for Lock<T> {}

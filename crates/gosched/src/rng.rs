@@ -1,6 +1,8 @@
-//! A small generator for choices that only need to be fair: which P to steal from, which ready case to take.
+//! A small generator for choices that only need to be fair: which P to steal from, which ready case
+//! to take.
 //!
-//! Marsaglia's xorshift64* ("An experimental exploration of Marsaglia's xorshift generators", Vigna 2016).
+//! Marsaglia's xorshift64* ("An experimental exploration of Marsaglia's xorshift generators", Vigna
+//! 2016).
 
 use std::cell::Cell;
 

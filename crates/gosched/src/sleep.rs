@@ -28,9 +28,11 @@ pub fn current_id() -> Option<GoroutineId> {
     current().map(|g| g.id())
 }
 
-/// Calls `f` with number, name and place of creation of the goroutine that calls; does nothing on a plain thread.
+/// Calls `f` with number, name and place of creation of the goroutine that calls; does nothing on a
+/// plain thread.
 ///
-/// Takes no lock and does not allocate, so that a fault handler may use it on the faulting goroutine.
+/// Takes no lock and does not allocate, so that a fault handler may use it on the faulting
+/// goroutine.
 pub fn with_current<R>(
     f: impl FnOnce(GoroutineId, Option<&str>, Option<&'static std::panic::Location<'static>>) -> R,
 ) -> Option<R> {

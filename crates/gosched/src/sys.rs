@@ -1,14 +1,16 @@
-//! The few kernel services that the scheduler is built on: futex, clock, `membarrier`, the list of tasks.
+//! The few kernel services that the scheduler is built on: futex, clock, `membarrier`, the list of
+//! tasks.
 //!
-//! Nothing here allocates or takes a lock of libc's, so it may be called at any depth of the scheduler. Every
-//! wait tolerates spurious wake-ups: callers loop on their own condition.
+//! Nothing here allocates or takes a lock of libc's, so it may be called at any depth of the
+//! scheduler. Every wait tolerates spurious wake-ups: callers loop on their own condition.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::time::Nanos;
 
-/// Sleeps while `*word == expected`, at most until `deadline`. Returns false when the deadline has passed.
+/// Sleeps while `*word == expected`, at most until `deadline`. Returns false when the deadline has
+/// passed.
 ///
 /// May return true spuriously.
 pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, deadline: Option<Nanos>) -> bool {
@@ -16,7 +18,8 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, deadline: Option<Nanos
     let timeout = spec
         .as_ref()
         .map_or(std::ptr::null(), |t| t as *const libc::timespec);
-    // FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC deadline, so an early return needs no arithmetic.
+    // FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC deadline, so an early return needs no
+    // arithmetic.
     // SAFETY: `word` and `timeout` outlive the call; the kernel only reads them.
     let result = unsafe {
         libc::syscall(
@@ -34,8 +37,8 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, deadline: Option<Nanos
 
 /// Wakes up to `count` sleepers on `word`.
 ///
-/// The address is only a name to the kernel: it may have been freed since the word was last read, in which case
-/// at worst a later user of that address wakes spuriously.
+/// The address is only a name to the kernel: it may have been freed since the word was last read,
+/// in which case at worst a later user of that address wakes spuriously.
 pub(crate) fn futex_wake(word: *const AtomicU32, count: i32) {
     // SAFETY: FUTEX_WAKE does not access the word.
     unsafe {
@@ -59,10 +62,11 @@ pub(crate) fn monotonic() -> Nanos {
     Nanos(spec.tv_sec as u64 * 1_000_000_000 + spec.tv_nsec as u64)
 }
 
-/// The two halves of an asymmetric fence: cheap on the side that runs often, dear on the side that runs seldom.
+/// The two halves of an asymmetric fence: cheap on the side that runs often, dear on the side that
+/// runs seldom.
 ///
-/// With `membarrier` the light side is a compiler fence. Where the kernel or a sandbox refuses it, the light side
-/// becomes a full fence, which is slower but needs nothing from the kernel.
+/// With `membarrier` the light side is a compiler fence. Where the kernel or a sandbox refuses it,
+/// the light side becomes a full fence, which is slower but needs nothing from the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AsymmetricFence {
     /// `membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)` is registered for this process.
@@ -95,8 +99,8 @@ impl AsymmetricFence {
         }
     }
 
-    /// The side that runs seldom. Returns false when the fence could not be made, in which case nothing may be
-    /// concluded from it.
+    /// The side that runs seldom. Returns false when the fence could not be made, in which case
+    /// nothing may be concluded from it.
     pub(crate) fn heavy(self) -> bool {
         match self {
             AsymmetricFence::Membarrier => membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED).is_ok(),
@@ -118,7 +122,8 @@ fn membarrier(command: i32) -> io::Result<()> {
     }
 }
 
-/// How many threads this process has, as the kernel counts them; `None` when `/proc` is not readable.
+/// How many threads this process has, as the kernel counts them; `None` when `/proc` is not
+/// readable.
 pub(crate) fn count_threads() -> Option<usize> {
     std::fs::read_dir("/proc/self/task")
         .ok()

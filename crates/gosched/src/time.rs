@@ -1,6 +1,7 @@
 //! Monotonic time as the scheduler keeps it: nanoseconds in a `u64`.
 //!
-//! A number rather than `Instant`, because deadlines are kept in atomics, compared often and given to the kernel.
+//! A number rather than `Instant`, because deadlines are kept in atomics, compared often and given
+//! to the kernel.
 
 use std::ops::{Add, Sub};
 use std::time::{Duration, Instant};

@@ -1,18 +1,20 @@
 //! Waiting and waking, for goroutines and plain threads alike.
 //!
-//! Everything that blocks in this crate, other than on descriptors, does it through a [`Waiter`] in its own stack frame. Several
-//! parties may want to wake it: two channels of a `select`, a timer. `claim` decides: **whoever exchanges it from `OPEN` has the
-//! right and the duty to call `wake`, once**; the value says which of them it was. The rules that keep the frame alive:
+//! Everything that blocks in this crate, other than on descriptors, does it through a [`Waiter`] in
+//! its own stack frame. Several parties may want to wake it: two channels of a `select`, a timer.
+//! `claim` decides: **whoever exchanges it from `OPEN` has the right and the duty to call `wake`,
+//! once**; the value says which of them it was. The rules that keep the frame alive:
 //!
-//! 1. A waiter is known through [`Node`]s in queues and through an armed timer, each under a lock of its own.
+//! 1. A waiter is known through [`Node`]s in queues and through an armed timer, each under a lock
+//!    of its own.
 //! 2. It is claimed under the lock under which it was found.
-//! 3. Its owner leaves the frame only when it has been woken (or claimed itself) and has taken its remaining nodes and its timer out, under those
-//!    locks.
+//! 3. Its owner leaves the frame only when it has been woken (or claimed itself) and has taken its
+//!    remaining nodes and its timer out, under those locks.
 //!
 //! So a waker may use the frame from finding it until `wake`, and not after.
 //!
-//! A goroutine parks, a plain thread sleeps on a futex: `wake` knows. Nothing here depends on the environment; a
-//! goroutine reaches its scheduler through its [`Ops`](crate::gmp::g::Ops).
+//! A goroutine parks, a plain thread sleeps on a futex: `wake` knows. Nothing here depends on the
+//! environment; a goroutine reaches its scheduler through its [`Ops`](crate::gmp::g::Ops).
 
 use std::cell::Cell;
 use std::marker::PhantomPinned;
@@ -280,7 +282,8 @@ impl WaitList {
     /// Takes the first node out, and returns it if its waiter could be claimed.
     pub(crate) fn pop_front(&mut self) -> Option<Claimed> {
         let node: *const Node = self.front()?;
-        // SAFETY: it is in this list, so it is alive; so is the waiter of a node found under the lock.
+        // SAFETY: it is in this list, so it is alive; so is the waiter of a node found under the
+        // lock.
         unsafe {
             self.remove(node);
             (*(*node).waiter)

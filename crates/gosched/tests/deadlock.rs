@@ -232,7 +232,8 @@ fn a_refused_thread_is_reported_once_and_work_goes_on() {
     assert_eq!(other.join().unwrap(), 4);
 }
 
-/// Limits the address space to little more than there is, which refuses stacks whoever runs this, the superuser included.
+/// Limits the address space to little more than there is, which refuses stacks whoever runs this,
+/// the superuser included.
 fn refuse_threads() {
     let status = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = status.split(' ').next().unwrap().parse().unwrap();

@@ -1,5 +1,6 @@
-//! Stopping every thread by a signal, as a collector does, while goroutines do all that they can. A stopped thread must hold no lock
-//! of the scheduler's: what is done while the world is stopped takes those locks, and would hang.
+//! Stopping every thread by a signal, as a collector does, while goroutines do all that they can. A
+//! stopped thread must hold no lock of the scheduler's: what is done while the world is stopped
+//! takes those locks, and would hang.
 
 mod common;
 
@@ -59,7 +60,8 @@ fn stop_here() {
     }
 }
 
-/// Calls `each` with every thread of the process. Allocates nothing, for a stopped thread may be inside `malloc`.
+/// Calls `each` with every thread of the process. Allocates nothing, for a stopped thread may be
+/// inside `malloc`.
 fn for_each_thread(mut each: impl FnMut(i32)) {
     let mut buffer = [0u64; 1024];
     // SAFETY: the path is a C string, the buffer is writable and of the length given.
@@ -200,7 +202,8 @@ fn stops_at_any_moment<E: TestEnv>() {
 /// One test: the signal and the hook are the process's.
 #[test]
 fn stopped_threads_hold_nothing() {
-    // SAFETY: the handler makes only async-signal-safe calls; the structure is zeroed, which is an empty mask and no flags.
+    // SAFETY: the handler makes only async-signal-safe calls; the structure is zeroed, which is an
+    // empty mask and no flags.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = on_signal as extern "C" fn(i32) as usize;

@@ -29,7 +29,8 @@ fn random(state: &mut u64) -> u64 {
     *state
 }
 
-/// Each worker does random things and passes a token on for each; the tokens must add up. A monitor takes Ps at random meanwhile.
+/// Each worker does random things and passes a token on for each; the tokens must add up. A monitor
+/// takes Ps at random meanwhile.
 fn random_work_adds_up<E: TestEnv>() {
     const WORKERS: u64 = 12;
     const STEPS: u64 = 120;

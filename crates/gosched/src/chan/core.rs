@@ -2,13 +2,15 @@
 //!
 //! Invariants, while the lock is free:
 //!
-//! - receivers wait only if the buffer is empty and no sender waits; senders wait only if the buffer is full;
+//! - receivers wait only if the buffer is empty and no sender waits; senders wait only if the
+//!   buffer is full;
 //! - nobody waits on a closed channel;
 //! - the buffer never holds more than the capacity (0 for an unbuffered channel).
 //!
-//! A party that waits has a [`Slot`] in its frame: a sender's holds the value, a receiver's is empty. Whoever pops its node has claimed it, and
-//! moves the value over while the lock is held; after the wake-up the node's `outcome` says whether that happened. No value is
-//! dropped under the lock, for that would run code of the program in a critical section.
+//! A party that waits has a [`Slot`] in its frame: a sender's holds the value, a receiver's is
+//! empty. Whoever pops its node has claimed it, and moves the value over while the lock is held;
+//! after the wake-up the node's `outcome` says whether that happened. No value is dropped under the
+//! lock, for that would run code of the program in a critical section.
 
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
@@ -19,7 +21,8 @@ use crate::critical;
 use crate::lock::Lock;
 use crate::waiter::{Claimed, WaitList};
 
-/// Where a value waits, or is waited for. Accessed by its frame's owner before and after the wait, and between by the claimant.
+/// Where a value waits, or is waited for. Accessed by its frame's owner before and after the wait,
+/// and between by the claimant.
 pub(super) struct Slot<T>(UnsafeCell<Option<T>>);
 
 impl<T> Slot<T> {
@@ -56,7 +59,8 @@ impl<T> Slot<T> {
 /// # Safety
 /// 1. The claimed node waits on a channel of `T`.
 unsafe fn slot_of<T>(claimed: &Claimed) -> &Slot<T> {
-    // SAFETY: obligation 1: its `slot` is the address of a `Slot<T>` in the frame, which lives until the wake-up.
+    // SAFETY: obligation 1: its `slot` is the address of a `Slot<T>` in the frame, which lives
+    // until the wake-up.
     unsafe { &*claimed.node().slot.cast::<Slot<T>>() }
 }
 
@@ -93,7 +97,8 @@ impl<T> State<T> {
         if self.closed {
             return Sent::Closed;
         }
-        // SAFETY: the caller owns `value`'s frame and does not wait; a claimed receiver's slot is ours.
+        // SAFETY: the caller owns `value`'s frame and does not wait; a claimed receiver's slot is
+        // ours.
         unsafe {
             if let Some(receiver) = self.receivers.pop() {
                 let value = value.take().expect("a value to send");

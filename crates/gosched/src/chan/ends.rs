@@ -19,7 +19,8 @@ pub fn unbuffered<T: Send>() -> (Sender<T>, Receiver<T>) {
     with_capacity(0)
 }
 
-/// A channel that holds up to `capacity` values; with 0 it is [`unbuffered`]. The room is allocated now.
+/// A channel that holds up to `capacity` values; with 0 it is [`unbuffered`]. The room is allocated
+/// now.
 pub fn bounded<T: Send>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     with_capacity(capacity)
 }
@@ -29,10 +30,12 @@ fn with_capacity<T: Send>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     (Sender(channel.clone()), Receiver(channel))
 }
 
-/// The end that values go in at. Clones send on the same channel; it closes when the last is dropped.
+/// The end that values go in at. Clones send on the same channel; it closes when the last is
+/// dropped.
 pub struct Sender<T>(pub(super) Arc<Channel<T>>);
 
-/// The end that values come out at. Clones share them: each value goes to one. The channel closes when the last is dropped.
+/// The end that values come out at. Clones share them: each value goes to one. The channel closes
+/// when the last is dropped.
 pub struct Receiver<T>(pub(super) Arc<Channel<T>>);
 
 /// How a blocking operation ended otherwise than well.
@@ -136,8 +139,8 @@ impl<T: Send> Sender<T> {
 }
 
 impl<T> Sender<T> {
-    /// Closes the channel: further sends fail, those that wait too; receivers get what is buffered and then an error.
-    /// Returns false if it was closed already.
+    /// Closes the channel: further sends fail, those that wait too; receivers get what is buffered
+    /// and then an error. Returns false if it was closed already.
     pub fn close(&self) -> bool {
         self.0.close()
     }

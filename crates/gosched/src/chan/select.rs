@@ -13,9 +13,11 @@
 //! # }
 //! ```
 //!
-//! The algorithm is Go's (select.go). All channels are locked, in the order of their addresses, so that two selects cannot wait for each other's
-//! locks. The cases are tried in random order, so that a busy channel does not starve another. If none can proceed, the waiter queues on all,
-//! the locks are released, and whoever claims the waiter first has chosen; then the other nodes are taken out again.
+//! The algorithm is Go's (select.go). All channels are locked, in the order of their addresses, so
+//! that two selects cannot wait for each other's locks. The cases are tried in random order, so
+//! that a busy channel does not starve another. If none can proceed, the waiter queues on all, the
+//! locks are released, and whoever claims the waiter first has chosen; then the other nodes are
+//! taken out again.
 //!
 //! Cases are of different types, hence the trait object: one indirect call per case and step.
 
@@ -51,7 +53,8 @@ pub trait Case: sealed::Steps {}
 mod sealed {
     use super::{Claimed, RawLock, Waiter};
 
-    /// The steps of a select, for one case. `attempt`, `enqueue` and `dequeue` are called with the lock held.
+    /// The steps of a select, for one case. `attempt`, `enqueue` and `dequeue` are called with the
+    /// lock held.
     pub trait Steps {
         /// Checks that the case can take part, and marks that it does.
         ///
@@ -98,8 +101,8 @@ mod sealed {
 
 use sealed::{Attempt, Known, Lock, Steps, Wakes};
 
-/// Where a case is between `new` and `take`. Checked before anything is locked, since a case that took part twice at once would have two places
-/// for one node.
+/// Where a case is between `new` and `take`. Checked before anything is locked, since a case that
+/// took part twice at once would have two places for one node.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Idle,
@@ -251,7 +254,8 @@ impl<T: Send> Case for SendCase<'_, T> {}
 
 impl<T: Send> Steps for SendCase<'_, T> {
     fn begin(&self) {
-        // SAFETY: no select is under way with this case, or the next line panics; the reference ends here.
+        // SAFETY: no select is under way with this case, or the next line panics; the reference
+        // ends here.
         let has_value = unsafe { self.slot.is_full() };
         assert!(has_value, "the value of the case was sent before");
         self.phase.set(self.phase.get().begun());
@@ -295,13 +299,15 @@ impl<T: Send> Steps for SendCase<'_, T> {
 /// Cases for which the orders fit on the stack.
 const INLINE: usize = 16;
 
-/// Performs one of the operations, chosen at random among those that can proceed, or the first that can when none can now. Returns its
-/// index; `None` if the wait ended without. An operation on a closed channel can proceed (and fails).
+/// Performs one of the operations, chosen at random among those that can proceed, or the first that
+/// can when none can now. Returns its index; `None` if the wait ended without. An operation on a
+/// closed channel can proceed (and fails).
 ///
 /// With no cases and [`Wait::Forever`] it never returns.
 ///
 /// # Panics
-/// If a case is listed twice, or was chosen before and its outcome not taken, or has sent its value before.
+/// If a case is listed twice, or was chosen before and its outcome not taken, or has sent its value
+/// before.
 pub fn select(cases: &[&dyn Case], wait: Wait) -> Option<usize> {
     let n = cases.len();
     let (mut inline, mut heap);
@@ -380,7 +386,8 @@ fn address(cases: &[&dyn Case], i: u32) -> usize {
     ptr::from_ref(cases[i as usize].lock().0).addr()
 }
 
-/// Whether the channel at this place of the lock order is that of the place before, which then has the lock.
+/// Whether the channel at this place of the lock order is that of the place before, which then has
+/// the lock.
 fn is_repeat(cases: &[&dyn Case], by_lock: &[u32], at: usize) -> bool {
     at > 0 && address(cases, by_lock[at]) == address(cases, by_lock[at - 1])
 }

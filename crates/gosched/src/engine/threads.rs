@@ -1,14 +1,14 @@
 //! An engine that backs each context with an OS thread.
 //!
-//! A switch hands a baton on: it wakes the thread of the context entered and puts the one left to sleep. Slow, and
-//! understood by every tool that understands threads: debuggers, ThreadSanitizer, Miri, profilers. It is the second implementation that
-//! this crate's tests run on.
+//! A switch hands a baton on: it wakes the thread of the context entered and puts the one left to
+//! sleep. Slow, and understood by every tool that understands threads: debuggers, ThreadSanitizer,
+//! Miri, profilers. It is the second implementation that this crate's tests run on.
 //!
-//! Each goroutine gets a fresh thread, so its `thread_local!`s are its own from the start. They are dropped when
-//! that thread ends, shortly after the goroutine has, and see a plain thread then.
+//! Each goroutine gets a fresh thread, so its `thread_local!`s are its own from the start. They are
+//! dropped when that thread ends, shortly after the goroutine has, and see a plain thread then.
 //!
-//! While a thread waits for its baton it is outside the scheduler's critical sections, so that it can be stopped like
-//! any other sleeping thread.
+//! While a thread waits for its baton it is outside the scheduler's critical sections, so that it
+//! can be stopped like any other sleeping thread.
 
 use std::io;
 use std::ops::Range;
@@ -85,8 +85,9 @@ impl ThreadEngine {
             .spawn(move || {
                 own.wait();
                 let successor = start.run();
-                // SAFETY: the engine's contract: the entry returns a context that stays valid until it is resumed. The section that the entry left
-                // open ends here; the successor's thread has its own.
+                // SAFETY: the engine's contract: the entry returns a context that stays valid until
+                // it is resumed. The section that the entry left open ends here; the successor's
+                // thread has its own.
                 unsafe {
                     let baton = (*successor).baton.clone();
                     critical::end(here());
@@ -118,9 +119,11 @@ impl From<io::Error> for EngineError {
     }
 }
 
-// SAFETY: 1, 2: a context's code stays on its own thread, which sleeps between `switch` away and the baton; who holds the M
-// is the scheduler's business. The baton's release and acquire order the two sides. 3: after the baton is passed, the left thread touches only its own baton, of
-// which it has a reference. 4: likewise, and it ends. 5: each context is a thread. 6: no stack pointers are given out. 7: by inspection.
+// SAFETY: 1, 2: a context's code stays on its own thread, which sleeps between `switch` away and
+// the baton; who holds the M is the scheduler's business. The baton's release and acquire order the
+// two sides. 3: after the baton is passed, the left thread touches only its own baton, of which it
+// has a reference. 4: likewise, and it ends. 5: each context is a thread. 6: no stack pointers are
+// given out. 7: by inspection.
 unsafe impl Engine for ThreadEngine {
     type Context = ThreadContext;
 
@@ -154,8 +157,9 @@ unsafe impl Engine for ThreadEngine {
     }
 
     unsafe fn switch(&self, from: *mut ThreadContext, to: *mut ThreadContext) {
-        // SAFETY: obligations 1 to 3 of `switch`. Both batons are cloned while the contexts are still ours; the critical section is
-        // the one in which `switch` is called, no lock is held, and nothing in the closure switches.
+        // SAFETY: obligations 1 to 3 of `switch`. Both batons are cloned while the contexts are
+        // still ours; the critical section is the one in which `switch` is called, no lock is held,
+        // and nothing in the closure switches.
         unsafe {
             let own = (*from).baton.clone();
             let other = (*to).baton.clone();

@@ -2,7 +2,8 @@
 //!
 //! # States
 //!
-//! One atomic word, `status`. The first four states are plain; the last is built of bits, because two parties meet in it.
+//! One atomic word, `status`. The first four states are plain; the last is built of bits, because
+//! two parties meet in it.
 //!
 //! | state | word | who may touch the G | leaves it by |
 //! | --- | --- | --- | --- |
@@ -14,26 +15,30 @@
 //!
 //! # Parking and readying
 //!
-//! To park, a goroutine sets `PARKING`, makes itself known to whoever shall wake it (a channel's queue, a timer, a
-//! descriptor), and switches away. From the moment it is known it may be readied, long before its context is
-//! saved. Two things must have happened before it can run again, in either order:
+//! To park, a goroutine sets `PARKING`, makes itself known to whoever shall wake it (a channel's
+//! queue, a timer, a descriptor), and switches away. From the moment it is known it may be readied,
+//! long before its context is saved. Two things must have happened before it can run again, in
+//! either order:
 //!
-//! - the context is saved: the context that was switched *to* sets `SAVED`, as its after-switch action;
+//! - the context is saved: the context that was switched *to* sets `SAVED`, as its after-switch
+//!   action;
 //! - somebody readies it, which sets `NOTIFIED`.
 //!
-//! Each is one `fetch_or`. **Whoever finds the other's bit already there makes the goroutine runnable.** There is exactly one
-//! such party, so a wake-up is neither lost nor doubled, and the G never runs in two places. A goroutine
-//! that finds `NOTIFIED` before it has switched simply goes on.
+//! Each is one `fetch_or`. **Whoever finds the other's bit already there makes the goroutine
+//! runnable.** There is exactly one such party, so a wake-up is neither lost nor doubled, and the G
+//! never runs in two places. A goroutine that finds `NOTIFIED` before it has switched simply goes
+//! on.
 //!
-//! Precondition: one `ready` per `PARKING`. Whoever wakes must first win the right to: the exchange on
-//! [`Waiter`](crate::waiter::Waiter) or on a descriptor's slot decides among several that would.
+//! Precondition: one `ready` per `PARKING`. Whoever wakes must first win the right to: the exchange
+//! on [`Waiter`](crate::waiter::Waiter) or on a descriptor's slot decides among several that would.
 //!
 //! # Memory
 //!
-//! A G is never freed: its address is type-stable, and a finished one goes to a free list with its context. So a
-//! pointer to a G may be kept in queues, slots and dumps without counting; it may at worst be another
-//! goroutine's by then, which `id` tells. `Header` does not depend on the environment, so that channels and locks need not
-//! either: they reach the scheduler through `ops`, a table with one entry per blocking operation.
+//! A G is never freed: its address is type-stable, and a finished one goes to a free list with its
+//! context. So a pointer to a G may be kept in queues, slots and dumps without counting; it may at
+//! worst be another goroutine's by then, which `id` tells. `Header` does not depend on the
+//! environment, so that channels and locks need not either: they reach the scheduler through `ops`,
+//! a table with one entry per blocking operation.
 
 use std::cell::{Cell, UnsafeCell};
 use std::panic::Location;
@@ -93,16 +98,16 @@ pub(crate) type GRef = &'static Header;
 
 /// The goroutine that calls, if it is one.
 pub(crate) fn current() -> Option<GRef> {
-    // SAFETY: `here()` points to this context's live thread-locals; `current` is null or a header, and those are
-    // never freed.
+    // SAFETY: `here()` points to this context's live thread-locals; `current` is null or a header,
+    // and those are never freed.
     unsafe { (*here()).current.get().cast::<Header>().as_ref() }
 }
 
 /// How code that does not know the environment reaches the scheduler of a goroutine.
 ///
-/// One table per environment. Each entry is a blocking operation or its end, so the indirect call is
-/// never on a path that does not switch, queue or lock anyway. The first argument is the calling goroutine, but for
-/// `make_runnable`.
+/// One table per environment. Each entry is a blocking operation or its end, so the indirect call
+/// is never on a path that does not switch, queue or lock anyway. The first argument is the calling
+/// goroutine, but for `make_runnable`.
 pub(crate) struct Ops {
     /// Parks the calling goroutine, which has called [`Header::prepare_park`].
     pub(crate) park: unsafe fn(GRef),
@@ -112,7 +117,8 @@ pub(crate) struct Ops {
     pub(crate) yield_now: unsafe fn(GRef),
     /// Gives up the P: the caller is going to block its thread.
     pub(crate) release_p: unsafe fn(GRef),
-    /// The end of `syscall` and `blocking`: makes sure that there is a P, waiting for one if need be.
+    /// The end of `syscall` and `blocking`: makes sure that there is a P, waiting for one if need
+    /// be.
     pub(crate) reacquire_p: unsafe fn(GRef),
 }
 
@@ -133,8 +139,9 @@ impl Ops {
     }
 }
 
-// SAFETY: every non-atomic field has one owner at a time, as the table in the module head assigns it, and ownership passes
-// through the acquire and release of run queues, the status word, and the switch.
+// SAFETY: every non-atomic field has one owner at a time, as the table in the module head assigns
+// it, and ownership passes through the acquire and release of run queues, the status word, and the
+// switch.
 unsafe impl Sync for Header {}
 // SAFETY: as above; nothing in it is bound to a thread.
 unsafe impl Send for Header {}
@@ -225,7 +232,8 @@ impl Header {
         unsafe { (*self.name.data_ptr()).as_deref() }
     }
 
-    /// Announces that the calling goroutine is going to wait. From here on it may be made known to wakers.
+    /// Announces that the calling goroutine is going to wait. From here on it may be made known to
+    /// wakers.
     pub(crate) fn prepare_park(&self, reason: WaitReason) {
         debug_assert_eq!(self.status.load(Ordering::Relaxed), RUNNING);
         self.reason.store(reason as u8, Ordering::Relaxed);

@@ -1,6 +1,8 @@
-//! The global run queue: where goroutines go that no P has room for, or that were readied where there is no P.
+//! The global run queue: where goroutines go that no P has room for, or that were readied where
+//! there is no P.
 //!
-//! A list under a lock, with its length beside it so that the common question "is there anything?" takes no lock.
+//! A list under a lock, with its length beside it so that the common question "is there anything?"
+//! takes no lock.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

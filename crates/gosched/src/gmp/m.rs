@@ -12,20 +12,22 @@
 //!
 //! # Who touches what
 //!
-//! The `Cell`s belong to *the context that runs on this M at the moment*; a switch hands them on with everything else. While an M
-//! is idle, `next_p` and `spinning` belong to whoever took it out of the list, until that party sets `parked`. The atomics may
-//! be read by anyone.
+//! The `Cell`s belong to *the context that runs on this M at the moment*; a switch hands them on
+//! with everything else. While an M is idle, `next_p` and `spinning` belong to whoever took it out
+//! of the list, until that party sets `parked`. The atomics may be read by anyone.
 //!
 //! # `in_runtime` and the P
 //!
-//! The M stores `in_runtime`, makes the light fence, and only then looks whether its P is still `Owned(self)`. The monitor stores
-//! `Taking`, makes the heavy fence, and only then looks at `in_runtime`. So one of them sees the other: this is Dekker's
-//! algorithm. Between [`M::enter`] finding the P owned and [`M::leave`] nobody takes it.
+//! The M stores `in_runtime`, makes the light fence, and only then looks whether its P is still
+//! `Owned(self)`. The monitor stores `Taking`, makes the heavy fence, and only then looks at
+//! `in_runtime`. So one of them sees the other: this is Dekker's algorithm. Between [`M::enter`]
+//! finding the P owned and [`M::leave`] nobody takes it.
 //!
 //! # After-switch action
 //!
-//! A context cannot publish itself as saved, for it runs until the switch; nor can it free its own stack. It leaves a note
-//! in `after`, and the context switched to carries it out before anything else.
+//! A context cannot publish itself as saved, for it runs until the switch; nor can it free its own
+//! stack. It leaves a note in `after`, and the context switched to carries it out before anything
+//! else.
 
 use std::cell::Cell;
 use std::ptr;
@@ -121,8 +123,7 @@ impl M {
         fence.light();
         // SAFETY: the P of an M is null before the first, and Ps are never freed.
         let p = unsafe { &*self.p.load(Ordering::Relaxed) };
-        let mine = Owner::owned(self);
-        let has = p.owner() == mine || p.change_owner(Owner::taking(self), mine);
+        let has = p.keep(self);
         self.has_p.set(has);
         has.then_some(p)
     }
@@ -193,7 +194,8 @@ impl M {
     /// Takes the P that was left for it.
     ///
     /// # Safety
-    /// 1. The caller is this M's own context, in the runtime, without a P; the M has been unparked or starts.
+    /// 1. The caller is this M's own context, in the runtime, without a P; the M has been unparked
+    ///    or starts.
     pub(crate) unsafe fn accept(&self) {
         let p = self.next_p.replace(ptr::null());
         if !p.is_null() {

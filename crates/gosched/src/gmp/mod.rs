@@ -1,8 +1,9 @@
 //! G, M and P, and what they are made of.
 //!
-//! The three refer to each other by nature, so this folder is one layer: its files may use one another, the rest
-//! of the crate uses it, and it uses nothing above. Nothing in it depends on the environment; the parts that
-//! do (a goroutine's context, an M's own) are wrapped around these in `sched`.
+//! The three refer to each other by nature, so this folder is one layer: its files may use one
+//! another, the rest of the crate uses it, and it uses nothing above. Nothing in it depends on the
+//! environment; the parts that do (a goroutine's context, an M's own) are wrapped around these in
+//! `sched`.
 
 pub(crate) mod body;
 pub(crate) mod g;

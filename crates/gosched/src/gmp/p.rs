@@ -8,10 +8,10 @@
 //! | `Owned(m)` | M `m` runs with it | `m` while in the runtime; the monitor, to `Taking(m)` |
 //! | `Taking(m)` | the monitor is about to take it from `m` | `m`, back to `Owned(m)`; the monitor, either way |
 //!
-//! **Everything else in a P that is not atomic or locked may be touched only by its owner, and only while that M is in
-//! the runtime** (`in_runtime` set, and the word then found to be `Owned(m)`). That is what makes it possible to
-//! take a P from an M that runs user code, without the M's help: see `sched/retake.rs`. Taking and giving a P
-//! are acquire and release operations on this word.
+//! **Everything else in a P that is not atomic or locked may be touched only by its owner, and only
+//! while that M is in the runtime** (`in_runtime` set, and the word then found to be `Owned(m)`).
+//! That is what makes it possible to take a P from an M that runs user code, without the M's help:
+//! see `sched/retake.rs`. Taking and giving a P are acquire and release operations on this word.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -43,8 +43,9 @@ impl Owner {
     }
 }
 
-/// How often in a row `run_next` may pass the ring: two goroutines that only ready each other must not starve the rest. Go bounds
-/// the same by letting them share one time slice; here nothing interrupts a slice, so it is counted.
+/// How often in a row `run_next` may pass the ring: two goroutines that only ready each other must
+/// not starve the rest. Go bounds the same by letting them share one time slice; here nothing
+/// interrupts a slice, so it is counted.
 const RUN_NEXT_STREAK: u32 = 32;
 
 /// Finished Gs kept here before half go to the pool of all.
@@ -56,7 +57,8 @@ pub(crate) const ID_BATCH: u64 = 16;
 pub(crate) struct P {
     pub(crate) index: u32,
     owner: AtomicPtr<M>,
-    /// The G readied last by the one that runs: it runs next, while its data are still in the cache.
+    /// The G readied last by the one that runs: it runs next, while its data are still in the
+    /// cache.
     run_next: AtomicPtr<Header>,
     streak: Cell<u32>,
     pub(crate) ring: Ring,
@@ -71,7 +73,8 @@ pub(crate) struct P {
     pub(crate) ids: Cell<(u64, u64)>,
 }
 
-// SAFETY: fields that are neither atomic nor locked belong to the owner of the P, as the module head says.
+// SAFETY: fields that are neither atomic nor locked belong to the owner of the P, as the module
+// head says.
 unsafe impl Sync for P {}
 // SAFETY: as above; a P is bound to no thread.
 unsafe impl Send for P {}
@@ -98,13 +101,42 @@ impl P {
         Owner(self.owner.load(Ordering::Acquire))
     }
 
-    pub(crate) fn change_owner(&self, from: Owner, to: Owner) -> bool {
+    /// Changes the word, or returns what it is instead.
+    pub(crate) fn exchange_owner(&self, from: Owner, to: Owner) -> Result<(), Owner> {
         self.owner
             .compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+            .map(|_| ())
+            .map_err(Owner)
     }
 
-    /// Sets the word outright: for an owner in the runtime that gives the P up, and for whoever holds a free one.
+    /// The M's half of the protocol in `sched/retake.rs`: whether the P is still `m`'s, which has
+    /// entered the runtime.
+    #[inline]
+    pub(crate) fn keep(&self, m: &M) -> bool {
+        self.keep_seen(m, self.owner())
+    }
+
+    /// As `keep`, from a look at the owner word on. If the exchange fails the monitor was first,
+    /// and may have given the P back: so the word is judged anew.
+    #[inline]
+    pub(crate) fn keep_seen(&self, m: &M, mut seen: Owner) -> bool {
+        let (mine, taking) = (Owner::owned(m), Owner::taking(m));
+        loop {
+            if seen == mine {
+                return true;
+            }
+            if seen != taking {
+                return false;
+            }
+            match self.exchange_owner(taking, mine) {
+                Ok(()) => return true,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Sets the word outright: for an owner in the runtime that gives the P up, and for whoever
+    /// holds a free one.
     pub(crate) fn set_owner(&self, to: Owner) {
         self.owner.store(to.0, Ordering::Release);
     }

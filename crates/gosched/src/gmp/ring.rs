@@ -1,14 +1,17 @@
 //! The local run queue: a bounded ring with one producer and many consumers.
 //!
-//! Go's design (`runqput`, `runqget`, `runqgrab` in proc.go). The owner of the P pushes at `tail` and pops at `head`; thieves take
-//! half of what is there by moving `head`. Invariant: slots in `head..tail` hold Gs that the ring owns, `tail - head` is at most
-//! the capacity, and only the owner writes `tail` and slots. A consumer reads slots first and then claims them
-//! with one exchange on `head`; if that fails, what it read is forgotten.
+//! Go's design (`runqput`, `runqget`, `runqgrab` in proc.go). The owner of the P pushes at `tail`
+//! and pops at `head`; thieves take half of what is there by moving `head`. Invariant: slots in
+//! `head..tail` hold Gs that the ring owns, `tail - head` is at most the capacity, and only the
+//! owner writes `tail` and slots. A consumer reads slots first and then claims them with one
+//! exchange on `head`; if that fails, what it read is forgotten.
 //!
-//! "The owner" is whoever holds the P, which changes over time; the hand-over of a P orders their accesses.
+//! "The owner" is whoever holds the P, which changes over time; the hand-over of a P orders their
+//! accesses.
 //!
-//! `crossbeam-deque` was not taken: its stealers pin an epoch through a thread-local with a destructor, and here
-//! each goroutine has thread-locals of its own, so that each one that ever stole would become a participant of the epoch.
+//! `crossbeam-deque` was not taken: its stealers pin an epoch through a thread-local with a
+//! destructor, and here each goroutine has thread-locals of its own, so that each one that ever
+//! stole would become a participant of the epoch.
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};

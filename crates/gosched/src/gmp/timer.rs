@@ -1,19 +1,22 @@
 //! Timers: one four-ary heap per P, holding what to wake and when.
 //!
-//! There are no callbacks. A timer wakes whoever waits, and whatever else should happen at that time is
-//! done by the goroutine that waited. So firing is short, and runs in any M that comes by.
+//! There are no callbacks. A timer wakes whoever waits, and whatever else should happen at that
+//! time is done by the goroutine that waited. So firing is short, and runs in any M that comes by.
 //!
-//! A [`TimerNode`] lives in the frame of the goroutine that waits. Invariants, all under the heap's lock:
+//! A [`TimerNode`] lives in the frame of the goroutine that waits. Invariants, all under the heap's
+//! lock:
 //!
 //! - `node.index` is the node's position in the heap, or `OUT`;
-//! - a node in the heap is alive: its owner removes it ([`Timers::disarm`]) before it leaves the frame;
-//! - a node is fired (the right to wake is claimed) while the lock is held. So an owner that finds its node `OUT` knows that
-//!   firing has finished with it.
+//! - a node in the heap is alive: its owner removes it ([`Timers::disarm`]) before it leaves the
+//!   frame;
+//! - a node is fired (the right to wake is claimed) while the lock is held. So an owner that finds
+//!   its node `OUT` knows that firing has finished with it.
 //!
-//! `next` repeats the root's time outside the lock: an M looks there, without a lock, whether anything is due.
+//! `next` repeats the root's time outside the lock: an M looks there, without a lock, whether
+//! anything is due.
 //!
-//! Go keeps timers in per-P four-ary heaps too (time.go); its lazy deletion and its channel timers are not needed here,
-//! because nodes know their position and are not collected.
+//! Go keeps timers in per-P four-ary heaps too (time.go); its lazy deletion and its channel timers
+//! are not needed here, because nodes know their position and are not collected.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -29,7 +32,8 @@ const ARITY: usize = 4;
 /// Not in a heap.
 const OUT: usize = usize::MAX;
 
-/// Whom to wake: `claim(target)` tries for the right to wake, and returns the goroutine that must be made runnable, if any.
+/// Whom to wake: `claim(target)` tries for the right to wake, and returns the goroutine that must
+/// be made runnable, if any.
 #[derive(Clone, Copy)]
 pub(crate) struct Wake {
     pub(crate) target: *const (),
@@ -60,7 +64,8 @@ struct Entry {
     node: *const TimerNode,
 }
 
-// SAFETY: an entry is used only under the heap's lock, and its node is alive while it is in the heap.
+// SAFETY: an entry is used only under the heap's lock, and its node is alive while it is in the
+// heap.
 unsafe impl Send for Entry {}
 
 /// The timers of one P.

@@ -1,7 +1,7 @@
 //! Who has nothing to do: the idle Ps, the idle Ms, and the count of Ms that look for work.
 //!
-//! The protocol by which no wake-up is lost is in `README.md` beside this file. Counts are repeated outside the lock, sequentially
-//! consistent, because that argument needs them so.
+//! The protocol by which no wake-up is lost is in `README.md` beside this file. Counts are repeated
+//! outside the lock, sequentially consistent, because that argument needs them so.
 
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -8,11 +8,13 @@
 //! | `READY` | an edge came that nobody has consumed | a waiter, to `EMPTY` |
 //! | a G | it waits | a report, a deadline or `close`, to `EMPTY`: **that exchange is the right to ready it** |
 //!
-//! A waiter that comes back looks for itself why (readiness, deadline, close), so a wake-up too many costs one more try. That is
-//! also why a slot may be given to another descriptor while late reports for the former one are still about: descriptors
-//! are type-stable, and what such a report does is harmless.
+//! A waiter that comes back looks for itself why (readiness, deadline, close), so a wake-up too
+//! many costs one more try. That is also why a slot may be given to another descriptor while late
+//! reports for the former one are still about: descriptors are type-stable, and what such a report
+//! does is harmless.
 //!
-//! Edges are reported once. So whoever consumes `READY` must then try the operation, and only one party at a time may: the *turn*.
+//! Edges are reported once. So whoever consumes `READY` must then try the operation, and only one
+//! party at a time may: the *turn*.
 
 use std::io;
 use std::ptr;
@@ -110,7 +112,8 @@ impl PollDesc {
         self.slot(direction).change(READY, EMPTY);
     }
 
-    /// Parks the calling goroutine until an edge, the deadline, or `close`; it may return for nothing.
+    /// Parks the calling goroutine until an edge, the deadline, or `close`; it may return for
+    /// nothing.
     pub(crate) fn wait(&self, g: GRef, direction: Direction, deadline: Nanos) {
         let slot = self.slot(direction);
         if self.is_closed() || slot.change(READY, EMPTY) {

@@ -1,8 +1,8 @@
 //! The real poller: edge-triggered `epoll`, with an `eventfd` to interrupt it.
 //!
-//! The eventfd is level-triggered, and read only by a `wait` that may sleep: a `wait` with timeout zero on another thread, which sees it
-//! too, must not swallow a wake-up meant for the sleeper. `waking` keeps wakers from writing again while one wake-up
-//! is under way.
+//! The eventfd is level-triggered, and read only by a `wait` that may sleep: a `wait` with timeout
+//! zero on another thread, which sees it too, must not swallow a wake-up meant for the sleeper.
+//! `waking` keeps wakers from writing again while one wake-up is under way.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -76,7 +76,8 @@ unsafe fn owned(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Sleeps with nanosecond precision (`epoll_pwait2`, Linux 5.11), or where a sandbox refuses that call, with milliseconds rounded up.
+/// Sleeps with nanosecond precision (`epoll_pwait2`, Linux 5.11), or where a sandbox refuses that
+/// call, with milliseconds rounded up.
 fn epoll_wait(epoll: RawFd, events: &mut [libc::epoll_event], timeout: Option<Nanos>) -> i32 {
     let spec = timeout.map(Nanos::to_timespec);
     let spec = spec
@@ -156,7 +157,8 @@ impl Poller for Epoll {
             return;
         }
         let one = 1u64.to_ne_bytes();
-        // SAFETY: the buffer is readable and of the length given. It cannot fail for want of room: the count is 0 or 1.
+        // SAFETY: the buffer is readable and of the length given. It cannot fail for want of room:
+        // the count is 0 or 1.
         unsafe { libc::write(self.event.as_raw_fd(), one.as_ptr().cast(), 8) };
     }
 }

@@ -9,7 +9,8 @@ use crate::gmp::g::current;
 use crate::poll::desc::{Direction, PollDesc, wait_thread};
 use crate::time::Nanos;
 
-/// The scheduler's side: forgets a descriptor. Called once per descriptor, hence not on a path where the indirect call counts.
+/// The scheduler's side: forgets a descriptor. Called once per descriptor, hence not on a path
+/// where the indirect call counts.
 pub(crate) trait Registrar: Sync {
     /// Wakes all who wait; they fail.
     fn close(&self, desc: &'static PollDesc);
@@ -17,7 +18,8 @@ pub(crate) trait Registrar: Sync {
     fn deregister(&self, fd: RawFd, desc: &'static PollDesc, index: u32);
 }
 
-/// The right to wait for a descriptor. Does not own it: drop the registration first, then close the descriptor.
+/// The right to wait for a descriptor. Does not own it: drop the registration first, then close the
+/// descriptor.
 ///
 /// The descriptor must be in non-blocking mode.
 pub struct Registration {
@@ -42,14 +44,15 @@ impl Registration {
         }
     }
 
-    /// Tries `operation` until it does anything else than fail with `WouldBlock`, waiting in between. From goroutines and from plain
-    /// threads.
+    /// Tries `operation` until it does anything else than fail with `WouldBlock`, waiting in
+    /// between. From goroutines and from plain threads.
     ///
-    /// Callers in the same direction take turns, so one that waits makes the next wait too. `operation` may run more often than
-    /// the descriptor is ready.
+    /// Callers in the same direction take turns, so one that waits makes the next wait too.
+    /// `operation` may run more often than the descriptor is ready.
     ///
     /// # Errors
-    /// As `operation`; `TimedOut` when the deadline passes first; `NotConnected` after [`close`](Self::close).
+    /// As `operation`; `TimedOut` when the deadline passes first; `NotConnected` after
+    /// [`close`](Self::close).
     pub fn io<R>(
         &self,
         direction: Direction,
@@ -72,8 +75,8 @@ impl Registration {
         }
     }
 
-    /// Waits for the next edge that comes after the operation that the caller has just seen fail with `WouldBlock`; also
-    /// returns for an edge that came before it.
+    /// Waits for the next edge that comes after the operation that the caller has just seen fail
+    /// with `WouldBlock`; also returns for an edge that came before it.
     ///
     /// # Errors
     /// As [`io`](Self::io).

@@ -1,7 +1,8 @@
-//! Code that blocks its thread: `blocking` gives the P up before, `syscall` lets the monitor take it.
+//! Code that blocks its thread: `blocking` gives the P up before, `syscall` lets the monitor take
+//! it.
 //!
-//! Either way the goroutine stays on its thread, and when it comes back it needs a P: the one that it had, or any idle one; failing
-//! that, it lines up in the global queue and its M goes idle.
+//! Either way the goroutine stays on its thread, and when it comes back it needs a P: the one that
+//! it had, or any idle one; failing that, it lines up in the global queue and its M goes idle.
 
 use std::sync::atomic::Ordering;
 
@@ -47,9 +48,11 @@ impl<V: Env> Scheduler<V> {
     }
 }
 
-/// Runs `f`, which will block its thread for long: a file, a name look-up, a C library, much computing.
+/// Runs `f`, which will block its thread for long: a file, a name look-up, a C library, much
+/// computing.
 ///
-/// The P goes to another M at once, so that other goroutines run meanwhile. On a plain thread just calls `f`.
+/// The P goes to another M at once, so that other goroutines run meanwhile. On a plain thread just
+/// calls `f`.
 ///
 /// # Panics
 /// As `f` does.
@@ -74,8 +77,8 @@ impl Drop for BackFromBlocking {
 
 /// Runs `f`, which makes a system call that mostly returns at once.
 ///
-/// Costs a few stores: the goroutine keeps its P and only marks that it may be taken sooner than from computing code. On a plain
-/// thread just calls `f`.
+/// Costs a few stores: the goroutine keeps its P and only marks that it may be taken sooner than
+/// from computing code. On a plain thread just calls `f`.
 ///
 /// # Panics
 /// As `f` does.

@@ -1,7 +1,8 @@
 //! "All goroutines are asleep": when nothing in the process can ever make one runnable again.
 //!
-//! Checked by each M before it sleeps, and by a monitor when it likes, since the last thread that could have woken somebody may end without any M
-//! noticing. The common answer "no" costs a few loads; threads are counted only when everything else says "yes".
+//! Checked by each M before it sleeps, and by a monitor when it likes, since the last thread that
+//! could have woken somebody may end without any M noticing. The common answer "no" costs a few
+//! loads; threads are counted only when everything else says "yes".
 
 use std::sync::atomic::Ordering;
 
@@ -11,12 +12,14 @@ use crate::sched::Scheduler;
 use crate::time::Nanos;
 
 impl<V: Env> Scheduler<V> {
-    /// Calls [`Hooks::deadlock`] if a main goroutine exists and nothing can ever run again. At most once per scheduler.
+    /// Calls [`Hooks::deadlock`] if a main goroutine exists and nothing can ever run again. At most
+    /// once per scheduler.
     pub fn check_deadlock(&'static self) {
         if !self.is_all_asleep() || self.hooks.foreign_threads(self.own_threads()) > 0 {
             return;
         }
-        // Nobody runs who could have changed it meanwhile, unless a thread ended after it had readied somebody.
+        // Nobody runs who could have changed it meanwhile, unless a thread ended after it had
+        // readied somebody.
         if !self.is_all_asleep() || self.deadlock_reported.swap(true, Ordering::SeqCst) {
             return;
         }

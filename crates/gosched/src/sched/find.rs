@@ -1,9 +1,11 @@
 //! What runs next.
 //!
-//! In this order, as in Go (`findRunnable` in proc.go): every 61st time the global queue, so that it is served however busy the local
-//! ones are; timers that are due; the P's own queue; the global queue; descriptors, without waiting; other Ps' queues.
+//! In this order, as in Go (`findRunnable` in proc.go): every 61st time the global queue, so that
+//! it is served however busy the local ones are; timers that are due; the P's own queue; the global
+//! queue; descriptors, without waiting; other Ps' queues.
 //!
-//! Everything here runs inside a critical section and in the runtime, on whatever context needs a successor.
+//! Everything here runs inside a critical section and in the runtime, on whatever context needs a
+//! successor.
 
 use std::hint;
 use std::sync::atomic::Ordering;
@@ -17,8 +19,8 @@ use crate::sched::Scheduler;
 use crate::sched::machine::Machine;
 use crate::time::Nanos;
 
-/// How many rounds of scheduling between two looks at the global queue: a prime, as in Go, so as not to beat with a
-/// program's own rhythm.
+/// How many rounds of scheduling between two looks at the global queue: a prime, as in Go, so as
+/// not to beat with a program's own rhythm.
 const GLOBAL_INTERVAL: u32 = 61;
 
 /// Rounds over all Ps before an M that steals gives up.
@@ -43,7 +45,8 @@ impl<V: Env> Scheduler<V> {
         }
     }
 
-    /// As `find_next`, for an M on its own context, which has nothing better to do and steals harder.
+    /// As `find_next`, for an M on its own context, which has nothing better to do and steals
+    /// harder.
     ///
     /// # Safety
     /// 1. The caller runs on `machine`, in the runtime, with a P.
@@ -114,8 +117,9 @@ impl<V: Env> Scheduler<V> {
         }
     }
 
-    /// From the other Ps, in random order. On the last round also the G that another P would run next, which is left alone before:
-    /// its owner is about to run it, and it was put there to stay on that core.
+    /// From the other Ps, in random order. On the last round also the G that another P would run
+    /// next, which is left alone before: its owner is about to run it, and it was put there to stay
+    /// on that core.
     ///
     /// # Safety
     /// 1. The caller runs on `machine`, in the runtime, with `p`, whose queue is empty.

@@ -18,7 +18,8 @@ pub(crate) struct Goroutine<V: Env> {
     pub(crate) context: UnsafeCell<Option<<V::Engine as Engine>::Context>>,
 }
 
-// SAFETY: as `Header`; `spec` and `context` belong to whoever owns the G, and the engine's contexts are `Send`.
+// SAFETY: as `Header`; `spec` and `context` belong to whoever owns the G, and the engine's contexts
+// are `Send`.
 unsafe impl<V: Env> Sync for Goroutine<V> {}
 // SAFETY: as above.
 unsafe impl<V: Env> Send for Goroutine<V> {}

@@ -1,10 +1,12 @@
 //! The scheduler: every decision about which goroutine runs where.
 //!
-//! One file per decision: `spawn` makes goroutines, `switch` changes contexts, `park` stops and readies them, `find` looks for
-//! the next one, `work` is the loop of an M on its own stack, `threads` wakes and creates Ms, `network` polls, `blocking` gives the P
-//! up, `retake` takes it away, `observe` tells what is going on, `deadlock` that nothing is.
+//! One file per decision: `spawn` makes goroutines, `switch` changes contexts, `park` stops and
+//! readies them, `find` looks for the next one, `work` is the loop of an M on its own stack,
+//! `threads` wakes and creates Ms, `network` polls, `blocking` gives the P up, `retake` takes it
+//! away, `observe` tells what is going on, `deadlock` that nothing is.
 //!
-//! A scheduler is created once and never freed: its threads do not end. All of its methods therefore take `&'static self`.
+//! A scheduler is created once and never freed: its threads do not end. All of its methods
+//! therefore take `&'static self`.
 
 pub(crate) mod blocking;
 mod deadlock;
@@ -58,7 +60,8 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// As many as the affinity mask and the cgroup's CPU quota allow, and the engine's default stack.
+    /// As many as the affinity mask and the cgroup's CPU quota allow, and the engine's default
+    /// stack.
     fn default() -> Config {
         Config {
             procs: std::thread::available_parallelism().map_or(1, usize::from),
@@ -99,7 +102,8 @@ pub struct Scheduler<V: Env> {
     retaking: AtomicBool,
     /// Threads inside `run_main`, and others that never wake a goroutine on their own account.
     service_threads: AtomicUsize,
-    /// Main goroutines that run: counted from their first instruction, for before that they are in a queue.
+    /// Main goroutines that run: counted from their first instruction, for before that they are in
+    /// a queue.
     mains: AtomicUsize,
     deadlock_reported: AtomicBool,
     /// The time when somebody last looked, for what need not be exact.
@@ -179,8 +183,8 @@ impl<V: Env> Scheduler<V> {
         &self.hooks
     }
 
-    /// Tells the deadlock check that one thread of the process belongs to the runtime and never wakes a goroutine by itself: a monitor, a collector's
-    /// helper. There is no way back.
+    /// Tells the deadlock check that one thread of the process belongs to the runtime and never
+    /// wakes a goroutine by itself: a monitor, a collector's helper. There is no way back.
     pub fn add_service_thread(&self) {
         self.service_threads.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,7 +1,7 @@
 //! Descriptors and the poller.
 //!
-//! At most one M sleeps in the poller (`gate`), until the time in `until`. Others look without waiting: an M that finds its queue empty,
-//! and the monitor when nobody has looked for long.
+//! At most one M sleeps in the poller (`gate`), until the time in `until`. Others look without
+//! waiting: an M that finds its queue empty, and the monitor when nobody has looked for long.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -36,7 +36,8 @@ pub(super) struct Network {
     table: Table,
 }
 
-/// All slots there ever were, by index: the poller reports an index, so that a faulty one cannot lead us astray.
+/// All slots there ever were, by index: the poller reports an index, so that a faulty one cannot
+/// lead us astray.
 struct Table {
     chunks: Box<[AtomicPtr<[PollDesc; CHUNK]>]>,
     free: Lock<Free>,
@@ -128,8 +129,9 @@ impl Table {
 }
 
 impl<V: Env> Scheduler<V> {
-    /// Takes a descriptor under the scheduler's care, so that goroutines and threads can wait for it. It must be in
-    /// non-blocking mode, must not be registered twice, and must outlive the registration.
+    /// Takes a descriptor under the scheduler's care, so that goroutines and threads can wait for
+    /// it. It must be in non-blocking mode, must not be registered twice, and must outlive the
+    /// registration.
     ///
     /// # Errors
     /// The poller's; a regular file is refused with `EPERM`.
@@ -197,8 +199,8 @@ impl<V: Env> Scheduler<V> {
         Some(first)
     }
 
-    /// Sleeps in the poller, if there is anything to wait for and nobody else does. Returns whether it did; then
-    /// there may be something to run.
+    /// Sleeps in the poller, if there is anything to wait for and nobody else does. Returns whether
+    /// it did; then there may be something to run.
     ///
     /// # Safety
     /// 1. The caller is the M's own context, inside a critical section, without a P, not spinning.
@@ -214,7 +216,8 @@ impl<V: Env> Scheduler<V> {
         if network.gate.swap(true, Ordering::SeqCst) {
             return false;
         }
-        // Publish first, then look at the timers: whoever arms one publishes that first and then looks here.
+        // Publish first, then look at the timers: whoever arms one publishes that first and then
+        // looks here.
         let mut until = self.earliest_timer();
         loop {
             network.until.store(until.0, Ordering::SeqCst);
@@ -277,8 +280,8 @@ impl<V: Env> Scheduler<V> {
         self.wake_one(inside);
     }
 
-    /// Looks at descriptors and timers on behalf of Ms that are all too busy to, if nobody has for `interval`. For a monitor's
-    /// thread. Returns how many goroutines it made runnable.
+    /// Looks at descriptors and timers on behalf of Ms that are all too busy to, if nobody has for
+    /// `interval`. For a monitor's thread. Returns how many goroutines it made runnable.
     pub fn poll_network_if_due(&'static self, interval: Nanos) -> usize {
         let now = self.tick_clock();
         let inside = critical::enter();

@@ -1,7 +1,7 @@
 //! What is going on: plain data for a monitor, for traces, and for dumps.
 //!
-//! Everything is read without locks from atomics that the scheduler writes anyway, so each number is right and all of them together are only
-//! nearly of one moment.
+//! Everything is read without locks from atomics that the scheduler writes anyway, so each number
+//! is right and all of them together are only nearly of one moment.
 
 use std::sync::atomic::Ordering;
 
@@ -136,7 +136,8 @@ impl<V: Env> Scheduler<V> {
         }
     }
 
-    /// Calls `each` with every goroutine that exists. Those that start or end meanwhile may or may not be among them.
+    /// Calls `each` with every goroutine that exists. Those that start or end meanwhile may or may
+    /// not be among them.
     pub fn for_each_goroutine(&'static self, mut each: impl FnMut(GoroutineInfo)) {
         self.for_each_header(|_, info| each(info));
     }
@@ -146,14 +147,16 @@ impl<V: Env> Scheduler<V> {
     /// Takes only locks that no stopped thread holds, and does not allocate.
     ///
     /// # Safety
-    /// 1. Every thread that runs goroutines of this scheduler, or starts them, is stopped outside critical sections.
+    /// 1. Every thread that runs goroutines of this scheduler, or starts them, is stopped outside
+    ///    critical sections.
     pub unsafe fn for_each_stopped_goroutine(
         &'static self,
         mut each: impl FnMut(GoroutineInfo, StackInfo),
     ) {
         self.for_each_header(|header, info| {
-            // SAFETY: the list holds goroutines of this scheduler. Contexts are changed only by threads that obligation 1 has stopped,
-            // and of a goroutine that is not pooled only by its own.
+            // SAFETY: the list holds goroutines of this scheduler. Contexts are changed only by
+            // threads that obligation 1 has stopped, and of a goroutine that is not pooled only by
+            // its own.
             let context = unsafe { (*Goroutine::<V>::of(header).context.get()).as_ref() };
             let stack = StackInfo {
                 range: context.and_then(|c| self.engine.stack_range(c)),

@@ -1,8 +1,8 @@
 //! Parking, readying, giving way.
 //!
-//! A goroutine that parks finds its successor on its own stack and switches to it directly; only when it finds
-//! none does it switch to the M's own context, which spins, polls and sleeps. The protocol between parking and readying
-//! is the status word's (`gmp/g.rs`).
+//! A goroutine that parks finds its successor on its own stack and switches to it directly; only
+//! when it finds none does it switch to the M's own context, which spins, polls and sleeps. The
+//! protocol between parking and readying is the status word's (`gmp/g.rs`).
 
 use std::ptr;
 use std::sync::atomic::Ordering;
@@ -52,8 +52,8 @@ impl<V: Env> Scheduler<V> {
         }
     }
 
-    /// Makes sure that somebody looks after the timer or descriptor that the goroutine is going to wait for. An M that goes idle looks
-    /// itself; one that is `busy` must not be waited for.
+    /// Makes sure that somebody looks after the timer or descriptor that the goroutine is going to
+    /// wait for. An M that goes idle looks itself; one that is `busy` must not be waited for.
     ///
     /// # Safety
     /// 1. The caller runs on `machine`, in the runtime.
@@ -87,7 +87,8 @@ impl<V: Env> Scheduler<V> {
             self.wake_one(inside);
             return;
         };
-        // SAFETY: the calling goroutine is of this scheduler and runs on its M; we are inside a critical section.
+        // SAFETY: the calling goroutine is of this scheduler and runs on its M; we are inside a
+        // critical section.
         unsafe {
             let machine = Machine::<V>::of(me.own_m());
             let p = machine.m.enter(self.fence).or_else(|| {

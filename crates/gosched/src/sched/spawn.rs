@@ -22,7 +22,8 @@ use crate::sched::machine::Machine;
 pub struct SpawnOptions {
     /// Shown in dumps and panic messages of the embedder.
     pub name: Option<Arc<str>>,
-    /// A stack other than the scheduler's default one. Contexts of such stacks are not kept for reuse.
+    /// A stack other than the scheduler's default one. Contexts of such stacks are not kept for
+    /// reuse.
     pub stack: Option<StackSpec>,
 }
 
@@ -78,10 +79,11 @@ impl fmt::Display for RunError {
 impl std::error::Error for RunError {}
 
 impl<V: Env> Scheduler<V> {
-    /// Runs `f` as the main goroutine and waits for its end; other goroutines are then simply no longer waited for.
+    /// Runs `f` as the main goroutine and waits for its end; other goroutines are then simply no
+    /// longer waited for.
     ///
-    /// The calling thread sleeps meanwhile. It does not become an M: the goroutine that such an M happened to run when `f` is
-    /// done could keep the caller from ever returning.
+    /// The calling thread sleeps meanwhile. It does not become an M: the goroutine that such an M
+    /// happened to run when `f` is done could keep the caller from ever returning.
     ///
     /// # Errors
     /// When the goroutine could not be started, or panicked.
@@ -108,8 +110,8 @@ impl<V: Env> Scheduler<V> {
 
     /// Starts a goroutine. From any thread.
     ///
-    /// Warm, this allocates the packet that holds the result and nothing else. A panic in `f` ends the goroutine only,
-    /// and is handed to whoever joins it.
+    /// Warm, this allocates the packet that holds the result and nothing else. A panic in `f` ends
+    /// the goroutine only, and is handed to whoever joins it.
     ///
     /// # Errors
     /// When there is no memory for its stack, or no thread at all.
@@ -254,7 +256,8 @@ impl<V: Env> Scheduler<V> {
         })
     }
 
-    /// Calls `f` with the P that the caller runs with, if it runs with one. The caller is inside a critical section.
+    /// Calls `f` with the P that the caller runs with, if it runs with one. The caller is inside a
+    /// critical section.
     fn with_own_p<R>(&'static self, f: impl FnOnce(Option<&'static P>) -> R) -> R {
         match current().filter(|me| ptr::eq(me.scheduler, ptr::from_ref(self).cast())) {
             None => f(None),

@@ -1,11 +1,14 @@
 //! From one context to another.
 //!
-//! Every switch is made inside a critical section and in the runtime; both are ended by the context that is switched *to*, in
-//! [`Scheduler::arrive`] and [`Scheduler::resume`]. What the left context must have done for it is in the M's `after`. Rules that keep this
-//! sound with an engine that changes stacks:
+//! Every switch is made inside a critical section and in the runtime; both are ended by the context
+//! that is switched *to*, in [`Scheduler::arrive`] and [`Scheduler::resume`]. What the left context
+//! must have done for it is in the M's `after`. Rules that keep this sound with an engine that
+//! changes stacks:
 //!
-//! 1. A G that is left is in no queue and in nobody's hands until the after-switch action publishes it.
-//! 2. After `switch` is called, nothing of the left stack is touched: the action gets the G, not references into its frames.
+//! 1. A G that is left is in no queue and in nobody's hands until the after-switch action publishes
+//!    it.
+//! 2. After `switch` is called, nothing of the left stack is touched: the action gets the G, not
+//!    references into its frames.
 //! 3. No lock is held and no reference to a thread-local is kept over a switch.
 
 use std::ptr;
@@ -52,8 +55,8 @@ impl<V: Env> Scheduler<V> {
         }
     }
 
-    /// Leaves the calling goroutine for `next`, or for the M's own context. Returns when it runs again, outside of the critical section and the
-    /// runtime, perhaps on another M.
+    /// Leaves the calling goroutine for `next`, or for the M's own context. Returns when it runs
+    /// again, outside of the critical section and the runtime, perhaps on another M.
     ///
     /// # Safety
     /// 1. The caller is `from`, running on `machine`, inside of both.
@@ -101,7 +104,8 @@ impl<V: Env> Scheduler<V> {
         m.after.set(after);
         m.left.set(here());
         m.in_syscall.store(false, Ordering::Relaxed);
-        // SAFETY: obligation 1 gives us the M, and through it the P; `next` is ours, so its fields and context are.
+        // SAFETY: obligation 1 gives us the M, and through it the P; `next` is ours, so its fields
+        // and context are.
         unsafe {
             match next {
                 Some(next) => {
@@ -142,17 +146,19 @@ impl<V: Env> Scheduler<V> {
         }
     }
 
-    /// The first thing on any context after a switch to it: makes the thread-locals right, and does for the context that was left
-    /// what it could not do itself.
+    /// The first thing on any context after a switch to it: makes the thread-locals right, and does
+    /// for the context that was left what it could not do itself.
     ///
     /// # Safety
-    /// 1. The caller has just been switched to on `machine`, and stands for `current` (null: the M's own).
+    /// 1. The caller has just been switched to on `machine`, and stands for `current` (null: the
+    ///    M's own).
     #[inline(never)]
     unsafe fn arrive(&'static self, machine: &'static Machine<V>, current: *const Header) {
         let here = here();
         let m = &machine.m;
-        // SAFETY: `here` points to this context's words. `left` points to those of the context that was left, which by the engine's obligation
-        // 5 are readable until the after-switch action below; where they belong to another thread they are not touched.
+        // SAFETY: `here` points to this context's words. `left` points to those of the context that
+        // was left, which by the engine's obligation 5 are readable until the after-switch action
+        // below; where they belong to another thread they are not touched.
         unsafe {
             if V::Engine::THREAD_LOCALS == ThreadLocals::Shared {
                 (*here).current.set(current.cast());
@@ -197,7 +203,8 @@ impl<V: Env> Scheduler<V> {
 
     /// Keeps a finished G for reuse.
     fn pool(&'static self, machine: &'static Machine<V>, g: GRef, inside: &Section) {
-        // SAFETY: the G has finished and nobody else has it; its context has returned the one that runs now.
+        // SAFETY: the G has finished and nobody else has it; its context has returned the one that
+        // runs now.
         unsafe {
             let whole = Goroutine::<V>::of(g);
             if whole.spec.get() != self.config.stack
@@ -224,8 +231,8 @@ impl<V: Env> Scheduler<V> {
     /// 1. Called by the engine as a fresh context's entry; `arg` is the goroutine's header.
     pub(super) unsafe fn entry(arg: *mut ()) -> *mut ContextOf<V> {
         let bomb = AbortOnUnwind;
-        // SAFETY: obligation 1; whoever switched here has prepared the G, which is inside a critical section and the runtime from that
-        // switch on.
+        // SAFETY: obligation 1; whoever switched here has prepared the G, which is inside a
+        // critical section and the runtime from that switch on.
         let to = unsafe {
             let g = Goroutine::<V>::of(arg.cast::<Header>());
             (*here()).current.set(arg);

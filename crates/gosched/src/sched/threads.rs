@@ -1,7 +1,8 @@
 //! Waking Ms and making new ones.
 //!
-//! A thread is made when there is work, a P to do it with, and no idle M. It is never ended: Ms are reused.
-//! When the system refuses a thread the P goes back, the refusal is reported once, and the Ms there are carry on.
+//! A thread is made when there is work, a P to do it with, and no idle M. It is never ended: Ms are
+//! reused. When the system refuses a thread the P goes back, the refusal is reported once, and the
+//! Ms there are carry on.
 
 use std::io;
 use std::sync::atomic::{Ordering, fence};
@@ -18,23 +19,26 @@ use crate::time::Nanos;
 const THREAD_STACK: usize = 256 * 1024;
 
 impl<V: Env> Scheduler<V> {
-    /// Wakes one M to look for work, if none does so already and there is a P for it. To be called after each submission.
+    /// Wakes one M to look for work, if none does so already and there is a P for it. To be called
+    /// after each submission.
     pub(super) fn wake_one(&'static self, inside: &Section) {
-        fence(Ordering::SeqCst);
-        if self.idle.spinning() != 0 || self.idle.ps() == 0 || !self.idle.first_spinner() {
-            return;
-        }
-        match self.take_idle_p(None, inside) {
-            Some(p) => {
+        loop {
+            fence(Ordering::SeqCst);
+            if self.idle.spinning() != 0 || self.idle.ps() == 0 || !self.idle.first_spinner() {
+                return;
+            }
+            if let Some(p) = self.take_idle_p(None, inside) {
                 let _ = self.start(p, true, inside);
+                return;
             }
-            None => {
-                self.idle.remove_spinner();
-            }
+            // While this was counted, others relied on it and woke nobody. If a P has become idle
+            // meanwhile, it may have looked for their work too early.
+            self.idle.remove_spinner();
         }
     }
 
-    /// An M that looked for work has some now. There may be more, so if it was the last that looked, another one shall.
+    /// An M that looked for work has some now. There may be more, so if it was the last that
+    /// looked, another one shall.
     pub(super) fn stop_spinning(&'static self, machine: &'static Machine<V>, inside: &Section) {
         machine.m.spinning.store(false, Ordering::Relaxed);
         if self.idle.remove_spinner() {
@@ -42,7 +46,8 @@ impl<V: Env> Scheduler<V> {
         }
     }
 
-    /// Finds an M for a free P that is in the caller's hands, or leaves the P idle if there is nothing to do.
+    /// Finds an M for a free P that is in the caller's hands, or leaves the P idle if there is
+    /// nothing to do.
     pub(super) fn hand_off(&'static self, p: &'static P, inside: &Section) {
         if p.queued() > 0 || self.global.len() > 0 {
             let _ = self.start(p, false, inside);
@@ -74,7 +79,8 @@ impl<V: Env> Scheduler<V> {
         }
     }
 
-    /// Takes `preferred` if it is idle, else any idle P, and lets the hooks know that all is not idle any more.
+    /// Takes `preferred` if it is idle, else any idle P, and lets the hooks know that all is not
+    /// idle any more.
     pub(super) fn take_idle_p(
         &'static self,
         preferred: Option<&'static P>,

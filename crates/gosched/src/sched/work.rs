@@ -1,9 +1,10 @@
 //! The loop of an M on its own context: find a goroutine and run it; else poll; else sleep.
 //!
-//! The order of steps on the way to sleep is what keeps wake-ups from being lost; see `idle/README.md`.
+//! The order of steps on the way to sleep is what keeps wake-ups from being lost; see
+//! `idle/README.md`.
 //!
-//! The context is in the runtime throughout, and inside a critical section but for the two places where it
-//! blocks: the poller and the M's own futex. It has no P there.
+//! The context is in the runtime throughout, and inside a critical section but for the two places
+//! where it blocks: the poller and the M's own futex. It has no P there.
 
 use std::sync::atomic::{Ordering, fence};
 
@@ -29,7 +30,8 @@ impl<V: Env> Scheduler<V> {
         // SAFETY: this is the M's own context, and it starts.
         unsafe { machine.m.accept() };
         loop {
-            // SAFETY: this is the M's own context, inside a critical section; what is found is ours to run.
+            // SAFETY: this is the M's own context, inside a critical section; what is found is ours
+            // to run.
             unsafe {
                 let next = self.find_or_sleep(machine);
                 self.execute(machine, next);

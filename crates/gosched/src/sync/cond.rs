@@ -11,7 +11,8 @@ use crate::sync::mutex::MutexGuard;
 use crate::time::Nanos;
 use crate::waiter::{Node, TIMED_OUT, WaitList, Waiter};
 
-/// A condition variable. There are no spurious wake-ups, but others may change the data before a woken waiter has the mutex again.
+/// A condition variable. There are no spurious wake-ups, but others may change the data before a
+/// woken waiter has the mutex again.
 pub struct Cond {
     queue: Lock<WaitList>,
 }
@@ -64,8 +65,9 @@ impl Cond {
         deadline: Nanos,
     ) -> (MutexGuard<'a, T>, bool) {
         let mutex = guard.mutex();
-        // Unlocking wakes others and may itself be a wait's end, so it comes before this waiter is announced. A notification between the
-        // two would be lost; hence the node is queued first, and a thread-like party that is notified early is noticed by `wait`.
+        // Unlocking wakes others and may itself be a wait's end, so it comes before this waiter is
+        // announced. A notification between the two would be lost; hence the node is queued first,
+        // and a thread-like party that is notified early is noticed by `wait`.
         let waiter = Waiter::new();
         let node = Node::new(&waiter, 1, ptr::null());
         {

@@ -1,7 +1,8 @@
-//! Locks and meeting points, for goroutines and plain threads. A goroutine that waits parks; its thread goes on.
+//! Locks and meeting points, for goroutines and plain threads. A goroutine that waits parks; its
+//! thread goes on.
 //!
-//! None of them poisons: a panic unlocks and leaves the data as they are, because a goroutine's panic is handed to whoever joins it, who
-//! can judge better.
+//! None of them poisons: a panic unlocks and leaves the data as they are, because a goroutine's
+//! panic is handed to whoever joins it, who can judge better.
 
 mod cond;
 mod mutex;

@@ -10,16 +10,18 @@ use crate::goroutine::WaitReason;
 use crate::sync::raw::RawMutex;
 use crate::time::Nanos;
 
-/// A mutual exclusion lock for goroutines and plain threads. A goroutine that waits parks; its thread goes on.
+/// A mutual exclusion lock for goroutines and plain threads. A goroutine that waits parks; its
+/// thread goes on.
 ///
-/// There is no poisoning: a panic unlocks and leaves the data as they are. The lock has no notion of an owner, so a guard may be sent to and
-/// dropped by another goroutine or thread.
+/// There is no poisoning: a panic unlocks and leaves the data as they are. The lock has no notion
+/// of an owner, so a guard may be sent to and dropped by another goroutine or thread.
 pub struct Mutex<T: ?Sized> {
     raw: RawMutex,
     data: UnsafeCell<T>,
 }
 
-// SAFETY: the lock gives one party at a time access, so sharing the mutex only moves `T` between threads.
+// SAFETY: the lock gives one party at a time access, so sharing the mutex only moves `T` between
+// threads.
 unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
 // SAFETY: an owned mutex is nothing but its data; while a waiter is queued it is borrowed.
 unsafe impl<T: ?Sized + Send> Send for Mutex<T> {}

@@ -22,7 +22,8 @@ impl Once {
         }
     }
 
-    /// Calls `f` if no call on this value has completed before. A call that panics does not count: the next one tries again.
+    /// Calls `f` if no call on this value has completed before. A call that panics does not count:
+    /// the next one tries again.
     pub fn call_once(&self, f: impl FnOnce()) {
         if self.is_completed() {
             return;

@@ -1,11 +1,14 @@
 //! The lock under `Mutex`, and the turns of descriptors: for goroutines and threads.
 //!
-//! `state` has two bits. Uncontended, locking and unlocking are one exchange each. Contended, waiters queue first in, first out; who
-//! unlocks frees the lock and wakes the first, so that anybody who comes by meanwhile may take it (*barging*): that keeps a
-//! busy lock on one core instead of making each hand-over a switch. To bound the injustice, a waiter that was woken and found the lock taken again
-//! queues at the front and **is handed the lock itself** the next time. Go decides the same by a clock (its starvation mode).
+//! `state` has two bits. Uncontended, locking and unlocking are one exchange each. Contended,
+//! waiters queue first in, first out; who unlocks frees the lock and wakes the first, so that
+//! anybody who comes by meanwhile may take it (*barging*): that keeps a busy lock on one core
+//! instead of making each hand-over a switch. To bound the injustice, a waiter that was woken and
+//! found the lock taken again queues at the front and **is handed the lock itself** the next time.
+//! Go decides the same by a clock (its starvation mode).
 //!
-//! `WAITERS` changes only under the queue's lock; `LOCKED` is set by exchange from anybody and cleared by the holder.
+//! `WAITERS` changes only under the queue's lock; `LOCKED` is set by exchange from anybody and
+//! cleared by the holder.
 
 use std::hint;
 use std::ptr;
@@ -88,7 +91,8 @@ impl RawMutex {
                     return true;
                 }
                 waiter.prepare(reason);
-                // SAFETY: the node is taken out, by the claimant or below, before the frame is left.
+                // SAFETY: the node is taken out, by the claimant or below, before the frame is
+                // left.
                 unsafe {
                     if lost {
                         queue.push_front(&node);

@@ -12,8 +12,9 @@ use crate::lock::Lock;
 use crate::time::Nanos;
 use crate::waiter::{ClaimedList, Node, WaitList, Waiter};
 
-/// A readers-writer lock, first come, first served: a writer that waits makes later readers wait, and readers that queue together get in
-/// together. No poisoning. A reader that locks again while a writer waits deadlocks, as in Go.
+/// A readers-writer lock, first come, first served: a writer that waits makes later readers wait,
+/// and readers that queue together get in together. No poisoning. A reader that locks again while a
+/// writer waits deadlocks, as in Go.
 pub struct RwLock<T: ?Sized> {
     state: Lock<State>,
     data: UnsafeCell<T>,

@@ -10,8 +10,8 @@ use crate::time::Nanos;
 use crate::waiter::{ClaimedList, Node, TIMED_OUT, WaitList, Waiter};
 use std::ptr;
 
-/// A number of permits, to be taken and given back. Strictly first come, first served: one that needs many is not overtaken by
-/// those that need few.
+/// A number of permits, to be taken and given back. Strictly first come, first served: one that
+/// needs many is not overtaken by those that need few.
 pub struct Semaphore {
     state: Lock<State>,
 }
@@ -30,7 +30,8 @@ impl State {
             if need > self.permits {
                 break;
             }
-            // The waiter at the front may have timed out a moment ago, and the next one may need more.
+            // The waiter at the front may have timed out a moment ago, and the next one may need
+            // more.
             if let Some(claimed) = self.queue.pop_front() {
                 self.permits -= need;
                 served.push(claimed);

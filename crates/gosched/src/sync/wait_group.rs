@@ -9,7 +9,8 @@ use crate::lock::Lock;
 use crate::time::Nanos;
 use crate::waiter::{Node, WaitList, Waiter};
 
-/// A count of things to be done, and those who wait for it to become zero. As Go's `sync.WaitGroup`.
+/// A count of things to be done, and those who wait for it to become zero. As Go's
+/// `sync.WaitGroup`.
 pub struct WaitGroup {
     state: Lock<State>,
 }

@@ -1,8 +1,9 @@
 //! What the suites share: schedulers on two engines.
 //!
-//! `Threads` is the crate's own thread-backed engine. `Stacks` switches stacks with the C library's `swapcontext`: slow, because it makes a
-//! system call, but a context there is nothing but a stack that the same thread leaves and enters, so it shows whatever the scheduler touches too
-//! late on a stack that it has left.
+//! `Threads` is the crate's own thread-backed engine. `Stacks` switches stacks with the C library's
+//! `swapcontext`: slow, because it makes a system call, but a context there is nothing but a stack
+//! that the same thread leaves and enters, so it shows whatever the scheduler touches too late on a
+//! stack that it has left.
 #![allow(dead_code, reason = "each suite uses its part")]
 
 pub mod ucontext;

@@ -33,7 +33,8 @@ unsafe fn nothing(_: *mut ()) -> *mut UcontextContext {
 
 extern "C" fn trampoline(high: u32, low: u32) {
     let start = (((high as usize) << 32) | low as usize) as *const Start;
-    // SAFETY: the address is that of the context's start block, and what its entry returns may be resumed.
+    // SAFETY: the address is that of the context's start block, and what its entry returns may be
+    // resumed.
     unsafe {
         let successor = ((*start).entry)((*start).arg);
         libc::setcontext((*successor).saved.get().cast());
@@ -48,7 +49,8 @@ fn arm(context: &mut UcontextContext, entry: Entry<UcontextContext>, arg: *mut (
         .as_mut()
         .expect("only contexts with a stack are armed");
     let start = &raw const *context.start as usize;
-    // SAFETY: the structure and the stack outlive the context's use; the trampoline takes the two halves of an address.
+    // SAFETY: the structure and the stack outlive the context's use; the trampoline takes the two
+    // halves of an address.
     unsafe {
         let saved: *mut libc::ucontext_t = context.saved.get().cast();
         libc::getcontext(saved);
@@ -60,7 +62,8 @@ fn arm(context: &mut UcontextContext, entry: Entry<UcontextContext>, arg: *mut (
     }
 }
 
-// SAFETY: `swapcontext` saves everything before it resumes the other, and touches the left context no more. Thread-locals are the thread's.
+// SAFETY: `swapcontext` saves everything before it resumes the other, and touches the left context
+// no more. Thread-locals are the thread's.
 unsafe impl Engine for UcontextEngine {
     type Context = UcontextContext;
     const THREAD_LOCALS: ThreadLocals = ThreadLocals::Shared;
@@ -115,7 +118,8 @@ unsafe impl Engine for UcontextEngine {
     }
 
     fn saved_sp(&self, context: &UcontextContext) -> Option<usize> {
-        // SAFETY: of a context that does not run, which is what the caller is told to ask for; a number in any case.
+        // SAFETY: of a context that does not run, which is what the caller is told to ask for; a
+        // number in any case.
         context.stack.as_ref().map(|_| unsafe {
             (*context.saved.get().cast::<libc::ucontext_t>())
                 .uc_mcontext

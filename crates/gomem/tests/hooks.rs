@@ -1,0 +1,145 @@
+//! Critical sections under fire: a signal storm on threads that allocate, and the hooks that come of it.
+//!
+//! One test: the hooks are the process's.
+
+use gomem::{CollectedKind, GoMalloc, critical, heap};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use std::time::{Duration, Instant};
+
+#[global_allocator]
+static GLOBAL: GoMalloc = GoMalloc::new();
+
+static INSIDE: AtomicUsize = AtomicUsize::new(0);
+static OUTSIDE: AtomicUsize = AtomicUsize::new(0);
+static STOPS: AtomicUsize = AtomicUsize::new(0);
+static TRIGGERS: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn on_signal(_: i32) {
+    if critical::is_active() {
+        INSIDE.fetch_add(1, SeqCst);
+        critical::request_stop();
+    } else {
+        OUTSIDE.fetch_add(1, SeqCst);
+        // Where a thread may be stopped, its heap may be walked.
+        // SAFETY: only this thread allocates while the storm lasts.
+        unsafe { heap().for_each_malloc_block(|range| assert!(range.start < range.end)) };
+    }
+}
+
+/// Ends the storm when dropped, also by a failed assertion.
+struct Storm<'a>(&'a AtomicBool);
+
+impl Drop for Storm<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+fn signal_storm() {
+    // SAFETY: the handler uses atomics, thread-locals, and the heap only where that is allowed.
+    unsafe { libc::signal(libc::SIGUSR1, on_signal as *const () as usize) };
+    critical::set_stop_hook(|| {
+        assert!(!critical::is_active());
+        STOPS.fetch_add(1, SeqCst);
+        // A stop hook may allocate.
+        drop(std::hint::black_box(vec![1u8; 64]));
+    });
+    let over = AtomicBool::new(false);
+    let ready = AtomicBool::new(false);
+    // SAFETY: always succeeds.
+    let target = unsafe { libc::pthread_self() };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            ready.store(true, SeqCst);
+            // Does not allocate from here on.
+            let mut sent = 0;
+            while !over.load(SeqCst) {
+                // SAFETY: the target outlives the scope.
+                unsafe { libc::pthread_kill(target, libc::SIGUSR1) };
+                sent += 1;
+                // One at a time, or the target would do nothing but handle signals.
+                while INSIDE.load(SeqCst) + OUTSIDE.load(SeqCst) < sent {
+                    std::thread::yield_now();
+                }
+                for _ in 0..sent * 37 % 1000 {
+                    std::hint::spin_loop();
+                }
+            }
+        });
+        while !ready.load(SeqCst) {
+            std::hint::spin_loop();
+        }
+        let storm = Storm(&over);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut kept: Vec<Vec<u8>> = Vec::new();
+        let mut i = 0usize;
+        while (INSIDE.load(SeqCst) < 50 || OUTSIDE.load(SeqCst) < 50) && Instant::now() < deadline {
+            i += 1;
+            let size = i * 7919 % 3000;
+            kept.push(vec![i as u8; size]);
+            if kept.len() > 500 {
+                let old = kept.swap_remove(i % 500);
+                assert!(old.windows(2).all(|pair| pair[0] == pair[1]));
+            }
+        }
+        drop(storm);
+    });
+    assert!(INSIDE.load(SeqCst) >= 50 && OUTSIDE.load(SeqCst) >= 50);
+    // Several requests in one section make one stop.
+    let stops = STOPS.load(SeqCst);
+    assert!(stops > 0 && stops <= INSIDE.load(SeqCst), "{stops}");
+}
+
+fn trigger() {
+    critical::set_trigger_hook(|| {
+        assert!(!critical::is_active());
+        assert!(heap().allocated_since_cycle() >= 1 << 20);
+        TRIGGERS.fetch_add(1, SeqCst);
+    });
+    heap().set_trigger(1 << 20);
+    let mut allocated = 0;
+    while TRIGGERS.load(SeqCst) == 0 {
+        let section = critical::enter();
+        let object = heap().alloc_collected(100, CollectedKind::NoScan).unwrap();
+        allocated += heap().find(object.addr().get()).unwrap().size();
+        let before = TRIGGERS.load(SeqCst);
+        assert_eq!(before, 0, "called inside a section");
+        drop(section);
+        assert!(allocated <= 1 << 20, "called too late");
+    }
+    // Counted ahead, by at most a span.
+    assert!(
+        allocated + gomem::PAGE_SIZE >= 1 << 20,
+        "called too early: {allocated}"
+    );
+    for _ in 0..10_000 {
+        heap().alloc_collected(100, CollectedKind::NoScan).unwrap();
+    }
+    assert_eq!(TRIGGERS.load(SeqCst), 1, "once per crossing");
+
+    // A new cycle counts from zero.
+    heap().sweep_all();
+    // SAFETY: nothing keeps an object, and no other thread is running.
+    assert_eq!(unsafe { heap().start_sweep() }, 0);
+    assert_eq!(heap().allocated_since_cycle(), 0);
+    let large = heap()
+        .alloc_collected(3 << 20, CollectedKind::Scan)
+        .unwrap();
+    assert_eq!(TRIGGERS.load(SeqCst), 2);
+    assert!(heap().find(large.addr().get() + (3 << 20) - 1).is_some());
+}
+
+#[test]
+fn hooks_run_outside_of_sections() {
+    signal_storm();
+    trigger();
+    // What follows the thread from context to context is one word.
+    // SAFETY: this context's own word.
+    let cache = unsafe { *gomem::cache_slot() }.addr();
+    let other = std::thread::spawn(|| {
+        drop(std::hint::black_box(Box::new(1)));
+        // SAFETY: as above.
+        unsafe { *gomem::cache_slot() }.addr()
+    });
+    assert_ne!(cache, other.join().unwrap());
+}

@@ -1,0 +1,158 @@
+//! The table of jobs: everything that `cargo xtask test` runs, at one place.
+//!
+//! Each subsystem crate has a job of its own, built without the others, because that is how its users build it: what
+//! compiles only by another crate's features shows here. The umbrella crate runs with each implementation that its
+//! composition can take.
+
+use super::server;
+
+/// One job.
+pub struct Job {
+    /// What it is called on the command line.
+    pub name: &'static str,
+    /// One line of help.
+    pub help: &'static str,
+    /// Does it run only with `--long`, or when named?
+    pub is_long: bool,
+    /// What it does.
+    pub work: Work,
+}
+
+/// What a job does.
+#[derive(Clone, Copy)]
+pub enum Work {
+    /// `cargo test` with these arguments.
+    Cargo(&'static [&'static str]),
+    /// The key-value server under load from a second process.
+    Server(&'static server::Trial),
+}
+
+const fn suite(name: &'static str, help: &'static str, arguments: &'static [&'static str]) -> Job {
+    Job {
+        name,
+        help,
+        is_long: false,
+        work: Work::Cargo(arguments),
+    }
+}
+
+const fn long(job: Job) -> Job {
+    Job {
+        is_long: true,
+        ..job
+    }
+}
+
+/// Every job, in the order in which they run: what is small and deep first.
+pub const JOBS: &[Job] = &[
+    suite("gomem", "the allocator alone", &["-p", "gomem"]),
+    suite(
+        "gogc",
+        "the collector alone",
+        &["-p", "gogc", "--features", "testing"],
+    ),
+    suite("gostack", "the stacks alone", &["-p", "gostack"]),
+    suite("gosched", "the scheduler alone", &["-p", "gosched"]),
+    suite("gosysmon", "the monitor alone", &["-p", "gosysmon"]),
+    suite("gomem-c", "the C malloc interface", &["-p", "gomem-c"]),
+    suite("macros", "the macros", &["-p", "goruntime-macros"]),
+    suite(
+        "goruntime",
+        "the runtime, README included",
+        &["-p", "goruntime"],
+    ),
+    suite(
+        "thread-engine",
+        "the runtime, each goroutine on a thread",
+        &["-p", "goruntime", "--features", "thread-engine"],
+    ),
+    suite(
+        "examples",
+        "the examples' own tests",
+        &["-p", "goruntime", "--examples"],
+    ),
+    suite(
+        "soundness",
+        "the suites that cross crates",
+        &["-p", "goruntime-tests"],
+    ),
+    suite(
+        "soundness-release",
+        "the same, optimised: what a compiler may keep in registers shows here",
+        &["-p", "goruntime-tests", "--release"],
+    ),
+    suite(
+        "soundness-threads",
+        "the same, each goroutine on a thread",
+        &["-p", "goruntime-tests", "--features", "thread-engine"],
+    ),
+    suite(
+        "system-allocator",
+        "the runtime on the system's allocator",
+        &["-p", "goruntime-tests", "--test", "system_allocator"],
+    ),
+    suite("xtask", "this tool", &["-p", "xtask"]),
+    Job {
+        name: "kv",
+        help: "the server under verified load for some seconds",
+        is_long: false,
+        work: Work::Server(&server::SMOKE),
+    },
+    long(suite(
+        "stress",
+        "the tests that are ignored because they take long",
+        &["--workspace", "--release", "--", "--ignored"],
+    )),
+    Job {
+        name: "kv-soak",
+        help: "the same for three minutes: memory must stay flat",
+        is_long: true,
+        work: Work::Server(&server::SOAK),
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::{self, list_at, text_at};
+
+    #[test]
+    fn names_are_unique() {
+        for (i, job) in JOBS.iter().enumerate() {
+            assert!(
+                JOBS[..i].iter().all(|other| other.name != job.name),
+                "{}",
+                job.name
+            );
+        }
+    }
+
+    #[test]
+    fn every_crate_of_the_workspace_that_has_tests_has_a_job() {
+        let metadata = workspace::metadata().unwrap();
+        let members = list_at(&metadata, &["workspace_members"]);
+        let is_member = |id: &str| {
+            let same = |member: &_| matches!(member, tinyjson::JsonValue::String(m) if m == id);
+            members.iter().any(same)
+        };
+        let mut seen = 0;
+        for package in list_at(&metadata, &["packages"]) {
+            let name = text_at(package, &["name"]).unwrap();
+            if !is_member(text_at(package, &["id"]).unwrap()) {
+                continue;
+            }
+            let folder = std::path::Path::new(text_at(package, &["manifest_path"]).unwrap());
+            let sources = workspace::texts(folder.parent().unwrap(), &["rs"]).unwrap();
+            if !sources.iter().any(|source| source.text.contains("#[test]")) {
+                continue;
+            }
+            seen += 1;
+            let names_it = |job: &Job| match job.work {
+                Work::Cargo(arguments) => arguments.starts_with(&["-p", name]),
+                Work::Server(_) => false,
+            };
+            assert!(JOBS.iter().any(names_it), "no job runs the tests of {name}");
+        }
+        assert!(seen > 0);
+    }
+}

@@ -1,0 +1,122 @@
+//! What `cargo test` said: how many tests passed and failed, and of a failed run the lines that matter.
+
+/// Numbers of tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Tests that passed.
+    pub passed: u64,
+    /// Tests that failed.
+    pub failed: u64,
+    /// Tests that were not asked for.
+    pub ignored: u64,
+}
+
+impl Tally {
+    /// Adds up the `test result:` lines of a run.
+    pub fn read(output: &str) -> Tally {
+        let mut tally = Tally::default();
+        for line in output.lines() {
+            // With several test threads a summary can follow a test's own unfinished line.
+            let Some(at) = line.find("test result: ") else {
+                continue;
+            };
+            for part in line[at..].split(['.', ';']) {
+                let mut words = part.split_whitespace();
+                let number = words.next().and_then(|word| word.parse::<u64>().ok());
+                match (number, words.next()) {
+                    (Some(n), Some("passed")) => tally.passed += n,
+                    (Some(n), Some("failed")) => tally.failed += n,
+                    (Some(n), Some("ignored")) => tally.ignored += n,
+                    _ => {}
+                }
+            }
+        }
+        tally
+    }
+
+    /// Both runs together.
+    pub fn plus(self, other: Tally) -> Tally {
+        Tally {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            ignored: self.ignored + other.ignored,
+        }
+    }
+}
+
+/// The lines of a failed run that say why it failed: all but the progress of cargo and the tests that went well.
+pub fn essence(output: &str) -> impl Iterator<Item = &str> {
+    const PROGRESS: &[&str] = &[
+        "Compiling ",
+        "Finished ",
+        "Running ",
+        "Doc-tests ",
+        "Downloading ",
+        "Downloaded ",
+        "Updating ",
+        "Locking ",
+        "Blocking ",
+        "Adding ",
+        "running ",
+    ];
+    output.lines().filter(|line| {
+        let text = line.trim_start();
+        let is_fine =
+            text.starts_with("test ") && (text.ends_with("ok") || text.contains("... ignored"));
+        let is_fine = is_fine || text.starts_with("test result: ok");
+        !text.is_empty() && !is_fine && !PROGRESS.iter().any(|start| text.starts_with(start))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUN: &str = "\
+   Compiling gomem v0.1.0
+     Running unittests src/lib.rs
+
+running 3 tests
+test a ... ok
+test b ... FAILED
+test c ... ignored
+
+---- b stdout ----
+thread 'b' panicked at src/lib.rs:1:1:
+assertion failed
+
+test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
+   Doc-tests gomem
+test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 5 filtered out; finished in 1.23s
+error: 1 target failed
+";
+
+    #[test]
+    fn adds_up_every_summary() {
+        let expected = Tally {
+            passed: 3,
+            failed: 1,
+            ignored: 1,
+        };
+        assert_eq!(Tally::read(RUN), expected);
+        assert_eq!(Tally::read("error: could not compile"), Tally::default());
+        assert_eq!(
+            Tally::read("hello test result: ok. 4 passed; 0 failed;").passed,
+            4
+        );
+    }
+
+    #[test]
+    fn keeps_what_says_why() {
+        let lines: Vec<_> = essence(RUN).collect();
+        let expected = [
+            "test b ... FAILED",
+            "---- b stdout ----",
+            "thread 'b' panicked at src/lib.rs:1:1:",
+            "assertion failed",
+            "test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+            "error: 1 target failed",
+        ];
+        assert_eq!(lines, expected);
+    }
+}
