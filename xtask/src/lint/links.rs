@@ -98,7 +98,11 @@ pub fn names(tree: &Tree) -> Result<Finding, String> {
                 continue;
             }
             at += 1;
-            if let Some(why) = absent(&tree.root, &span) {
+            let mut answers = bases(&tree.root, &file.path).map(|base| absent(&base, &span));
+            // The answer for the root comes first, and is the one to report.
+            if let Some(Some(why)) = answers.next()
+                && answers.all(|answer| answer.is_some())
+            {
                 problems.push(format!("{}:{line}: {why}", file.path.display()));
             }
         }
@@ -108,6 +112,25 @@ pub fn names(tree: &Tree) -> Result<Finding, String> {
         what: "quoted paths",
         problems,
     })
+}
+
+/// Where a path quoted in `file` may begin: at the root, and at the crate that the file belongs to or, as a chapter
+/// of the book, is about.
+fn bases(root: &Path, file: &Path) -> impl Iterator<Item = PathBuf> {
+    let mut parts = file.components().map(|part| part.as_os_str());
+    let in_crates = parts.next().is_some_and(|first| first == "crates");
+    let name = if in_crates {
+        parts.next()
+    } else {
+        file.file_stem()
+    };
+    let folder = name.map(|name| root.join("crates").join(name));
+    [
+        Some(root.to_owned()),
+        folder.filter(|folder| folder.is_dir()),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The text of a source file's comments, each on its own line, and empty lines for the rest.
@@ -219,6 +242,19 @@ mod tests {
         assert_eq!(at, 5);
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert!(problems[1].contains("no function gone"));
+    }
+
+    #[test]
+    fn a_chapter_may_quote_paths_of_its_crate() {
+        for (file, expected) in [
+            ("docs/src/gosched.md", 0),
+            ("crates/gosched/README.md", 0),
+            ("docs/src/gomem.md", 1),
+            ("README.md", 1),
+        ] {
+            let (_, problems) = problems(names(&tree(&[(file, "`tests/stress.rs`")])));
+            assert_eq!(problems.len(), expected, "{file}");
+        }
     }
 
     #[test]

@@ -10,7 +10,6 @@
 //! While a thread waits for its baton it is outside the scheduler's critical sections, so that it
 //! can be stopped like any other sleeping thread.
 
-use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -106,15 +105,6 @@ impl ThreadEngine {
                     source: Some(source),
                 })
             }
-        }
-    }
-}
-
-impl From<io::Error> for EngineError {
-    fn from(source: io::Error) -> EngineError {
-        EngineError {
-            message: "the engine was refused a resource".into(),
-            source: Some(source),
         }
     }
 }
