@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
 
 /// A heap: malloc blocks, collected objects and manual memory, over the address space of one [`Os`].
 ///
-/// The process has one, [`heap()`](crate::heap), which its threads use through caches of their own. Other heaps are for tests and
+/// The process has one, [`heap()`](crate::heap()), which its threads use through caches of their own. Other heaps are for tests and
 /// embedders; they are used through a [`Mutator`](crate::Mutator) per thread. Nothing is allocated before the first use, and a heap
 /// that is dropped gives its memory back only as far as its `Os` does when dropped.
 pub struct Heap<O: Os> {

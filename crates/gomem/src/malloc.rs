@@ -1,4 +1,4 @@
-//! `malloc` and `free` over spans: what happens when the lists of a [`Cache`](crate::cache::Cache) do not suffice.
+//! `malloc` and `free` over spans: what happens when the lists of a [`Cache`] do not suffice.
 //!
 //! The states of a span and who may touch what are at the head of [`span`](crate::span). Everything here runs in a critical section.
 

@@ -36,13 +36,6 @@ const fn suite(name: &'static str, help: &'static str, arguments: &'static [&'st
     }
 }
 
-const fn long(job: Job) -> Job {
-    Job {
-        is_long: true,
-        ..job
-    }
-}
-
 /// Every job, in the order in which they run: what is small and deep first.
 pub const JOBS: &[Job] = &[
     suite("gomem", "the allocator alone", &["-p", "gomem"]),
@@ -98,11 +91,6 @@ pub const JOBS: &[Job] = &[
         is_long: false,
         work: Work::Server(&server::SMOKE),
     },
-    long(suite(
-        "stress",
-        "the tests that are ignored because they take long",
-        &["--workspace", "--release", "--", "--ignored"],
-    )),
     Job {
         name: "kv-soak",
         help: "the same for three minutes: memory must stay flat",

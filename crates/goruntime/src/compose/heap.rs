@@ -98,7 +98,7 @@ unsafe impl HeapView for GoHeap {
     }
 
     fn for_each_marked(&self, visit: &mut impl FnMut(Object<'static>)) {
-        gomem::heap().for_each_marked(|object| visit(object));
+        gomem::heap().for_each_marked(visit);
     }
 
     /// Marks are clear already: sweeping clears them.

@@ -144,7 +144,9 @@ impl<V: Env> Scheduler<V> {
 
     /// As [`for_each_goroutine`](Self::for_each_goroutine), with their stacks.
     ///
-    /// Takes only locks that no stopped thread holds, and does not allocate.
+    /// Takes only locks that no stopped thread holds, and does not allocate. Other methods that make
+    /// goroutines runnable had better wait until the world runs again: they may start a thread, and
+    /// what that takes in the C library a stopped thread may hold.
     ///
     /// # Safety
     /// 1. Every thread that runs goroutines of this scheduler, or starts them, is stopped outside
