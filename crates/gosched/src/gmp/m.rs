@@ -213,6 +213,16 @@ impl M {
         self.spinning.store(spinning, Ordering::Relaxed);
     }
 
+    /// Takes back what [`leave_p`](Self::leave_p) left.
+    ///
+    /// # Safety
+    /// 1. The M is in the caller's hands, and `leave_p` was called and nothing since.
+    pub(crate) unsafe fn take_back(&self) -> (&'static P, bool) {
+        // SAFETY: obligation 1: `leave_p` stored a P, and Ps are never freed.
+        let p = unsafe { &*self.next_p.replace(ptr::null()) };
+        (p, self.spinning.swap(false, Ordering::Relaxed))
+    }
+
     /// Wakes it.
     ///
     /// # Safety

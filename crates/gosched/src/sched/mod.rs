@@ -2,7 +2,7 @@
 //!
 //! One file per decision: `spawn` makes goroutines, `switch` changes contexts, `park` stops and
 //! readies them, `find` looks for the next one, `work` is the loop of an M on its own stack,
-//! `threads` wakes and creates Ms, `network` polls, `blocking` gives the P up, `retake` takes it
+//! `threads` wakes Ms, `maker` makes their threads, `network` polls, `blocking` gives the P up, `retake` takes it
 //! away, `observe` tells what is going on, `deadlock` that nothing is.
 //!
 //! A scheduler is created once and never freed: its threads do not end. All of its methods
@@ -13,6 +13,7 @@ mod deadlock;
 mod find;
 pub(crate) mod goroutine;
 mod machine;
+mod maker;
 mod network;
 mod observe;
 pub(crate) mod ops;
@@ -36,6 +37,7 @@ use crate::gmp::p::P;
 use crate::idle::Idle;
 use crate::lock::Lock;
 use crate::sched::machine::Machine;
+use crate::sched::maker::Maker;
 use crate::sched::network::Network;
 use crate::sys::AsymmetricFence;
 use crate::time::Nanos;
@@ -97,6 +99,7 @@ pub struct Scheduler<V: Env> {
     machine_count: AtomicU32,
     /// Ms whose thread was refused, to be tried again.
     spare: Lock<Vec<&'static Machine<V>>>,
+    maker: Maker<V>,
     thread_refused: AtomicBool,
     /// One P is retaken at a time.
     retaking: AtomicBool,
@@ -143,6 +146,7 @@ impl<V: Env> Scheduler<V> {
             machines: AtomicPtr::new(ptr::null_mut()),
             machine_count: AtomicU32::new(0),
             spare: Lock::new(Vec::new()),
+            maker: Maker::new(),
             thread_refused: AtomicBool::new(false),
             retaking: AtomicBool::new(false),
             service_threads: AtomicUsize::new(0),

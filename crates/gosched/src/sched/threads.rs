@@ -4,19 +4,15 @@
 //! reused. When the system refuses a thread the P goes back, the refusal is reported once, and the
 //! Ms there are carry on.
 
-use std::io;
 use std::sync::atomic::{Ordering, fence};
 
 use crate::critical::Section;
-use crate::env::{Engine, Env, Event, Hooks, Poller};
+use crate::env::{Engine, Env, Hooks, Poller};
 use crate::gmp::m::M;
 use crate::gmp::p::P;
 use crate::sched::machine::Machine;
 use crate::sched::{MAX_MACHINES, Scheduler};
 use crate::time::Nanos;
-
-/// Bytes of stack for an M's own context: the scheduler's loop and the hooks.
-const THREAD_STACK: usize = 256 * 1024;
 
 impl<V: Env> Scheduler<V> {
     /// Wakes one M to look for work, if none does so already and there is a P for it. To be called
@@ -28,7 +24,7 @@ impl<V: Env> Scheduler<V> {
                 return;
             }
             if let Some(p) = self.take_idle_p(None, inside) {
-                let _ = self.start(p, true, inside);
+                self.start(p, true, inside);
                 return;
             }
             // While this was counted, others relied on it and woke nobody. If a P has become idle
@@ -50,12 +46,12 @@ impl<V: Env> Scheduler<V> {
     /// nothing to do.
     pub(super) fn hand_off(&'static self, p: &'static P, inside: &Section) {
         if p.queued() > 0 || self.global.len() > 0 {
-            let _ = self.start(p, false, inside);
+            self.start(p, false, inside);
             return;
         }
         // Everyone is busy: one had better look out for what they produce.
         if self.idle.spinning() == 0 && self.idle.ps() == 0 && self.idle.first_spinner() {
-            let _ = self.start(p, true, inside);
+            self.start(p, true, inside);
             return;
         }
         self.idle.put_p(p, inside);
@@ -91,93 +87,41 @@ impl<V: Env> Scheduler<V> {
         Some(p)
     }
 
-    /// Makes the first M, if there is none.
-    ///
-    /// # Errors
-    /// When the system refuses the thread.
-    pub(super) fn ensure_machine(&'static self, inside: &Section) -> io::Result<()> {
-        if self.machine_count.load(Ordering::SeqCst) > 0 {
-            return Ok(());
-        }
-        match self.take_idle_p(None, inside) {
-            Some(p) => self.start(p, false, inside),
-            None => Ok(()),
-        }
-    }
-
     /// Gives a free P, in the caller's hands, to an idle or a new M.
-    ///
-    /// # Errors
-    /// When a new thread is needed and refused. The P is idle then, and the refusal reported.
-    pub(super) fn start(
-        &'static self,
-        p: &'static P,
-        spinning: bool,
-        inside: &Section,
-    ) -> io::Result<()> {
+    pub(super) fn start(&'static self, p: &'static P, spinning: bool, inside: &Section) {
         if let Some(m) = self.idle.take_m(inside) {
             // SAFETY: the M is out of the list, and it and the P are in our hands.
             unsafe {
                 m.leave_p(p, spinning);
                 M::unpark(m);
             }
-            return Ok(());
+            return;
         }
-        self.start_thread(p, spinning, inside).inspect_err(|error| {
+        let spare = self.spare.lock(inside).pop();
+        let Some(machine) = spare.or_else(|| self.new_machine()) else {
+            // As many Ms as there may be: one of them will come and take the P.
             if spinning {
                 self.idle.remove_spinner();
             }
             self.idle.put_p(p, inside);
-            if !self.thread_refused.swap(true, Ordering::Relaxed) {
-                let have = self.machine_count.load(Ordering::Relaxed) as usize;
-                self.hooks.thread_refused(error, have);
-            }
-            // The only M awake may be the one that polls: it can come and take the P.
+            self.maker.limit_reached();
             self.poller.wake();
-        })
-    }
-
-    #[cold]
-    fn start_thread(
-        &'static self,
-        p: &'static P,
-        spinning: bool,
-        inside: &Section,
-    ) -> io::Result<()> {
-        let spare = self.spare.lock(inside).pop();
-        let machine = match spare {
-            Some(machine) => machine,
-            None => self.new_machine()?,
+            return;
         };
         // SAFETY: the M is new, and like the P in our hands.
         unsafe { machine.m.leave_p(p, spinning) };
         self.machine_count.fetch_add(1, Ordering::SeqCst);
-        let thread = std::thread::Builder::new()
-            .name(format!("gosched-m{}", machine.m.id))
-            .stack_size(THREAD_STACK)
-            .spawn(move || self.run_machine(machine));
-        match thread {
-            Ok(_) => {
-                self.hooks.event(Event::ThreadCreated(machine.m.id));
-                Ok(())
-            }
-            Err(error) => {
-                self.machine_count.fetch_sub(1, Ordering::SeqCst);
-                self.spare.lock(inside).push(machine);
-                Err(error)
-            }
-        }
+        self.maker.want(machine, inside);
     }
 
-    fn new_machine(&'static self) -> io::Result<&'static Machine<V>> {
+    /// An M that has no thread yet; `None` at the limit.
+    fn new_machine(&'static self) -> Option<&'static Machine<V>> {
         let mut first = self.machines.load(Ordering::Acquire);
         loop {
             // SAFETY: null or a machine, which is never freed.
             let id = unsafe { first.as_ref() }.map_or(0, |m| m.m.id + 1);
             if id >= MAX_MACHINES {
-                return Err(io::Error::other(format!(
-                    "the limit of {MAX_MACHINES} threads is reached"
-                )));
+                return None;
             }
             let machine = Box::new(Machine::new(id));
             machine.all_next.store(first, Ordering::Relaxed);
@@ -187,7 +131,7 @@ impl<V: Env> Scheduler<V> {
                 .compare_exchange(first, new, Ordering::AcqRel, Ordering::Acquire)
             {
                 // SAFETY: it is leaked: in the list for good.
-                Ok(_) => return Ok(unsafe { &*new }),
+                Ok(_) => return Some(unsafe { &*new }),
                 Err(now) => {
                     // SAFETY: it was made above, and nobody has seen it.
                     drop(unsafe { Box::from_raw(new) });
