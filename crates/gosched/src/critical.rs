@@ -15,6 +15,10 @@
 //! sections, so sleeping threads can be stopped. Waiting for a lock inside a section is allowed:
 //! its holder is in a section too, hence running.
 //!
+//! Code in a section may allocate. So if stopped threads are to hold nothing that it waits for, the
+//! allocator must not let itself be stopped in the middle either. It does not create threads:
+//! what libc locks for that a stopped thread may hold.
+//!
 //! Entering costs one store, leaving one store and one test. The words are those of the context
 //! (`here.rs`), so plain threads use them as well.
 //!

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -13,6 +15,28 @@ use gosched::chan::bounded;
 use gosched::critical;
 use gosched::sync::Mutex;
 use gosched::{Nanos, Scheduler, Snapshot};
+
+/// Sections of the scheduler may allocate, so a stopped thread must not be inside the allocator
+/// either. A runtime's own allocator sees to that itself; the C library's is made to here.
+struct NotStoppedInside;
+
+// SAFETY: it does what the system's allocator does.
+unsafe impl GlobalAlloc for NotStoppedInside {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _inside = critical::enter();
+        // SAFETY: the caller's obligations.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        let _inside = critical::enter();
+        // SAFETY: the caller's obligations.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: NotStoppedInside = NotStoppedInside;
 
 /// Odd while the world is to stand still.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
@@ -96,6 +120,31 @@ fn for_each_thread(mut each: impl FnMut(i32)) {
     }
 }
 
+/// Whether a thread has the signal blocked, as libc does on its last way out, perhaps waiting there
+/// for a lock that a stopped thread holds. It runs no code of the program any more.
+fn is_exiting(thread: i32) -> bool {
+    let mut path = [0u8; 48];
+    let mut status = [0u8; 4096];
+    let mut rest = &mut path[..];
+    write!(rest, "/proc/self/task/{thread}/status\0").unwrap();
+    // SAFETY: the path is a C string, the buffer is writable and of the length given.
+    let n = unsafe {
+        let fd = libc::open(path.as_ptr().cast(), libc::O_RDONLY);
+        if fd < 0 {
+            return true;
+        }
+        let n = libc::read(fd, status.as_mut_ptr().cast(), status.len());
+        libc::close(fd);
+        n.max(0) as usize
+    };
+    let status = str::from_utf8(&status[..n]).unwrap_or("");
+    let blocked = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigBlk:\t"));
+    let blocked = blocked.and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    blocked.is_none_or(|mask| mask & 1 << (libc::SIGURG - 1) != 0)
+}
+
 fn signal(thread: i32) -> bool {
     // SAFETY: integers only.
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, libc::SIGURG) == 0 }
@@ -121,12 +170,14 @@ fn with_world_stopped<R>(f: impl FnOnce() -> R) -> R {
             if thread == me || has_stopped {
                 return;
             }
-            waiting += 1;
             if !asked[..asked_count].contains(&thread) {
                 asked[asked_count] = thread;
                 asked_count += 1;
                 signal(thread);
+            } else if is_exiting(thread) {
+                return;
             }
+            waiting += 1;
         });
         if waiting == 0 {
             break;

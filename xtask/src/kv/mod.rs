@@ -219,6 +219,8 @@ pub struct Load {
     pub pipeline: u32,
     /// Bytes of a value.
     pub value_size: u32,
+    /// Keys of each type, over all connections; `None` leaves it to the generator.
+    pub keys: Option<u32>,
     /// How long.
     pub seconds: u32,
     /// Does each connection check that it reads what it wrote?
@@ -278,6 +280,9 @@ impl Load {
         option("--value-size", self.value_size.to_string());
         option("--duration", self.seconds.to_string());
         option("--interval", "1".to_owned());
+        if let Some(keys) = self.keys {
+            option("--keys", keys.to_string());
+        }
         if self.verify {
             arguments.push("--verify".to_owned());
         }
@@ -351,6 +356,7 @@ mod tests {
             connections: 7,
             pipeline: 3,
             value_size: 99,
+            keys: None,
             seconds: 2,
             verify: true,
         };

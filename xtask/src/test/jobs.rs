@@ -81,8 +81,8 @@ pub const JOBS: &[Job] = &[
     ),
     suite(
         "system-allocator",
-        "the runtime on the system's allocator",
-        &["-p", "goruntime-tests", "--test", "system_allocator"],
+        "the suites on the system's allocator",
+        &["-p", "goruntime-tests", "--features", "system-allocator"],
     ),
     suite("xtask", "this tool", &["-p", "xtask"]),
     Job {

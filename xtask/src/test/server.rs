@@ -26,6 +26,7 @@ pub const SMOKE: Trial = Trial {
         connections: 50,
         pipeline: 16,
         value_size: 64,
+        keys: None,
         seconds: 8,
         verify: true,
     },
@@ -39,6 +40,8 @@ pub const SOAK: Trial = Trial {
         connections: 50,
         pipeline: 16,
         value_size: 64,
+        // So few that lists and sets have reached their size when the first memory is compared.
+        keys: Some(500),
         seconds: 180,
         verify: true,
     },
