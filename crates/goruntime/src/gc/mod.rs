@@ -27,6 +27,12 @@
 //!   there.
 //! - A thread that blocks `SIGURG` (which takes `unsafe`) must not hold collected objects.
 //!
+//! # What keeps an object alive
+//! Inside collected objects the collector knows which words are pointers. Everywhere else any word that looks like the address of an object, or of a
+//! place inside one, counts as a pointer. So a stale word, in the frame of a function that runs for long for instance, can keep an object, and all that it
+//! leads to, for as long as the word stands there. A large structure that has to go at a certain moment is better emptied
+//! (its fields set to null) than only dropped.
+//!
 //! # What is not collected
 //! A cycle that passes through the Rust heap (`Gc` -> `Vec` -> the same `Gc`): whatever the Rust heap holds is alive. Use
 //! [`Array`] and [`GcPtr`] for structures with cycles.
