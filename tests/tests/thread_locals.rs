@@ -1,10 +1,10 @@
 //! Ruling 3.1: to the compiler, std and libc a goroutine is a thread, also when it moves between threads.
 
-use goruntime::{chan, go, sync::WaitGroup, time, yield_now};
+use goruntime::{chan, go, sync::WaitGroup, yield_now};
 use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering::*};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 #[cfg(not(feature = "system-allocator"))]
@@ -19,12 +19,25 @@ fn tid() -> i64 {
 /// With the thread-backed engine a goroutine never leaves its thread.
 const MOVES: bool = !cfg!(feature = "thread-engine");
 
+/// Parks the goroutine until a plain thread wakes it. What such a thread readies belongs to no P, so any M may run it next.
+fn detour() {
+    static REQUESTS: OnceLock<chan::Sender<chan::Sender<()>>> = OnceLock::new();
+    let requests = REQUESTS.get_or_init(|| {
+        let (tx, rx) = chan::bounded::<chan::Sender<()>>(64);
+        std::thread::spawn(move || rx.iter().for_each(|waker| waker.send(()).unwrap()));
+        tx
+    });
+    let (waker, wake) = chan::unbuffered();
+    requests.send(waker).unwrap();
+    wake.recv().unwrap();
+}
+
 /// Yields until this goroutine runs on another thread than before; false if it does not soon.
 fn migrate() -> bool {
     let before = tid();
     for turn in 0..if MOVES { 10_000 } else { 100 } {
         if turn % 4 == 3 {
-            time::sleep(Duration::from_micros(50));
+            detour();
         }
         yield_now();
         if tid() != before {
@@ -97,8 +110,7 @@ fn thread_locals_travel_and_their_destructors_run_once_each() {
                     TRACKED.with(|t| {
                         let t = t.borrow();
                         if turn % 4 == 3 {
-                            // Woken by whichever thread finds the timer expired.
-                            time::sleep(Duration::from_micros(50));
+                            detour();
                         } else {
                             yield_now();
                         }
