@@ -103,7 +103,7 @@ impl Config {
         };
         let memory_limit = match memory_limit {
             None | Some("" | "off") => None,
-            Some(text) => Some(parse_bytes(text).ok_or_else(|| ConfigError {
+            Some(text) => Some(Bytes::parse(text).ok_or_else(|| ConfigError {
                 value: text.to_owned(),
             })?),
         };
@@ -112,28 +112,6 @@ impl Config {
             memory_limit,
         })
     }
-}
-
-fn parse_bytes(text: &str) -> Option<Bytes> {
-    let units = [
-        ("KiB", 10),
-        ("MiB", 20),
-        ("GiB", 30),
-        ("TiB", 40),
-        ("B", 0),
-        ("", 0),
-    ];
-    let (number, shift) = units
-        .iter()
-        .find_map(|&(suffix, shift)| Some((text.strip_suffix(suffix)?, shift)))?;
-    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    number
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(1 << shift)
-        .map(Bytes)
 }
 
 /// What the pacer learns from a cycle.

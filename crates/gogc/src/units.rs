@@ -20,6 +20,29 @@ impl Bytes {
         Bytes(n << 20)
     }
 
+    /// The number that `text` gives in Go's notation: digits, and `B`, `KiB`, `MiB`, `GiB`, `TiB` or nothing.
+    pub fn parse(text: &str) -> Option<Bytes> {
+        let units = [
+            ("KiB", 10),
+            ("MiB", 20),
+            ("GiB", 30),
+            ("TiB", 40),
+            ("B", 0),
+            ("", 0),
+        ];
+        let (number, shift) = units
+            .iter()
+            .find_map(|&(suffix, shift)| Some((text.strip_suffix(suffix)?, shift)))?;
+        if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        number
+            .parse::<u64>()
+            .ok()?
+            .checked_mul(1 << shift)
+            .map(Bytes)
+    }
+
     /// The difference, or zero if `other` is larger.
     pub const fn saturating_sub(self, other: Bytes) -> Bytes {
         Bytes(self.0.saturating_sub(other.0))

@@ -76,7 +76,7 @@ impl Settings {
             &mut |v| {
                 settings.memory_limit = match v {
                     "off" => None,
-                    _ => Some(parse_size(v)?),
+                    _ => Some(gogc::Bytes::parse(v)?.0),
                 };
                 Some(())
             },
@@ -112,20 +112,6 @@ impl Settings {
 pub(crate) fn get() -> &'static Settings {
     static SETTINGS: OnceLock<Settings> = OnceLock::new();
     SETTINGS.get_or_init(Settings::from_env)
-}
-
-/// A number of bytes with an optional unit of Go's: B, KiB, MiB, GiB, TiB.
-fn parse_size(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match &text[digits.len()..] {
-        "" | "B" => 0,
-        "KiB" => 10,
-        "MiB" => 20,
-        "GiB" => 30,
-        "TiB" => 40,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 #[cfg(test)]

@@ -23,17 +23,21 @@ use crate::time::Nanos;
 /// not to beat with a program's own rhythm.
 const GLOBAL_INTERVAL: u32 = 61;
 
+/// One round over all Ps.
+pub(super) const STEAL_ONCE: u32 = 1;
 /// Rounds over all Ps before an M that steals gives up.
-const STEAL_ROUNDS: u32 = 4;
+pub(super) const STEAL_ROUNDS: u32 = 4;
 
 impl<V: Env> Scheduler<V> {
-    /// The next goroutine for a context that is about to be left: everything but going to sleep.
+    /// The next goroutine, by every means but going to sleep; `rounds` says how hard to steal: [`STEAL_ONCE`] for a context that
+    /// is about to be left, [`STEAL_ROUNDS`] for an M on its own context, which has nothing better to do.
     ///
     /// # Safety
     /// 1. The caller runs on `machine`, in the runtime.
     pub(super) unsafe fn find_next(
         &'static self,
         machine: &'static Machine<V>,
+        rounds: u32,
         inside: &Section,
     ) -> Option<GRef> {
         let p = machine.m.p()?;
@@ -41,26 +45,7 @@ impl<V: Env> Scheduler<V> {
         unsafe {
             self.find_queued(machine, inside)
                 .or_else(|| self.poll_now(machine, p, inside))
-                .or_else(|| self.steal(machine, p, 1, inside))
-        }
-    }
-
-    /// As `find_next`, for an M on its own context, which has nothing better to do and steals
-    /// harder.
-    ///
-    /// # Safety
-    /// 1. The caller runs on `machine`, in the runtime, with a P.
-    pub(super) unsafe fn find_hard(
-        &'static self,
-        machine: &'static Machine<V>,
-        inside: &Section,
-    ) -> Option<GRef> {
-        let p = machine.m.p()?;
-        // SAFETY: obligation 1.
-        unsafe {
-            self.find_queued(machine, inside)
-                .or_else(|| self.poll_now(machine, p, inside))
-                .or_else(|| self.steal(machine, p, STEAL_ROUNDS, inside))
+                .or_else(|| self.steal(machine, p, rounds, inside))
         }
     }
 

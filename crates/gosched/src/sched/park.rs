@@ -12,6 +12,7 @@ use crate::env::{Env, Event, Hooks};
 use crate::gmp::g::{GList, GRef, RUNNABLE, current};
 use crate::gmp::m::After;
 use crate::sched::Scheduler;
+use crate::sched::find::STEAL_ONCE;
 use crate::sched::goroutine::Goroutine;
 use crate::sched::machine::Machine;
 use crate::time::Nanos;
@@ -38,7 +39,7 @@ impl<V: Env> Scheduler<V> {
                 .store(self.clock.load(Ordering::Relaxed), Ordering::Relaxed);
             self.hooks
                 .event(Event::Parked(header.id(), header.reason()));
-            let next = self.find_next(machine, &inside);
+            let next = self.find_next(machine, STEAL_ONCE, &inside);
             self.attend(machine, next.is_some(), &inside);
             // The search may have fired the very timer, or seen the very descriptor.
             if next.is_none() && header.unpark_early() {

@@ -21,6 +21,7 @@ use crate::gmp::g::{GList, GRef, Header, POOLED, RUNNABLE, RUNNING};
 use crate::gmp::m::After;
 use crate::here::here;
 use crate::sched::Scheduler;
+use crate::sched::find::STEAL_ONCE;
 use crate::sched::goroutine::Goroutine;
 use crate::sched::machine::Machine;
 
@@ -260,7 +261,7 @@ impl<V: Env> Scheduler<V> {
             let machine = self.enter(g);
             let inside = critical::assume_inside();
             self.hooks.event(Event::Finished(g.header().id()));
-            let next = self.find_next(machine, &inside);
+            let next = self.find_next(machine, STEAL_ONCE, &inside);
             let to = self.prepare_switch(machine, After::Finished(g.header()), next);
             (*here()).current.set(ptr::null());
             to

@@ -12,6 +12,7 @@ use crate::critical::{self, Section};
 use crate::env::{Engine, Env};
 use crate::gmp::g::GRef;
 use crate::sched::Scheduler;
+use crate::sched::find::STEAL_ROUNDS;
 use crate::sched::machine::Machine;
 
 impl<V: Env> Scheduler<V> {
@@ -53,7 +54,7 @@ impl<V: Env> Scheduler<V> {
                     self.sleep(machine, &inside);
                     continue;
                 }
-                if let Some(g) = self.find_hard(machine, &inside) {
+                if let Some(g) = self.find_next(machine, STEAL_ROUNDS, &inside) {
                     return g;
                 }
                 self.idle.put_p(m.release(), &inside);
