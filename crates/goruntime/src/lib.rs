@@ -28,6 +28,7 @@
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")))]
 compile_error!("goruntime runs on Linux on x86-64 with glibc only");
 
+mod atomic;
 pub mod chan;
 mod collector;
 mod compose;

@@ -4,8 +4,10 @@
 //! their stacks lie in, `modules` knows the statics and thread-locals of every loaded object. None of it knows the
 //! collector: the composition turns what is found here into roots.
 
+mod futex;
 pub mod maps;
 pub mod modules;
+mod rendezvous;
 mod slots;
 pub mod stop;
 pub mod threads;

@@ -7,9 +7,9 @@ use super::threads::Tid;
 use std::cell::UnsafeCell;
 use std::ops::Range;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering::*};
+use crate::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering::*};
 
-/// The states of a slot; see the head of [`super::stop`].
+/// The states of a slot; see the head of [`super::rendezvous`].
 pub(super) const ASKED: u64 = 1;
 pub(super) const STOPPED: u64 = 2;
 pub(super) const LEFT: u64 = 3;
@@ -44,7 +44,7 @@ pub(super) struct Table {
     next: AtomicPtr<Table>,
 }
 
-// SAFETY: `captured` follows the protocol at the head of `stop.rs`; everything else is atomic.
+// SAFETY: `captured` follows the protocol at the head of `rendezvous.rs`; everything else is atomic.
 unsafe impl Sync for Slot {}
 
 impl Table {

@@ -1,40 +1,21 @@
 //! Stop-the-world for every thread of the process, by a signal.
 //!
-//! # Protocol
-//!
-//! `EPOCH` is even while the world runs and odd while it is being stopped or is stopped; each stop makes it odd once, each
-//! start makes it even again. For each thread there is a [`Slot`] with the thread's id and a state word
-//! that carries the epoch, so that a stale signal can never answer a later stop:
-//!
-//! ```text
-//!            stopper                    the thread                    the thread
-//!   (empty) ---------> Asked(epoch) ---------------> Stopped(epoch) ---------------> Left(epoch)
-//!                           \ the stopper, seeing it gone or blocking the signal
-//!                            \--------> Skipped(epoch)
-//! ```
-//!
-//! - Only the stopper fills slots and only while it holds `STOPPER`. Slots are never freed: a handler that comes late
-//!   reads type-stable memory and finds an epoch that is not its own.
-//! - `captured` is written by the thread between `Asked` and `Stopped` (release) and read by the stopper after it
-//!   saw `Stopped` (acquire) and before it makes `EPOCH` even.
-//! - The thread waits on `EPOCH` as a futex, and reports `Left` when it is through. The next stop starts only when all have
-//!   left, so a slot is never asked while its thread is still inside the previous stop.
-//! - A thread found inside a critical section, or between the two halves of a context switch, returns from the handler without
-//!   an answer. The first kind stops itself at the end of the section ([`stop_here`]); both are signalled again until they
-//!   have answered, so nothing depends on a flag being seen.
-//! - New threads: the list of threads is read again until it holds nobody unanswered. Since everybody in it stands
-//!   still, nobody is left who could start another.
+//! The protocol is that of [`rendezvous`](super::rendezvous); here are the signal, its handler, and what it publishes. A thread found inside
+//! a critical section, or between the two halves of a context switch, returns from the handler without
+//! an answer. The first kind stops itself at the end of the section ([`stop_here`]).
 //!
 //! The signal is `SIGURG`: its default action is to be ignored, no library uses it, and debuggers pass it by; the reasons for which
 //! Go took it.
+//!
+//! Invariant: what runs in the handler is async-signal-safe. It reads statics, makes futex and gettid system calls, and writes to the
+//! slot of its own thread.
 
-use super::slots::{ASKED, Captured, GENERAL, LEFT, SKIPPED, STOPPED, Slot, Table, state};
+use super::rendezvous::{Asked, Failed, Halted, Rendezvous, System};
+use super::slots::{Captured, GENERAL};
 use super::threads::{self, Tid, Unresponsive};
 use std::ops::Range;
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 #[cfg(test)]
@@ -53,11 +34,7 @@ pub struct Gates {
 }
 
 static GATES: OnceLock<Gates> = OnceLock::new();
-static EPOCH: AtomicU32 = AtomicU32::new(0);
-/// Counts answers; the stopper sleeps on it.
-static ANSWERS: AtomicU32 = AtomicU32::new(0);
-static TABLE: AtomicPtr<Table> = AtomicPtr::new(null_mut());
-static STOPPER: Mutex<()> = Mutex::new(());
+static RENDEZVOUS: Rendezvous = Rendezvous::new();
 
 /// A thread that stands still.
 #[derive(Clone, Debug)]
@@ -72,19 +49,13 @@ pub struct StoppedThread {
 
 /// Evidence that every other thread of the process stands still.
 pub struct Stopped<'a> {
-    table: &'a Table,
-    epoch: u32,
+    halted: &'a Halted<'a>,
 }
 
 impl Stopped<'_> {
     /// Calls `each` with every thread that answered the stop.
     pub fn for_each_thread(&self, mut each: impl FnMut(StoppedThread)) {
-        self.table.for_each(|slot| {
-            if slot.state.load(Acquire) != state(STOPPED, self.epoch) {
-                return;
-            }
-            // SAFETY: the slot is in state Stopped of this epoch: the thread has written it and waits.
-            let captured = unsafe { &*slot.captured.get() };
+        self.halted.for_each(|captured| {
             let general = captured.general.as_ptr() as usize;
             each(StoppedThread {
                 sp: captured.sp,
@@ -95,6 +66,38 @@ impl Stopped<'_> {
                 ],
             });
         });
+    }
+}
+
+/// The process as the kernel has it.
+struct Process {
+    origin: Instant,
+}
+
+impl System for Process {
+    fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    fn current(&self) -> Tid {
+        Tid::current()
+    }
+
+    fn for_each_thread(&self, each: impl FnMut(Tid)) -> Result<(), i32> {
+        threads::for_each(each)
+    }
+
+    fn signal(&self, tid: Tid) {
+        // SAFETY: tgkill to a thread of this process; an id that is gone gives ESRCH.
+        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid.0, SIGNAL) };
+    }
+
+    fn why_unresponsive(&self, tid: Tid) -> Unresponsive {
+        threads::why_unresponsive(tid, SIGNAL)
+    }
+
+    fn yield_now(&self) {
+        std::thread::yield_now();
     }
 }
 
@@ -165,38 +168,26 @@ pub fn with_world_stopped<R>(
     exempt: &[Tid],
     f: impl FnOnce(&Stopped<'_>) -> R,
 ) -> Result<R, StopError> {
-    let _one = STOPPER.lock().unwrap_or_else(PoisonError::into_inner);
     check_handler()?;
-    let table = table();
-    wait_until_left(table);
-    let epoch = EPOCH.load(Relaxed) + 1;
-    EPOCH.store(epoch, SeqCst);
-    let start = StartAgain { epoch };
-    stop_everyone(table, epoch, exempt)?;
-    let result = f(&Stopped { table, epoch });
-    drop(start);
-    Ok(result)
+    let process = Process {
+        origin: Instant::now(),
+    };
+    RENDEZVOUS
+        .stopped(&process, exempt, |halted| f(&Stopped { halted }))
+        .map_err(StopError::from)
 }
 
-struct StartAgain {
-    epoch: u32,
-}
-
-impl Drop for StartAgain {
-    fn drop(&mut self) {
-        EPOCH.store(self.epoch.wrapping_add(1), SeqCst);
-        futex_wake(&EPOCH, i32::MAX);
+impl From<Failed> for StopError {
+    fn from(failed: Failed) -> StopError {
+        match failed {
+            Failed::NoThreadList(errno) => StopError::NoThreadList(errno),
+            Failed::Unanswered(tid) => {
+                let mut name = [0; 32];
+                let name = threads::name_of(tid, &mut name).to_owned();
+                StopError::Unanswered(tid, name)
+            }
+        }
     }
-}
-
-fn table() -> &'static Table {
-    let mut table = TABLE.load(Acquire);
-    if table.is_null() {
-        table = Box::into_raw(Box::new(Table::with_capacity(64)));
-        TABLE.store(table, Release);
-    }
-    // SAFETY: published once and never freed; only the stopper creates it.
-    unsafe { &*table }
 }
 
 fn check_handler() -> Result<(), StopError> {
@@ -213,91 +204,10 @@ fn check_handler() -> Result<(), StopError> {
     }
 }
 
-/// Threads of the previous stop may not have left its handler yet; they need no lock to do so.
-fn wait_until_left(table: &Table) {
-    let epoch = EPOCH.load(Relaxed).wrapping_sub(1);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let mut waiting = false;
-        table.for_each(|slot| {
-            if slot.state.load(Acquire) == state(STOPPED, epoch) {
-                waiting |= threads::why_unresponsive(Tid(slot.tid.load(Relaxed)), SIGNAL)
-                    != Unresponsive::Gone;
-            }
-        });
-        if !waiting || Instant::now() > deadline {
-            return;
-        }
-        std::thread::yield_now();
-    }
-}
-
-fn stop_everyone(table: &Table, epoch: u32, exempt: &[Tid]) -> Result<(), StopError> {
-    let me = Tid::current();
-    let begin = Instant::now();
-    let mut pause = Duration::from_micros(100);
-    loop {
-        let answers = ANSWERS.load(Acquire);
-        let mut missing = None;
-        let patience = begin.elapsed();
-        threads::for_each(|tid| {
-            if tid == me || exempt.contains(&tid) {
-                return;
-            }
-            let slot = table.claim(tid, epoch);
-            let now = slot.state.load(Acquire);
-            if now >> 8 != epoch as u64 {
-                slot.state.store(state(ASKED, epoch), Release);
-            } else if now != state(ASKED, epoch) {
-                return;
-            }
-            // Worth a look in /proc only when it takes long.
-            if patience > Duration::from_millis(20)
-                && threads::why_unresponsive(tid, SIGNAL) != Unresponsive::Slow
-            {
-                let asked = state(ASKED, epoch);
-                let skipped = state(SKIPPED, epoch);
-                let _ = slot.state.compare_exchange(asked, skipped, AcqRel, Acquire);
-                return;
-            }
-            missing = Some(tid);
-            // SAFETY: tgkill to a thread of this process; an id that is gone gives ESRCH.
-            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid.0, SIGNAL) };
-        })
-        .map_err(StopError::NoThreadList)?;
-        let Some(tid) = missing else { return Ok(()) };
-        if patience > Duration::from_secs(10) {
-            let mut name = [0; 32];
-            let name = threads::name_of(tid, &mut name).to_owned();
-            return Err(StopError::Unanswered(tid, name));
-        }
-        if wait_for_answers(table, epoch, answers, pause) {
-            pause = Duration::from_micros(100);
-        } else {
-            pause = (pause * 2).min(Duration::from_millis(5));
-        }
-    }
-}
-
-/// Waits until nobody asked is unanswered, or `pause` goes by without an answer. True when all have answered.
-fn wait_for_answers(table: &Table, epoch: u32, mut answers: u32, pause: Duration) -> bool {
-    loop {
-        let mut open = false;
-        table.for_each(|slot| open |= slot.state.load(Acquire) == state(ASKED, epoch));
-        if !open {
-            return true;
-        }
-        let now = ANSWERS.load(Acquire);
-        if now == answers && !futex_wait(&ANSWERS, answers, Some(pause)) {
-            return false;
-        }
-        answers = ANSWERS.load(Acquire);
-    }
-}
-
-/// Async-signal-safe: reads statics, makes futex and gettid system calls, writes to its own slot.
 unsafe extern "C" fn on_signal(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    let Some((slot, epoch)) = asked() else { return };
+    let Some(asked) = RENDEZVOUS.asked(Tid::current) else {
+        return;
+    };
     // SAFETY: the kernel passes a ucontext to a SA_SIGINFO handler.
     let context = unsafe { &*context.cast::<libc::ucontext_t>() };
     let sp = context.uc_mcontext.gregs[libc::REG_RSP as usize] as usize;
@@ -311,9 +221,8 @@ unsafe extern "C" fn on_signal(_: i32, _: *mut libc::siginfo_t, context: *mut li
         *to = from as usize;
     }
     let vector = vector_state(context.uc_mcontext.fpregs as usize);
-    wait(
-        slot,
-        epoch,
+    answer(
+        asked,
         Captured {
             sp,
             tp,
@@ -326,7 +235,9 @@ unsafe extern "C" fn on_signal(_: i32, _: *mut libc::siginfo_t, context: *mut li
 /// Stops the calling thread if that is being waited for; called at the end of a critical section that put the stop off.
 #[inline(never)]
 pub extern "C" fn stop_here() {
-    let Some((slot, epoch)) = asked() else { return };
+    let Some(asked) = RENDEZVOUS.asked(Tid::current) else {
+        return;
+    };
     let Some(gates) = GATES.get() else { return };
     if (gates.defer)() {
         return; // nested in another critical section, which will call again
@@ -349,9 +260,8 @@ pub extern "C" fn stop_here() {
             options(nostack, preserves_flags)
         );
     }
-    wait(
-        slot,
-        epoch,
+    answer(
+        asked,
         Captured {
             sp,
             tp: thread_pointer(),
@@ -361,38 +271,11 @@ pub extern "C" fn stop_here() {
     );
 }
 
-/// The calling thread's slot, if it has been asked to stop and has not answered.
-fn asked() -> Option<(&'static Slot, u32)> {
-    let epoch = EPOCH.load(SeqCst);
-    if epoch.is_multiple_of(2) {
-        return None;
-    }
-    // SAFETY: published before the epoch became odd, never freed.
-    let table = unsafe { TABLE.load(Acquire).as_ref()? };
-    let slot = table.find(Tid::current())?;
-    (slot.state.load(Acquire) == state(ASKED, epoch)).then_some((slot, epoch))
-}
-
-/// Answers, and stands still until the epoch is over. Leaves errno as it was.
-fn wait(slot: &Slot, epoch: u32, captured: Captured) {
+/// Answers, and stands still until the stop is over. Leaves errno as it was.
+fn answer(asked: Asked<'_>, captured: Captured) {
     // SAFETY: libc's errno location is the calling context's own.
     let errno = unsafe { *libc::__errno_location() };
-    // SAFETY: state is Asked of this epoch and this is the slot's own thread: it alone may write until it says Stopped.
-    unsafe { *slot.captured.get() = captured };
-    let (asked, stopped) = (state(ASKED, epoch), state(STOPPED, epoch));
-    if slot
-        .state
-        .compare_exchange(asked, stopped, AcqRel, Acquire)
-        .is_err()
-    {
-        return; // skipped meanwhile: the stop may be over
-    }
-    ANSWERS.fetch_add(1, Release);
-    futex_wake(&ANSWERS, 1);
-    while EPOCH.load(Acquire) == epoch {
-        futex_wait(&EPOCH, epoch, None);
-    }
-    slot.state.store(state(LEFT, epoch), Release);
+    RENDEZVOUS.answer(asked, captured);
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = errno };
 }
@@ -421,37 +304,4 @@ pub fn thread_pointer() -> usize {
         std::arch::asm!("mov {}, fs:[0]", out(reg) tp, options(nostack, preserves_flags, readonly))
     };
     tp
-}
-
-pub(super) fn futex_wake(word: &AtomicU32, n: i32) {
-    // SAFETY: wakes waiters on a word of ours.
-    unsafe {
-        libc::syscall(
-            libc::SYS_futex,
-            word.as_ptr(),
-            libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
-            n,
-        )
-    };
-}
-
-/// False when the time ran out.
-pub(super) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> bool {
-    let spec = timeout.map(|t| libc::timespec {
-        tv_sec: t.as_secs() as i64,
-        tv_nsec: t.subsec_nanos() as i64,
-    });
-    let spec = spec.as_ref().map_or(null(), |s| s as *const libc::timespec);
-    // SAFETY: waits on a word of ours; the timeout outlives the call.
-    let r = unsafe {
-        libc::syscall(
-            libc::SYS_futex,
-            word.as_ptr(),
-            libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
-            expected,
-            spec,
-        )
-    };
-    // SAFETY: errno is the calling context's own.
-    r == 0 || unsafe { *libc::__errno_location() } != libc::ETIMEDOUT
 }

@@ -3,9 +3,9 @@
 //! They are made before the first stop, because making a thread takes locks of libc that a stopped thread may hold. They hold no
 //! collected object, sleep on a futex between jobs, and are known by id so that a stop leaves them alone.
 
-use super::stop::{futex_wait, futex_wake};
+use super::futex;
 use super::threads::Tid;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
+use crate::atomic::{AtomicPtr, AtomicU32, Ordering::*};
 
 /// A piece of work, as a pointer to a closure and the function that calls it.
 struct Job {
@@ -83,14 +83,14 @@ impl Team {
         self.shared.busy.store(self.tids.len() as u32, Relaxed);
         self.shared.job.store(&mut job, Relaxed);
         self.shared.round.fetch_add(1, Release);
-        futex_wake(&self.shared.round, i32::MAX);
+        futex::wake(&self.shared.round, i32::MAX);
         body();
         loop {
             let busy = self.shared.busy.load(Acquire);
             if busy == 0 {
                 return;
             }
-            futex_wait(&self.shared.busy, busy, None);
+            futex::wait(&self.shared.busy, busy, None);
         }
     }
 }
@@ -100,7 +100,7 @@ fn serve(shared: &Shared) {
     let mut done = 0;
     loop {
         while shared.round.load(Acquire) == done {
-            futex_wait(&shared.round, done, None);
+            futex::wait(&shared.round, done, None);
         }
         done += 1;
         // SAFETY: the round was announced after the job was stored, and the caller of `run` waits until `busy` is 0.
@@ -109,7 +109,7 @@ fn serve(shared: &Shared) {
             (job.call)(job.body);
         }
         if shared.busy.fetch_sub(1, AcqRel) == 1 {
-            futex_wake(&shared.busy, 1);
+            futex::wake(&shared.busy, 1);
         }
     }
 }

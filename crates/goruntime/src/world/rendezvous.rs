@@ -1,0 +1,293 @@
+//! The rendezvous of a stop-the-world: one stopper, and threads that answer when they are asked.
+//!
+//! # Protocol
+//!
+//! The *epoch* is even while the world runs and odd while it is being stopped or is stopped; each stop makes it odd once, each
+//! start makes it even again. For each thread there is a [`Slot`] with the thread's id and a state word
+//! that carries the epoch, so that a stale signal can never answer a later stop:
+//!
+//! ```text
+//!            stopper                    the thread                    the thread
+//!   (empty) ---------> Asked(epoch) ---------------> Stopped(epoch) ---------------> Left(epoch)
+//!                           \ the stopper, seeing it gone or blocking the signal
+//!                            \--------> Skipped(epoch)
+//! ```
+//!
+//! - Only the stopper fills slots and only while it holds `stopper`. Slots are never freed: a handler that comes late
+//!   reads type-stable memory and finds an epoch that is not its own.
+//! - `captured` is written by the thread between `Asked` and `Stopped` (release) and read by the stopper after it
+//!   saw `Stopped` (acquire) and before it makes the epoch even.
+//! - The thread waits on the epoch as a futex, and reports `Left` when it is through. The next stop starts only when all have
+//!   left, so a slot is never asked while its thread is still inside the previous stop.
+//! - A thread that must not be stopped where it is (inside a critical section, or between the two halves of a context
+//!   switch) does not answer. It is signalled again until it has, so nothing depends on a flag being seen.
+//! - New threads: the list of threads is read again until it holds nobody unanswered. Since everybody in it stands
+//!   still, nobody is left who could start another.
+//!
+//! What the protocol needs of the process is [`System`], so that a schedule explorer can play the process.
+
+use super::futex;
+use super::slots::{ASKED, Captured, LEFT, SKIPPED, STOPPED, Slot, Table, state};
+use super::threads::{Tid, Unresponsive};
+use crate::atomic::{AtomicPtr, AtomicU32, Ordering::*};
+use std::ptr::null_mut;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long a stop waits for the last answer before it gives up.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long before a thread that has not answered is looked up: a look costs a few system calls.
+const PROMPT: Duration = Duration::from_millis(20);
+
+/// The pause before the first repetition of a signal.
+const FIRST_PAUSE: Duration = Duration::from_micros(100);
+
+/// Pauses double up to this.
+const LAST_PAUSE: Duration = Duration::from_millis(5);
+
+/// What the stopper asks of the process.
+pub(super) trait System {
+    /// Time since some moment in the past.
+    fn now(&self) -> Duration;
+    /// The calling thread.
+    fn current(&self) -> Tid;
+    /// Calls `each` with every thread there is, the calling one included.
+    ///
+    /// # Errors
+    /// The `errno`, if they cannot be listed.
+    fn for_each_thread(&self, each: impl FnMut(Tid)) -> Result<(), i32>;
+    /// Has `tid` run [`Rendezvous::asked`] and, unless it must not be stopped where it is, [`Rendezvous::answer`]. May be lost if the
+    /// thread is gone.
+    fn signal(&self, tid: Tid);
+    /// Why a thread has not answered.
+    fn why_unresponsive(&self, tid: Tid) -> Unresponsive;
+    /// Lets other threads run.
+    fn yield_now(&self);
+}
+
+/// Why not everybody stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// The threads cannot be listed; the `errno`.
+    NoThreadList(i32),
+    /// This thread did not answer within [`PATIENCE`].
+    Unanswered(Tid),
+}
+
+/// The state that stopper and stopped share. Made once, never moved, never dropped.
+pub(super) struct Rendezvous {
+    epoch: AtomicU32,
+    /// Counts answers; the stopper sleeps on it.
+    answers: AtomicU32,
+    /// Made by the first stop, so that the whole can be a static.
+    table: AtomicPtr<Table>,
+    stopper: Mutex<()>,
+}
+
+/// Evidence that a thread has been asked, by the stop under way, and has not answered.
+pub(super) struct Asked<'a> {
+    slot: &'a Slot,
+    epoch: u32,
+}
+
+/// Evidence that every other thread stands still.
+pub(super) struct Halted<'a> {
+    table: &'a Table,
+    epoch: u32,
+}
+
+impl Halted<'_> {
+    /// Calls `each` with what every thread that answered had in its registers.
+    pub(super) fn for_each(&self, mut each: impl FnMut(&Captured)) {
+        self.table.for_each(|slot| {
+            if slot.state.load(Acquire) == state(STOPPED, self.epoch) {
+                // SAFETY: the slot is in state Stopped of this epoch: the thread has written it and waits.
+                each(unsafe { &*slot.captured.get() });
+            }
+        });
+    }
+}
+
+/// Makes the epoch even again, also when the stop fails or the stopper panics.
+struct StartAgain<'a> {
+    rendezvous: &'a Rendezvous,
+    epoch: u32,
+}
+
+impl Drop for StartAgain<'_> {
+    fn drop(&mut self) {
+        let epoch = &self.rendezvous.epoch;
+        epoch.store(self.epoch.wrapping_add(1), SeqCst);
+        futex::wake(epoch, i32::MAX);
+    }
+}
+
+impl Rendezvous {
+    pub(super) const fn new() -> Rendezvous {
+        Rendezvous {
+            epoch: AtomicU32::new(0),
+            answers: AtomicU32::new(0),
+            table: AtomicPtr::new(null_mut()),
+            stopper: Mutex::new(()),
+        }
+    }
+
+    /// Stops every other thread but those in `exempt`, calls `f`, and starts them again. One stop at a time; others wait
+    /// their turn.
+    ///
+    /// # Errors
+    /// The world runs on in every case.
+    pub(super) fn stopped<R>(
+        &self,
+        system: &impl System,
+        exempt: &[Tid],
+        f: impl FnOnce(&Halted<'_>) -> R,
+    ) -> Result<R, Failed> {
+        let _one = self.stopper.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.table();
+        self.wait_until_left(table, system);
+        let epoch = self.epoch.load(Relaxed).wrapping_add(1);
+        self.epoch.store(epoch, SeqCst);
+        let start = StartAgain {
+            rendezvous: self,
+            epoch,
+        };
+        self.stop_everyone(table, epoch, system, exempt)?;
+        let result = f(&Halted { table, epoch });
+        drop(start);
+        Ok(result)
+    }
+
+    /// Stopper only.
+    fn table(&self) -> &Table {
+        let mut table = self.table.load(Acquire);
+        if table.is_null() {
+            table = Box::into_raw(Box::new(Table::with_capacity(64)));
+            self.table.store(table, Release);
+        }
+        // SAFETY: published once and never freed.
+        unsafe { &*table }
+    }
+
+    /// Threads of the previous stop may not have left it yet; they need no lock to do so.
+    fn wait_until_left(&self, table: &Table, system: &impl System) {
+        let last = state(STOPPED, self.epoch.load(Relaxed).wrapping_sub(1));
+        let deadline = system.now() + PATIENCE;
+        loop {
+            let mut waiting = false;
+            table.for_each(|slot| {
+                if slot.state.load(Acquire) == last {
+                    let tid = Tid(slot.tid.load(Relaxed));
+                    waiting |= system.why_unresponsive(tid) != Unresponsive::Gone;
+                }
+            });
+            if !waiting || system.now() > deadline {
+                return;
+            }
+            system.yield_now();
+        }
+    }
+
+    fn stop_everyone(
+        &self,
+        table: &Table,
+        epoch: u32,
+        system: &impl System,
+        exempt: &[Tid],
+    ) -> Result<(), Failed> {
+        let me = system.current();
+        let begin = system.now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let answers = self.answers.load(Acquire);
+            let waited = system.now() - begin;
+            let mut missing = None;
+            let ask = |tid: Tid| {
+                if tid == me || exempt.contains(&tid) {
+                    return;
+                }
+                let slot = table.claim(tid, epoch);
+                let now = slot.state.load(Acquire);
+                let asked = state(ASKED, epoch);
+                if now >> 8 != u64::from(epoch) {
+                    slot.state.store(asked, Release);
+                } else if now != asked {
+                    return;
+                }
+                if waited > PROMPT && system.why_unresponsive(tid) != Unresponsive::Slow {
+                    let skipped = state(SKIPPED, epoch);
+                    let _ = slot.state.compare_exchange(asked, skipped, AcqRel, Acquire);
+                    return;
+                }
+                missing = Some(tid);
+                system.signal(tid);
+            };
+            system.for_each_thread(ask).map_err(Failed::NoThreadList)?;
+            let Some(tid) = missing else { return Ok(()) };
+            if waited > PATIENCE {
+                return Err(Failed::Unanswered(tid));
+            }
+            if self.wait_for_answers(table, epoch, answers, pause) {
+                pause = FIRST_PAUSE;
+            } else {
+                pause = (pause * 2).min(LAST_PAUSE);
+            }
+        }
+    }
+
+    /// Waits until nobody asked is unanswered, or `pause` goes by without an answer. True when all have answered.
+    fn wait_for_answers(
+        &self,
+        table: &Table,
+        epoch: u32,
+        mut answers: u32,
+        pause: Duration,
+    ) -> bool {
+        loop {
+            let mut open = false;
+            table.for_each(|slot| open |= slot.state.load(Acquire) == state(ASKED, epoch));
+            if !open {
+                return true;
+            }
+            let now = self.answers.load(Acquire);
+            if now == answers && !futex::wait(&self.answers, answers, Some(pause)) {
+                return false;
+            }
+            answers = self.answers.load(Acquire);
+        }
+    }
+
+    /// The slot of thread `tid`, which is the calling one, if it has been asked to stop and has not answered.
+    /// Async-signal-safe.
+    pub(super) fn asked(&self, tid: impl FnOnce() -> Tid) -> Option<Asked<'_>> {
+        let epoch = self.epoch.load(SeqCst);
+        if epoch.is_multiple_of(2) {
+            return None;
+        }
+        // SAFETY: published before the epoch became odd, never freed.
+        let table = unsafe { self.table.load(Acquire).as_ref()? };
+        let slot = table.find(tid())?;
+        (slot.state.load(Acquire) == state(ASKED, epoch)).then_some(Asked { slot, epoch })
+    }
+
+    /// Answers, and stands still until the stop is over. Async-signal-safe.
+    pub(super) fn answer(&self, Asked { slot, epoch }: Asked<'_>, captured: Captured) {
+        // SAFETY: the state is Asked of this epoch and this is the slot's own thread: it alone may write until it says Stopped.
+        unsafe { *slot.captured.get() = captured };
+        let (asked, stopped) = (state(ASKED, epoch), state(STOPPED, epoch));
+        if slot
+            .state
+            .compare_exchange(asked, stopped, AcqRel, Acquire)
+            .is_err()
+        {
+            return; // skipped meanwhile: the stop may be over
+        }
+        self.answers.fetch_add(1, Release);
+        futex::wake(&self.answers, 1);
+        while self.epoch.load(Acquire) == epoch {
+            futex::wait(&self.epoch, epoch, None);
+        }
+        slot.state.store(state(LEFT, epoch), Release);
+    }
+}
