@@ -28,7 +28,7 @@
 //! A collector that marks with the world stopped turns the flag on and off all the same; no mutator ever sees
 //! it set, and pays for one load and one branch that is never taken.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::atomic::{AtomicBool, Ordering};
 
 /// The flag that all stores to collected objects test.
 #[derive(Debug, Default)]

@@ -14,10 +14,10 @@
 //! first needed. The first chunk is obtained when the pool is made: marking can always begin. Later chunks
 //! may be refused; then the caller must remember by other means what it could not push.
 
+use crate::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use crate::env::World;
 

@@ -26,6 +26,7 @@ compile_error!(
     "gogc supports Linux on x86-64 only: words are read with an x86-64 instruction that tolerates concurrent writers"
 );
 
+mod atomic;
 mod backoff;
 pub mod barrier;
 mod buffer;

@@ -19,8 +19,8 @@
 //! is noted. `Marker::recover` then scans all marked objects again until nothing had to be forgotten. Each
 //! such round marks at least one object more, so this ends.
 
+use crate::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::buffer::BufferPool;
 use crate::env::{HeapView, ObjectAddr, RootKind, RootSink, Roots, World};

@@ -22,7 +22,7 @@
 //! marker that has run dry stays while others are busy and may come to share. It is a hint, and the proof
 //! does not use it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use crate::atomic::{AtomicUsize, Ordering};
 
 use crate::backoff::Backoff;
 use crate::buffer::{BufferPool, Owned};

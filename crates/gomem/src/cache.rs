@@ -8,12 +8,12 @@
 //! Invariant: only the thread that a cache is attached to uses it, but for other threads putting spans into its inbox, and the collector
 //! while the world is stopped. A cache record is never unmapped and is used again for another thread.
 
+use crate::atomic::{AtomicPtr, AtomicU64, Ordering::*};
 use crate::meta::Zeroed;
 use crate::size_class::{CLASSES, SizeClass};
 use crate::span::{Block, Inbox, ObjectSpan, ObjectSpanPtr, Span, SpanList, SpanPtr};
 use std::ops::Deref;
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
 
 /// The number of kinds of collected objects.
 pub(crate) const OBJECT_KINDS: usize = 3;

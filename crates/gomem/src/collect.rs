@@ -8,6 +8,7 @@
 //! Invariant: `start_sweep` takes the spans away from all caches, and only swept or new spans are given to caches. So no object
 //! allocated after it is freed by its sweep.
 
+use crate::atomic::Ordering::*;
 use crate::cache::CachePtr;
 use crate::central::ObjectLists;
 use crate::critical;
@@ -18,7 +19,6 @@ use crate::page::{PAGE_SIZE, PageCount};
 use crate::size_class::{SMALL_MAX, SizeClass};
 use crate::span::{MIN_OBJECT, ObjectSpanPtr, Place, SpanPtr};
 use std::ptr::{NonNull, with_exposed_provenance_mut};
-use std::sync::atomic::Ordering::*;
 
 const KINDS: [CollectedKind; 3] = [
     CollectedKind::Scan,

@@ -10,10 +10,10 @@
 //! Entering is a store, leaving a store and a test, all on thread-local words: ordinary memory accesses with compiler fences, since the
 //! other party, the handler, runs on the same thread.
 
+use crate::atomic::{AtomicPtr, Ordering::*};
 use crate::local::{Local, STOP, TRIGGER};
 use std::marker::PhantomData;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, Ordering::*};
 
 static STOP_HOOK: AtomicPtr<()> = AtomicPtr::new(null_mut());
 static TRIGGER_HOOK: AtomicPtr<()> = AtomicPtr::new(null_mut());

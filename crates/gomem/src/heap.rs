@@ -2,6 +2,7 @@
 //!
 //! Lock order: a central list's before `pages`. Every method enters a critical section itself or is internal to one that did.
 
+use crate::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
 use crate::cache::{Cache, CachePtr, OBJECT_KINDS};
 use crate::central::{MallocCentral, ObjectCentral};
 use crate::env::{Os, Refused};
@@ -13,7 +14,6 @@ use crate::span::{Kind, ObjectSpanPtr, SpanInit, SpanPtr};
 use crate::span_map::SpanMap;
 use std::ops::Range;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
 
 /// A heap: malloc blocks, collected objects and manual memory, over the address space of one [`Os`].
 ///

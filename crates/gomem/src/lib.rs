@@ -37,6 +37,7 @@
 )))]
 compile_error!("gomem runs on Linux on x86-64 only");
 
+mod atomic;
 mod cache;
 mod central;
 mod collect;

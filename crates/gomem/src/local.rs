@@ -4,9 +4,9 @@
 //! from a thread's first instruction to its last. No address of it is kept: a goroutine has thread-locals of its own, and what must
 //! follow the OS thread from one to the other (the cache) is copied at each switch by whoever switches.
 
+use crate::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::*, compiler_fence};
 use crate::cache::Cache;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::*, compiler_fence};
 
 /// What to do at the end of the outermost critical section: bits of `Local::pending`.
 pub(crate) const STOP: u8 = 1;

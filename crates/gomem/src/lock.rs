@@ -6,10 +6,10 @@
 //!
 //! The three states are those of Drepper's "Futexes Are Tricky" (2011).
 
+use crate::atomic::{AtomicU32, Ordering::*};
 use crate::os::{futex_wait, futex_wake_one};
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU32, Ordering::*};
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;

@@ -2,6 +2,7 @@
 //!
 //! The states of a span and who may touch what are at the head of [`span`](crate::span). Everything here runs in a critical section.
 
+use crate::atomic::Ordering::*;
 use crate::cache::{Cache, CachePtr, Owned};
 use crate::env::Os;
 use crate::fatal::{Misuse, misuse};
@@ -10,7 +11,6 @@ use crate::page::{PAGE_SIZE, PageCount};
 use crate::size_class::SizeClass;
 use crate::span::{Block, Inbox, Kind, NEVER, Place, Pushed, SpanList, SpanPtr, for_each_block};
 use std::ptr::{NonNull, null_mut, with_exposed_provenance_mut};
-use std::sync::atomic::Ordering::*;
 
 /// A block for `malloc`, and what is known of its contents.
 pub(crate) struct Fresh {

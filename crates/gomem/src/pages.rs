@@ -5,6 +5,7 @@
 //!
 //! Invariant: whatever is refused, the state stays consistent: what was obtained before the refusal is kept for the next attempt.
 
+use crate::atomic::Ordering::*;
 use crate::cache::{Cache, CachePtr};
 use crate::env::{Os, Refused};
 use crate::meta::{Meta, Slab, Zeroed};
@@ -13,7 +14,6 @@ use crate::page_alloc::{ArenaPages, PageAlloc, Tree};
 use crate::span::{ObjectSpan, ObjectSpanPtr, Span, SpanPtr};
 use crate::span_map::SpanMap;
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::Ordering::*;
 
 /// Address space reserved at a time, where allowed.
 const RESERVATION: usize = 64 << 30;

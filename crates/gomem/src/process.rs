@@ -5,6 +5,7 @@
 //! and not a Rust thread-local with a destructor, because registering the latter allocates, and because pthread keys are destroyed after
 //! all of those, whose destructors still allocate and free.
 
+use crate::atomic::{AtomicU32, Ordering::*};
 use crate::cache::{Cache, CachePtr};
 use crate::critical::{self, Critical};
 use crate::env::Os;
@@ -17,7 +18,6 @@ use crate::size_class::{SMALL_MAX, SizeClass};
 use std::ffi::c_void;
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering::*};
 
 /// The heap of the process: a [`Heap`] with a cache for each thread. There is one, [`heap()`].
 pub struct ProcessHeap(Heap<LinuxOs>);

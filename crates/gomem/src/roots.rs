@@ -4,6 +4,7 @@
 //! Free blocks are left out (what they hold is stale and would keep garbage alive), and so are blocks that were never handed
 //! out (looking at them would make their pages resident).
 
+use crate::atomic::Ordering::*;
 use crate::cache::CachePtr;
 use crate::critical;
 use crate::env::Os;
@@ -13,7 +14,6 @@ use crate::page::PAGE_SIZE;
 use crate::span::{Kind, Span, SpanPtr, for_each_block};
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering::*;
 
 /// Blocks in a span of the smallest class.
 const MAX_BLOCKS: usize = PAGE_SIZE / 8;

@@ -6,13 +6,13 @@
 //! Invariant: roots, leaves and records are never unmapped, so a lookup is safe at any time, for any address. What it finds may be out of date
 //! unless the caller knows that the span cannot go away: because it owns a block of it, or because the world is stopped.
 
+use crate::atomic::{AtomicPtr, AtomicUsize, Ordering::*};
 use crate::env::{Os, Refused};
 use crate::meta::{Meta, Zeroed};
 use crate::page::{ARENA_PAGES, ARENA_SHIFT, PAGE_SHIFT, PAGE_SIZE};
 use crate::span::SpanPtr;
 use std::ops::Range;
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::*};
 
 const ROOT_ENTRIES: usize = 1 << (47 - ARENA_SHIFT);
 

@@ -1,10 +1,10 @@
 //! How much memory there is and what it is used for, in the terms of Go's `runtime.MemStats`.
 
+use crate::atomic::Ordering::*;
 use crate::critical;
 use crate::env::Os;
 use crate::heap::Heap;
 use crate::size_class::SizeClass;
-use std::sync::atomic::Ordering::*;
 
 /// A snapshot. Each figure is right for some moment while it was taken; figures of threads that allocate meanwhile may be off
 /// by what they do. All are bytes but where it says blocks.

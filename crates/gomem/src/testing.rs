@@ -1,10 +1,10 @@
 //! A system that refuses: for tests of what the heap does then.
 
+use crate::atomic::{AtomicU32, Ordering::*};
 use crate::env::{Os, Refused};
 use crate::os::LinuxOs;
 use std::ptr::{NonNull, with_exposed_provenance_mut};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering::*};
 
 /// Real memory, with refusals on demand, all of which is unmapped when the value is dropped.
 #[derive(Debug, Default)]

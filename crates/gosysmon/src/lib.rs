@@ -17,6 +17,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod atomic;
 pub mod config;
 pub mod data;
 pub mod driver;

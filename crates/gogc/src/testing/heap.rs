@@ -4,9 +4,9 @@
 //! which may look like pointers and must not be taken for such. Invariant: a granule's `owner` is the first
 //! granule of the object that it belongs to, and is set last when the object is made.
 
+use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::env::{HeapUsage, HeapView, ObjectAddr, SweepStep};

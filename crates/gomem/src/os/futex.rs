@@ -4,7 +4,7 @@
 //! at the word again.
 
 use super::KeepErrno;
-use std::sync::atomic::AtomicU32;
+use crate::atomic::AtomicU32;
 
 /// Sleeps while `word` holds `expected`. Returns at a wake-up, at once if the word differs, or for no reason.
 pub(crate) fn futex_wait(word: &AtomicU32, expected: u32) {

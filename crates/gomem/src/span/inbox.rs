@@ -1,8 +1,8 @@
 //! Where an owner learns which of its spans got blocks back from other threads; see the head of [`span`](super).
 
 use super::{Span, SpanPtr};
+use crate::atomic::{AtomicPtr, Ordering::*};
 use std::ptr::{null_mut, without_provenance_mut};
-use std::sync::atomic::{AtomicPtr, Ordering::*};
 
 /// A stack of spans, linked through `inbox_next`. All zero: empty.
 #[repr(C)]
@@ -34,7 +34,7 @@ impl Inbox {
                 Err(now) => head = now,
             }
         }
-        std::sync::atomic::fence(Acquire);
+        crate::atomic::fence(Acquire);
         false
     }
 

@@ -4,8 +4,8 @@
 //! the list, or by who holds the lock beside it. The fields are atomics only because records are.
 
 use super::{Place, Span, SpanPtr};
+use crate::atomic::{AtomicPtr, AtomicU32, Ordering::*};
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
 
 pub(crate) struct SpanList {
     head: AtomicPtr<Span>,

@@ -48,12 +48,12 @@ pub(crate) use inbox::Inbox;
 pub(crate) use list::SpanList;
 pub(crate) use objects::{MIN_OBJECT, ObjectSpan, ObjectSpanPtr};
 
+use crate::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::*};
 use crate::meta::Zeroed;
 use crate::page::{PageCount, PageId};
 use crate::size_class::SizeClass;
 use std::ops::{Deref, Range};
 use std::ptr::{NonNull, null_mut, with_exposed_provenance_mut};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::*};
 
 /// What a span is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

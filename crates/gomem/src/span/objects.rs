@@ -9,11 +9,11 @@
 //! pointer to a mark bit still points to a mark bit.
 
 use super::{Span, SpanPtr};
+use crate::atomic::{AtomicU64, Ordering::*};
 use crate::meta::Zeroed;
 use crate::page::PAGE_SIZE;
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering::*};
 
 /// Bytes in the smallest slot.
 pub(crate) const MIN_OBJECT: usize = 16;

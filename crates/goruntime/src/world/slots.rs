@@ -4,10 +4,10 @@
 //! still is what it was. Only the stopper, under its lock, gives a slot to a thread.
 
 use super::threads::Tid;
+use crate::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering::*};
 use std::cell::UnsafeCell;
 use std::ops::Range;
 use std::ptr::null_mut;
-use crate::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering::*};
 
 /// The states of a slot; see the head of [`super::rendezvous`].
 pub(super) const ASKED: u64 = 1;
