@@ -33,6 +33,14 @@ pub fn enter() -> Critical {
     Critical(PhantomData)
 }
 
+/// The section that was entered and then forgotten, to be ended.
+///
+/// # Safety
+/// 1. The calling thread, or the one that it is a copy of, has entered a section and forgotten it, and not resumed it since.
+pub(crate) unsafe fn resume() -> Critical {
+    Critical(PhantomData)
+}
+
 impl Drop for Critical {
     #[inline(always)]
     fn drop(&mut self) {

@@ -185,6 +185,35 @@ impl<O: Os> Heap<O> {
         Ok(cache)
     }
 
+    /// Takes every lock of the heap, in the order of [`lock`](crate::lock), until [`release_locks`](Self::release_locks).
+    pub(crate) fn acquire_locks(&self) {
+        self.shared_cache.acquire();
+        self.malloc.iter().for_each(|c| c.partial.acquire());
+        self.objects
+            .iter()
+            .flatten()
+            .for_each(|c| c.lists.acquire());
+        self.pages.acquire();
+    }
+
+    /// Ends what [`acquire_locks`](Self::acquire_locks) began.
+    ///
+    /// # Safety
+    /// 1. As for [`Lock::release`], of `acquire_locks`.
+    pub(crate) unsafe fn release_locks(&self) {
+        // SAFETY: (1), here and below.
+        unsafe {
+            self.pages.release();
+            for central in self.objects.iter().flatten() {
+                central.lists.release();
+            }
+            for central in &self.malloc {
+                central.partial.release();
+            }
+            self.shared_cache.release();
+        }
+    }
+
     /// All caches, attached or not.
     pub(crate) fn caches(&self) -> impl Iterator<Item = CachePtr> {
         // SAFETY: records or null.

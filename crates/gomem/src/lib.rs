@@ -28,7 +28,7 @@
 //! | `cache`, `local`, `critical` | what a thread has of its own |
 //! | `central`, `pages`, `heap` | what all threads share |
 //! | `malloc`, `object`, `collect`, `roots`, `manual`, `scavenge`, `stats` | what the heap is used for |
-//! | `mutator`, `process`, `global` | who uses it |
+//! | `mutator`, `process`, `fork`, `global` | who uses it |
 
 #[cfg(not(all(
     target_os = "linux",
@@ -44,6 +44,7 @@ mod collect;
 pub mod critical;
 mod env;
 mod fatal;
+mod fork;
 mod global;
 mod heap;
 mod local;

@@ -47,6 +47,19 @@ impl<T> Lock<T> {
         Locked { lock: self }
     }
 
+    /// Locks until [`release`](Self::release), which may come in a child process.
+    pub(crate) fn acquire(&self) {
+        std::mem::forget(self.lock());
+    }
+
+    /// Ends what [`acquire`](Self::acquire) began.
+    ///
+    /// # Safety
+    /// 1. The calling thread, or in the parent process the one that it is a copy of, has called `acquire`, and not this since.
+    pub(crate) unsafe fn release(&self) {
+        drop(Locked { lock: self });
+    }
+
     #[cold]
     fn lock_contended(&self) {
         for _ in 0..SPINS {

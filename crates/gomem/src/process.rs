@@ -85,6 +85,7 @@ fn set_current(cache: *const Cache) {
 
 #[cold]
 fn attach(_: &Critical) -> Option<CachePtr> {
+    crate::fork::link();
     // Without a key the cache could not be taken back.
     let key = exit_key()?;
     let cache = HEAP.attach_cache().ok()?;

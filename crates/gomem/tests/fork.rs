@@ -1,0 +1,73 @@
+//! A child of a process whose other threads were in the middle of allocating goes on allocating.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+#[global_allocator]
+static GLOBAL: gomem::GoMalloc = gomem::GoMalloc::new();
+
+/// Takes all levels of the heap: small blocks, enough of them for new spans, large blocks, and frees them again.
+fn work(rounds: usize) -> usize {
+    let mut bytes = 0;
+    for round in 0..rounds {
+        let small: Vec<Vec<u8>> = (0..200)
+            .map(|i| vec![i as u8; 16 + (i + round) % 900])
+            .collect();
+        let large = vec![round as u8; 100_000];
+        bytes += small.iter().map(Vec::len).sum::<usize>() + large.len();
+    }
+    bytes
+}
+
+/// Waits for the child, and kills it if it hangs. True if it ended with code 0.
+fn ended_well(child: libc::pid_t) -> bool {
+    let begun = Instant::now();
+    loop {
+        let mut status = 0;
+        // SAFETY: a child of this process; the status is ours.
+        let gone = unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) };
+        if gone == child {
+            return status == 0;
+        }
+        if begun.elapsed() > Duration::from_secs(20) {
+            // SAFETY: as above.
+            unsafe {
+                libc::kill(child, libc::SIGKILL);
+                libc::waitpid(child, &mut status, 0);
+            }
+            return false;
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+#[test]
+fn parent_and_child_go_on_allocating() {
+    let quit = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !quit.load(Relaxed) {
+                    std::hint::black_box(work(1));
+                }
+            });
+        }
+        for round in 0..200 {
+            // SAFETY: the child allocates, which is what is tried here, and leaves without running anything else.
+            let child = unsafe { libc::fork() };
+            assert!(child >= 0, "fork: {}", std::io::Error::last_os_error());
+            if child == 0 {
+                let done = work(5) > 0;
+                // SAFETY: ends the child.
+                unsafe { libc::_exit(if done { 0 } else { 1 }) };
+            }
+            let well = ended_well(child);
+            if !well {
+                quit.store(true, Relaxed);
+            }
+            assert!(well, "the child of round {round} hung or failed");
+            assert!(work(2) > 0);
+        }
+        quit.store(true, Relaxed);
+    });
+}
