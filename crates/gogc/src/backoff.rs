@@ -4,6 +4,8 @@
 //! little with growing pauses, then gives its processor away on each round, so that markers in excess of the
 //! processors cost nothing but the yields.
 
+use crate::atomic::{spin_loop, yield_now};
+
 /// The state of one wait.
 #[derive(Default)]
 pub(crate) struct Backoff {
@@ -18,11 +20,11 @@ impl Backoff {
     pub(crate) fn wait(&mut self) {
         if self.round < Self::SPIN_ROUNDS {
             for _ in 0..1u32 << self.round {
-                std::hint::spin_loop();
+                spin_loop();
             }
             self.round += 1;
         } else {
-            std::thread::yield_now();
+            yield_now();
         }
     }
 }

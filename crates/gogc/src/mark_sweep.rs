@@ -11,9 +11,9 @@
 //! Locks: the collector's own are taken before the world is stopped, or by nobody but the one thread that has
 //! the turn. So a thread that was stopped while waiting for a collection holds none that the cycle needs.
 
-use crate::atomic::{AtomicU8, AtomicU64, Ordering};
+use crate::atomic::{AtomicU8, AtomicU64, Mutex, MutexGuard, Ordering};
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use crate::backoff::Backoff;
 use crate::barrier::{Barrier, BarrierBuffer};

@@ -7,7 +7,9 @@
 //! The lock protects a few words and is never held while a cycle runs, so no stopped thread can hold it when
 //! the collector needs it: the collector takes it before stopping the world and after starting it.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+
+use crate::atomic::{Condvar, Mutex, MutexGuard};
 
 use crate::stats::CycleStats;
 

@@ -1,5 +1,7 @@
-//! The atomics that this crate's protocols are written with: the standard ones.
-//!
-//! One place, so that a build with `--cfg explore` can put a schedule explorer's in their stead.
+//! What this crate's concurrent protocols are made of: the standard primitives, or in a build with `--cfg explore` those of the schedule
+//! explorer, which are the same to the code that uses them.
 
-pub use std::sync::atomic::*;
+#[cfg(explore)]
+pub(crate) use goexplore::{atomic::*, thread::spin_loop};
+#[cfg(not(explore))]
+pub(crate) use std::{hint::spin_loop, sync::atomic::*};

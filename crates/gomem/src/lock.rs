@@ -6,7 +6,7 @@
 //!
 //! The three states are those of Drepper's "Futexes Are Tricky" (2011).
 
-use crate::atomic::{AtomicU32, Ordering::*};
+use crate::atomic::{AtomicU32, Ordering::*, spin_loop};
 use crate::os::{futex_wait, futex_wake_one};
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
@@ -63,7 +63,7 @@ impl<T> Lock<T> {
     #[cold]
     fn lock_contended(&self) {
         for _ in 0..SPINS {
-            std::hint::spin_loop();
+            spin_loop();
             if self.state.load(Relaxed) == FREE
                 && self
                     .state

@@ -2,7 +2,7 @@
 //!
 //! The states of a span and who may touch what are at the head of [`span`](crate::span). Everything here runs in a critical section.
 
-use crate::atomic::Ordering::*;
+use crate::atomic::{Ordering::*, spin_loop};
 use crate::cache::{Cache, CachePtr, Owned};
 use crate::env::Os;
 use crate::fatal::{Misuse, misuse};
@@ -171,7 +171,7 @@ impl<O: Os> Heap<O> {
                 return;
             }
             // Its thread exits and has given the span away by now.
-            std::hint::spin_loop();
+            spin_loop();
         }
     }
 

@@ -13,10 +13,10 @@
 //! Either the monitor sees the P held and does not park, or the other sees `deep` and unparks it. `unpark`
 //! before `park` is not lost: the next `park` returns at once.
 
+use crate::atomic::thread::{self, JoinHandle, Thread};
 use crate::atomic::{AtomicBool, Ordering, fence};
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle, Thread};
 
 use crate::config::Config;
 use crate::data::{Actions, Observation, Sleep};

@@ -29,6 +29,11 @@ const OTHERS: &[Rule] = &[
         tests_with: &["gogc"],
     },
     Rule {
+        name: "goexplore",
+        knows: &[],
+        tests_with: &[],
+    },
+    Rule {
         name: "gomem-c",
         knows: &["gomem"],
         tests_with: &[],
@@ -64,6 +69,9 @@ const OTHERS: &[Rule] = &[
         tests_with: &[],
     },
 ];
+
+/// The schedule explorer. Every member may be built with it, but only for exploration.
+const EXPLORER: (&str, &str) = ("goexplore", "cfg(explore)");
 
 /// What a subsystem crate may depend on by default; what these need themselves comes with them.
 const FOUNDATION: &[&str] = &["libc", "crossbeam-utils", "crossbeam-deque", "memmap2"];
@@ -114,7 +122,9 @@ fn judge(metadata: &JsonValue) -> (usize, Vec<String>) {
             looked += 1;
             let on = text_at(dependency, &["name"]).unwrap_or("");
             let kind = text_at(dependency, &["kind"]).unwrap_or("normal");
+            let platform = text_at(dependency, &["target"]).unwrap_or("");
             let may = on == name
+                || (on, platform) == EXPLORER
                 || rule.is_some_and(|rule| {
                     let in_tests = kind == "dev" && rule.tests_with.contains(&on);
                     rule.knows.contains(&on) || in_tests
@@ -214,6 +224,14 @@ mod tests {
         }
         let optional = r#"{"name":"gogc","kind":null,"optional":true}"#;
         assert_eq!(problems(optional, "").len(), 1);
+    }
+
+    #[test]
+    fn the_explorer_is_known_to_explored_builds_only() {
+        let explored = r#"{"name":"goexplore","kind":null,"target":"cfg(explore)"}"#;
+        assert_eq!(problems(explored, "").len(), 0);
+        let always = r#"{"name":"goexplore","kind":null,"target":null}"#;
+        assert_eq!(problems(always, "").len(), 1);
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub const JOBS: &[Job] = &[
     suite("gostack", "the stacks alone", &["-p", "gostack"]),
     suite("gosched", "the scheduler alone", &["-p", "gosched"]),
     suite("gosysmon", "the monitor alone", &["-p", "gosysmon"]),
+    suite("goexplore", "the schedule explorer", &["-p", "goexplore"]),
     suite("gomem-c", "the C malloc interface", &["-p", "gomem-c"]),
     suite("macros", "the macros", &["-p", "goruntime-macros"]),
     suite(

@@ -1,8 +1,10 @@
 //! The operating system proper: virtual memory, and waiting on a futex.
 
+#[cfg(not(explore))]
 mod futex;
 mod linux;
 
+#[cfg(not(explore))]
 pub(crate) use futex::{futex_wait, futex_wake_one};
 pub use linux::LinuxOs;
 
@@ -21,4 +23,18 @@ impl Drop for KeepErrno {
         // SAFETY: as in `new`.
         unsafe { *libc::__errno_location() = self.0 }
     }
+}
+
+/// The explorer's, in the place of the system calls.
+#[cfg(explore)]
+#[track_caller]
+pub(crate) fn futex_wait(word: &crate::atomic::AtomicU32, expected: u32) {
+    goexplore::futex::wait(word, expected, None);
+}
+
+/// As [`futex_wait`].
+#[cfg(explore)]
+#[track_caller]
+pub(crate) fn futex_wake_one(word: &crate::atomic::AtomicU32) {
+    goexplore::futex::wake(word, 1);
 }

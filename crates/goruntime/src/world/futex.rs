@@ -8,14 +8,14 @@ use std::ptr::null;
 use std::time::Duration;
 
 /// Wakes up to `n` threads that sleep on `word`.
-pub(super) fn wake(word: &AtomicU32, n: i32) {
+pub(super) fn wake(word: &AtomicU32, n: usize) {
     // SAFETY: wakes waiters on a word of ours.
     unsafe {
         libc::syscall(
             libc::SYS_futex,
             word.as_ptr(),
             libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
-            n,
+            n.min(i32::MAX as usize) as i32,
         )
     };
 }

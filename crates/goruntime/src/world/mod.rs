@@ -4,6 +4,7 @@
 //! their stacks lie in, `modules` knows the statics and thread-locals of every loaded object. None of it knows the
 //! collector: the composition turns what is found here into roots.
 
+#[cfg(not(explore))]
 mod futex;
 pub mod maps;
 pub mod modules;
@@ -12,3 +13,6 @@ mod slots;
 pub mod stop;
 pub mod threads;
 pub mod workers;
+
+#[cfg(explore)]
+use goexplore::futex;

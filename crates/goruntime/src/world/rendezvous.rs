@@ -119,7 +119,7 @@ impl Drop for StartAgain<'_> {
     fn drop(&mut self) {
         let epoch = &self.rendezvous.epoch;
         epoch.store(self.epoch.wrapping_add(1), SeqCst);
-        futex::wake(epoch, i32::MAX);
+        futex::wake(epoch, usize::MAX);
     }
 }
 

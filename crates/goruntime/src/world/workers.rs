@@ -83,7 +83,7 @@ impl Team {
         self.shared.busy.store(self.tids.len() as u32, Relaxed);
         self.shared.job.store(&mut job, Relaxed);
         self.shared.round.fetch_add(1, Release);
-        futex::wake(&self.shared.round, i32::MAX);
+        futex::wake(&self.shared.round, usize::MAX);
         body();
         loop {
             let busy = self.shared.busy.load(Acquire);
