@@ -32,6 +32,8 @@ pub mod barrier;
 mod buffer;
 pub mod collector;
 pub mod env;
+#[cfg(all(test, explore))]
+mod explore;
 pub mod gctrace;
 mod gray;
 mod lookahead;

@@ -68,6 +68,10 @@ impl Crew {
     ///
     /// The caller's queue is empty and all root jobs are claimed.
     pub(crate) fn next<'p>(&self, pool: &'p BufferPool) -> Option<Owned<'p>> {
+        #[cfg(explore)]
+        if goexplore::planted("a marker leaves without a look at the shared stack") {
+            return None;
+        }
         if let Some(work) = pool.take_full() {
             return Some(work);
         }

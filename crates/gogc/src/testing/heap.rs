@@ -4,11 +4,11 @@
 //! which may look like pointers and must not be taken for such. Invariant: a granule's `owner` is the first
 //! granule of the object that it belongs to, and is set last when the object is made.
 
-use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
+use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::env::{HeapUsage, HeapView, ObjectAddr, SweepStep};
 use crate::units::Bytes;
 use crate::word::WORD;

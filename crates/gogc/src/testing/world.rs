@@ -3,10 +3,10 @@
 //! A mutator is whoever is inside [`SimWorld::mutate`], which holds the lock shared; stopping the world takes
 //! it exclusively. Roots are vectors that the test fills. The clock moves by a microsecond at each look.
 
-use crate::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::alloc::{self, Layout};
 use std::fmt;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::env::{Event, Hooks, RootKind, RootSink, Roots, World};
