@@ -65,9 +65,8 @@ unsafe impl World for GoWorld {
         // The loader's lock first: no stopped thread may hold it. Then the world.
         with_modules(|modules| {
             stop::with_world_stopped(self.team.tids(), |stopped| {
-                let roots = gather(modules, stopped, self.control_block);
-                f(&roots)
-            })
+                gather(modules, stopped, self.control_block).map(|roots| f(&roots))
+            })?
         })
     }
 

@@ -123,8 +123,8 @@ pub fn install(gates: Gates) -> Result<(), i32> {
 /// A failed stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StopError {
-    /// `/proc/self/task` cannot be read (the `errno` is given): without it threads cannot be found.
-    NoThreadList(i32),
+    /// This file cannot be read (the `errno` is given): without it threads, or what they hold, cannot be found.
+    Unreadable(&'static str, i32),
     /// The program replaced the handler of `SIGURG`.
     HandlerReplaced,
     /// This thread (its name is given) did not answer for ten seconds.
@@ -134,9 +134,9 @@ pub enum StopError {
 impl std::fmt::Display for StopError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            StopError::NoThreadList(errno) => write!(
+            StopError::Unreadable(path, errno) => write!(
                 f,
-                "cannot list the threads of this process: /proc/self/task: {}; the collector needs /proc mounted",
+                "no collection while {path} cannot be read: {}; the collector needs /proc mounted and a descriptor to spare (ulimit -n)",
                 std::io::Error::from_raw_os_error(*errno)
             ),
             StopError::HandlerReplaced => write!(
@@ -264,7 +264,7 @@ fn stop_everyone(table: &Table, epoch: u32, exempt: &[Tid]) -> Result<(), StopEr
             // SAFETY: tgkill to a thread of this process; an id that is gone gives ESRCH.
             unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid.0, SIGNAL) };
         })
-        .map_err(StopError::NoThreadList)?;
+        .map_err(|errno| StopError::Unreadable("/proc/self/task", errno))?;
         let Some(tid) = missing else { return Ok(()) };
         if patience > Duration::from_secs(10) {
             let mut name = [0; 32];

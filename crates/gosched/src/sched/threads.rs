@@ -115,7 +115,7 @@ impl<V: Env> Scheduler<V> {
     }
 
     /// An M that has no thread yet; `None` at the limit.
-    fn new_machine(&'static self) -> Option<&'static Machine<V>> {
+    pub(super) fn new_machine(&'static self) -> Option<&'static Machine<V>> {
         let mut first = self.machines.load(Ordering::Acquire);
         loop {
             // SAFETY: null or a machine, which is never freed.
