@@ -3,6 +3,8 @@
 //! A child process works through everything that asks the kernel for something, first while calls are refused and then again when they are
 //! not. Whatever was refused, it ends by itself, and either the second time works, or it has ended with a message that says what was refused.
 
+#![cfg(not(feature = "system-allocator"))]
+
 use goruntime::gc::{Gc, GcPtr, Trace};
 use goruntime::net::{TcpListener, TcpStream};
 use goruntime::{Builder, JoinHandle, chan, gc, time};

@@ -32,6 +32,11 @@ impl GoWorld {
             control_block: control_block_size(),
         })
     }
+
+    /// How many threads help the one that collects.
+    pub(crate) fn helpers(&self) -> usize {
+        self.team.tids().len()
+    }
 }
 
 /// When the runtime was first used: what traces count time from.

@@ -144,7 +144,7 @@ impl<V: Env> Scheduler<V> {
     /// OS threads that exist on the scheduler's account.
     pub(super) fn own_threads(&self) -> usize {
         self.machine_count.load(Ordering::SeqCst) as usize
-            + self.service_threads.load(Ordering::Relaxed)
+            + self.service_threads.load(Ordering::SeqCst)
             + self.engine.own_threads()
     }
 }
