@@ -1,6 +1,8 @@
 //! Helpers shared by the suites that cross crates.
 
-use std::process::{Command, Output};
+pub mod refuse;
+
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Runs the test `name` of the calling test binary again in a process of its own, with `GORUNTIME_CHILD` set, and
@@ -11,15 +13,24 @@ use std::time::{Duration, Instant};
 /// # Panics
 /// When the process cannot be started, or has not ended within a minute (it is killed then).
 pub fn child(name: &str, envs: &[(&str, &str)]) -> Output {
+    finish(start(name, envs))
+}
+
+/// Starts the child of [`child`].
+fn start(name: &str, envs: &[(&str, &str)]) -> Child {
     let exe = std::env::current_exe().expect("the path of this test");
     let mut command = Command::new(exe);
     command
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env("GORUNTIME_CHILD", "1")
         .envs(envs.iter().copied())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
-    let child = command.spawn().expect("start a child process");
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command.spawn().expect("start a child process")
+}
+
+/// Waits for its end.
+fn finish(child: Child) -> Output {
     let pid = child.id();
     let (done, wait) = std::sync::mpsc::channel::<()>();
     let watchdog = std::thread::spawn(move || {

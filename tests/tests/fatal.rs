@@ -103,15 +103,39 @@ fn everybody_asleep_is_a_deadlock() {
         // The test harness keeps a plain thread that could wake someone; the check is for programs without.
         return;
     }
-    let exe = env!("CARGO_BIN_EXE_deadlock");
-    let out = std::process::Command::new(exe).output().unwrap();
+    for exe in [
+        env!("CARGO_BIN_EXE_deadlock"),
+        env!("CARGO_BIN_EXE_deadlock_gc"),
+    ] {
+        let out = std::process::Command::new(exe).output().unwrap();
+        let err = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{err}");
+        assert!(
+            err.contains("all goroutines are asleep - deadlock!"),
+            "{err}"
+        );
+        assert!(err.contains("goroutine 1 ["), "{err}");
+    }
+}
+
+#[test]
+fn waiting_for_what_the_collector_finds_dead_is_no_deadlock() {
+    let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_deadlock_gc"));
+    program.arg("dropped");
+    for _ in 0..20 {
+        let out = program.output().unwrap();
+        let err = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "{err}");
+    }
+}
+
+#[test]
+fn a_malformed_limit_keeps_the_program_from_starting() {
+    let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_deadlock"));
+    let out = program.env("GOMEMLIMIT", "5GB").output().unwrap();
     let err = String::from_utf8_lossy(&out.stderr);
     assert_eq!(out.status.code(), Some(2), "{err}");
-    assert!(
-        err.contains("all goroutines are asleep - deadlock!"),
-        "{err}"
-    );
-    assert!(err.contains("goroutine 1 ["), "{err}");
+    assert!(err.contains("cannot start") && err.contains("5GB"), "{err}");
 }
 
 #[test]

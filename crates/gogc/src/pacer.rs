@@ -51,6 +51,20 @@ pub enum GcPercent {
     Off,
 }
 
+impl GcPercent {
+    /// What a value of `GOGC` says: `off`, or a number, of which a negative one means off as well. `None` if it says neither; Go takes that
+    /// for 100.
+    pub fn parse(text: &str) -> Option<GcPercent> {
+        match text {
+            "off" => Some(GcPercent::Off),
+            _ => {
+                let number = text.parse::<i32>().ok()?;
+                Some(u32::try_from(number).map_or(GcPercent::Off, GcPercent::Percent))
+            }
+        }
+    }
+}
+
 impl Default for GcPercent {
     fn default() -> Self {
         GcPercent::Percent(100)
@@ -93,14 +107,7 @@ impl Config {
     /// # Errors
     /// If `GOMEMLIMIT` is malformed: a limit that the operator believes in must not be ignored silently.
     pub fn parse(gogc: Option<&str>, memory_limit: Option<&str>) -> Result<Config, ConfigError> {
-        let percent = match gogc {
-            Some("off") => GcPercent::Off,
-            Some(text) => match text.parse::<i32>() {
-                Ok(n) => u32::try_from(n).map_or(GcPercent::Off, GcPercent::Percent),
-                Err(_) => GcPercent::default(),
-            },
-            None => GcPercent::default(),
-        };
+        let percent = gogc.and_then(GcPercent::parse).unwrap_or_default();
         let memory_limit = match memory_limit {
             None | Some("" | "off") => None,
             Some(text) => Some(Bytes::parse(text).ok_or_else(|| ConfigError {

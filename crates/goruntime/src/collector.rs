@@ -1,14 +1,17 @@
 //! The collector's thread, and how the rest of the program asks for its services.
 //!
 //! One thread collects: it holds no collected object, so that it can stop everybody else, and a mutator that needs a collection
-//! waits for it. Requests are two words under a lock that is never held while the world stands still.
+//! waits for it. Requests are a few words under a lock that is never held while the world stands still.
+//!
+//! To the deadlock check the thread is one that wakes nobody as long as it sleeps, and a stranger that may wake anybody from the moment
+//! that it is asked for something: what it finds dead may be what a goroutine waits to see dropped.
 //!
 //! A mutator whose allocation reaches the trigger waits until the collection has begun (it would be stopped anyway), so that the heap
 //! does not outgrow its goal while the collector's thread waits for a processor.
 
 use crate::compose::heap::GoHeap;
 use crate::compose::world::GoWorld;
-use crate::settings::Settings;
+use crate::runtime::scheduler;
 use gogc::{BarrierBuffer, Bytes, Collector, HeapView, MarkSweep, Phase, Reason};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
@@ -23,6 +26,7 @@ static REQUESTS: Mutex<Requests> = Mutex::new(Requests {
     forced: 0,
     cycles: 0,
     forced_done: 0,
+    asleep: false,
 });
 /// The collector's thread waits here for requests.
 static ASKED: Condvar = Condvar::new();
@@ -48,6 +52,18 @@ struct Requests {
     cycles: u64,
     /// Forced collections served so far.
     forced_done: u64,
+    /// The collector's thread waits, and the deadlock check counts on that.
+    asleep: bool,
+}
+
+impl Requests {
+    /// Wakes the collector's thread, which something has been asked of.
+    fn wake(&mut self) {
+        if std::mem::take(&mut self.asleep) {
+            scheduler().remove_service_thread();
+        }
+        ASKED.notify_one();
+    }
 }
 
 fn requests() -> std::sync::MutexGuard<'static, Requests> {
@@ -62,7 +78,7 @@ pub(crate) fn start() {
     COLLECTOR.get_or_init(|| {
         let settings = crate::settings::get();
         let world = GoWorld::new().unwrap_or_else(|e| panic!("goruntime: no collector: {e}"));
-        let collector = MarkSweep::new(GoHeap::default(), world, config(settings))
+        let collector = MarkSweep::new(GoHeap::default(), world, settings.collector)
             .unwrap_or_else(|e| panic!("goruntime: no collector: {e}"));
         LAST_END.store(gosched::Nanos::now().0, Relaxed);
         gomem::critical::set_trigger_hook(on_trigger);
@@ -71,18 +87,12 @@ pub(crate) fn start() {
             .name("gc".into())
             .spawn(serve)
             .unwrap_or_else(|e| panic!("goruntime: no thread for the collector: {e}"));
+        // They work only while the collector's thread does.
+        for _ in 0..collector.world().helpers() {
+            scheduler().add_service_thread();
+        }
         collector
     });
-}
-
-fn config(settings: &Settings) -> gogc::Config {
-    gogc::Config {
-        percent: match settings.gc_percent {
-            Some(n) => gogc::GcPercent::Percent(n),
-            None => gogc::GcPercent::Off,
-        },
-        memory_limit: settings.memory_limit.map(Bytes),
-    }
 }
 
 /// Is a mark under way that stores to collected objects have to be reported to?
@@ -116,7 +126,7 @@ pub(crate) fn collect() {
         let mut requests = requests();
         requests.forced += 1;
         let ticket = requests.forced;
-        ASKED.notify_one();
+        requests.wake();
         while requests.forced_done < ticket {
             requests = DONE.wait(requests).unwrap_or_else(PoisonError::into_inner);
         }
@@ -126,8 +136,9 @@ pub(crate) fn collect() {
 /// Asks for a collection because there was none for a long time; does not wait.
 pub(crate) fn collect_periodic() {
     if COLLECTOR.get().is_some() {
-        requests().periodic = true;
-        ASKED.notify_one();
+        let mut requests = requests();
+        requests.periodic = true;
+        requests.wake();
     }
 }
 
@@ -154,7 +165,7 @@ fn on_trigger() {
     let cycles = requests.cycles;
     if !requests.due {
         requests.due = true;
-        ASKED.notify_one();
+        requests.wake();
     }
     while requests.cycles == cycles {
         let (next, timeout) = DONE
@@ -230,11 +241,16 @@ fn wait_for_request(collector: &GoCollector) -> Request {
         if std::mem::take(&mut requests.periodic) {
             return Request::Periodic;
         }
-        if swept {
-            drop(ASKED.wait(requests).unwrap_or_else(PoisonError::into_inner));
-        } else {
+        if !swept {
             drop(requests);
             swept = collector.sweep(SWEEP_STEP).done;
+        } else if !requests.asleep {
+            requests.asleep = true;
+            scheduler().add_service_thread();
+            drop(requests);
+            scheduler().check_deadlock();
+        } else {
+            drop(ASKED.wait(requests).unwrap_or_else(PoisonError::into_inner));
         }
     }
 }

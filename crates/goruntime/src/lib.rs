@@ -15,6 +15,7 @@
 //! | [`time`] | sleeping |
 //! | [`net`] | sockets with std's methods |
 //! | [`gc`] | collected objects |
+//! | [`restore_file_limit`] | other programs, with the limits that they expect |
 //! | [`metrics`] | figures of the running program |
 //!
 //! # Environment
@@ -34,6 +35,7 @@ mod collector;
 mod compose;
 mod finalizer;
 pub mod gc;
+mod limits;
 pub mod metrics;
 pub mod net;
 mod runtime;
@@ -45,6 +47,7 @@ mod world;
 pub use gomem::GoMalloc;
 pub use goruntime_macros::main;
 pub use gosched::{JoinHandle, Panic, SpawnError, blocking, yield_now};
+pub use limits::restore_file_limit;
 pub use runtime::{Builder, go, max_procs, run_main};
 
 #[doc = include_str!("../../../README.md")]

@@ -3,7 +3,7 @@
 use crate::compose::engine;
 use crate::compose::env::{GoEnv, GoHooks};
 use crate::compose::monitor;
-use crate::settings;
+use crate::settings::{self, cannot_start};
 use gosched::poll::epoll::Epoll;
 use gosched::{Config, JoinHandle, RunError, Scheduler, SpawnError, SpawnOptions};
 use std::panic::Location;
@@ -20,6 +20,7 @@ pub(crate) fn scheduler() -> &'static Scheduler<GoEnv> {
 fn start() -> &'static Scheduler<GoEnv> {
     crate::compose::world::process_start();
     let settings = settings::get();
+    crate::limits::raise();
     let engine = engine::new().unwrap_or_else(|e| cannot_start(&e));
     let poller = Epoll::new().unwrap_or_else(|e| {
         cannot_start(&format!(
@@ -34,12 +35,6 @@ fn start() -> &'static Scheduler<GoEnv> {
     engine::report_overflows();
     monitor::start(scheduler);
     scheduler
-}
-
-/// Nothing can run, so the process ends; Go's exit status for a failed runtime.
-fn cannot_start(why: &str) -> ! {
-    eprintln!("goruntime: cannot start: {why}");
-    std::process::exit(2);
 }
 
 /// Runs `f` as the main goroutine and returns what it returns. Other goroutines are not waited for. What `#[goruntime::main]` calls.

@@ -1,19 +1,18 @@
 //! The environment variables, under Go's names and in Go's syntax.
 //!
-//! A value that does not parse is never silently another one: it is named on standard error, once, and the default is used.
+//! A value that does not parse is never silently another one: it is named on standard error, once, and the default is used. A
+//! `GOMEMLIMIT` that does not parse ends the process, as Go does: nobody should believe in a limit that is not there.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
 /// What the environment asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// `GOMAXPROCS`: the number of Ps; `None` for what the machine, the affinity mask and the cgroup allow.
     pub procs: Option<usize>,
-    /// `GOGC`: percent of growth between collections; `None` when off.
-    pub gc_percent: Option<u32>,
-    /// `GOMEMLIMIT`, in bytes; `None` when off.
-    pub memory_limit: Option<u64>,
+    /// `GOGC` and `GOMEMLIMIT`.
+    pub collector: gogc::Config,
     /// `GODEBUG=gctrace=1`: a line on standard error for each collection.
     pub gc_trace: bool,
     /// `GODEBUG=schedtrace=N`: a line on standard error every N milliseconds.
@@ -22,22 +21,12 @@ pub struct Settings {
     pub sched_detail: bool,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            procs: None,
-            gc_percent: Some(100),
-            memory_limit: None,
-            gc_trace: false,
-            sched_trace: None,
-            sched_detail: false,
-        }
-    }
-}
-
 impl Settings {
     /// Reads the process's environment; complaints go to standard error.
-    pub fn from_env() -> Settings {
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn from_env() -> Result<Settings, gogc::ConfigError> {
         Settings::parse(
             |name| std::env::var_os(name).map(|v| v.to_string_lossy().into_owned()),
             |complaint| eprintln!("goruntime: {complaint}"),
@@ -45,10 +34,13 @@ impl Settings {
     }
 
     /// Reads the variables that `get` knows.
+    ///
+    /// # Errors
+    /// When `GOMEMLIMIT` is malformed.
     pub fn parse(
         get: impl Fn(&str) -> Option<String>,
         mut complain: impl FnMut(String),
-    ) -> Settings {
+    ) -> Result<Settings, gogc::ConfigError> {
         let mut settings = Settings::default();
         let mut read = |name: &str, expected: &str, set: &mut dyn FnMut(&str) -> Option<()>| {
             let Some(value) = get(name) else { return };
@@ -64,25 +56,14 @@ impl Settings {
             Some(())
         });
         read("GOGC", "a percentage or \"off\"", &mut |v| {
-            settings.gc_percent = match v {
-                "off" => None,
-                _ => Some(v.parse().ok()?),
-            };
-            Some(())
+            gogc::GcPercent::parse(v).map(drop)
         });
-        read(
-            "GOMEMLIMIT",
-            "a size such as 512MiB, or \"off\"",
-            &mut |v| {
-                settings.memory_limit = match v {
-                    "off" => None,
-                    _ => Some(gogc::Bytes::parse(v)?.0),
-                };
-                Some(())
-            },
-        );
+        let [percent, limit] = ["GOGC", "GOMEMLIMIT"].map(&get);
+        let trim = |value: &Option<String>| value.as_deref().map(|v| v.trim().to_owned());
+        settings.collector =
+            gogc::Config::parse(trim(&percent).as_deref(), trim(&limit).as_deref())?;
         let Some(debug) = get("GODEBUG") else {
-            return settings;
+            return Ok(settings);
         };
         for item in debug.split(',').filter(|i| !i.is_empty()) {
             // Settings of Go's own that mean nothing here are passed over, as Go does with those it does not know.
@@ -104,21 +85,35 @@ impl Settings {
                 _ => {}
             }
         }
-        settings
+        Ok(settings)
     }
+}
+
+/// Nothing can run, so the process ends; Go's exit status for a failed runtime.
+pub(crate) fn cannot_start(why: &str) -> ! {
+    eprintln!("goruntime: cannot start: {why}");
+    std::process::exit(2);
 }
 
 /// The environment's settings, read on first use.
 pub(crate) fn get() -> &'static Settings {
     static SETTINGS: OnceLock<Settings> = OnceLock::new();
-    SETTINGS.get_or_init(Settings::from_env)
+    SETTINGS.get_or_init(|| {
+        Settings::from_env().unwrap_or_else(|error| cannot_start(&error.to_string()))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gogc::{Bytes, GcPercent};
 
     fn parse(vars: &[(&str, &str)]) -> (Settings, Vec<String>) {
+        let (settings, complaints) = try_parse(vars);
+        (settings.unwrap(), complaints)
+    }
+
+    fn try_parse(vars: &[(&str, &str)]) -> (Result<Settings, gogc::ConfigError>, Vec<String>) {
         let mut complaints = Vec::new();
         let settings = Settings::parse(
             |name| {
@@ -149,8 +144,8 @@ mod tests {
         ]);
         assert_eq!(complaints, Vec::<String>::new());
         assert_eq!(s.procs, Some(3));
-        assert_eq!(s.gc_percent, None);
-        assert_eq!(s.memory_limit, Some(512 << 20));
+        assert_eq!(s.collector.percent, GcPercent::Off);
+        assert_eq!(s.collector.memory_limit, Some(Bytes::mib(512)));
         assert!(s.gc_trace && s.sched_detail);
         assert_eq!(s.sched_trace, Some(Duration::from_millis(250)));
     }
@@ -160,15 +155,24 @@ mod tests {
         let (s, complaints) = parse(&[
             ("GOMAXPROCS", "-2"),
             ("GOGC", "many"),
-            ("GOMEMLIMIT", "12 parsecs"),
             ("GODEBUG", "gctrace=yes,noise"),
         ]);
         assert_eq!(s, Settings::default());
-        assert_eq!(complaints.len(), 5);
+        assert_eq!(complaints.len(), 4);
         assert!(complaints[0].contains("GOMAXPROCS"));
-        assert_eq!(
-            parse(&[("GOMEMLIMIT", "99999999999TiB")]).0.memory_limit,
-            None
-        );
+    }
+
+    #[test]
+    fn a_negative_percentage_is_off_as_in_go() {
+        let (s, complaints) = parse(&[("GOGC", "-1")]);
+        assert_eq!((s.collector.percent, complaints), (GcPercent::Off, vec![]));
+    }
+
+    #[test]
+    fn a_malformed_limit_is_refused() {
+        for limit in ["12 parsecs", "99999999999TiB"] {
+            let why = try_parse(&[("GOMEMLIMIT", limit)]).0.unwrap_err();
+            assert!(why.to_string().contains(limit), "{why}");
+        }
     }
 }

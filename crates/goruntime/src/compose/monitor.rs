@@ -56,7 +56,8 @@ impl Target for Process {
         into.last_poll = (s.poll_waiters > 0 && !s.polled).then_some(Nanos(s.last_polled.0));
         let (last_gc, running) = crate::collector::last_end(s.now.0);
         into.last_gc = Nanos(last_gc);
-        into.gc_possible = !running && crate::settings::get().gc_percent.is_some();
+        into.gc_possible =
+            !running && crate::settings::get().collector.percent != gogc::GcPercent::Off;
         into.next_timer = (s.next_timer != gosched::Nanos::NEVER).then_some(Nanos(s.next_timer.0));
         into.scavenge = self.surplus(into.now) > 0;
         // A P on its way from the idle list to an M is nobody's yet, but not idle either.

@@ -19,7 +19,7 @@
 use super::engine::{Parked, for_each_parked};
 use crate::world::maps;
 use crate::world::modules::Module;
-use crate::world::stop::Stopped;
+use crate::world::stop::{StopError, Stopped};
 use gogc::{RootKind, RootSink, Roots};
 use gomem::MallocShare;
 use std::ops::Range;
@@ -92,15 +92,22 @@ pub(crate) fn control_block_size() -> usize {
 }
 
 /// Finds everything while the world stands still.
-pub(crate) fn gather(modules: &[Module], stopped: &Stopped<'_>, control_block: usize) -> GoRoots {
+///
+/// # Errors
+/// When the list of mappings cannot be read: without it neither stacks nor statics have a known extent.
+pub(crate) fn gather(
+    modules: &[Module],
+    stopped: &Stopped<'_>,
+    control_block: usize,
+) -> Result<GoRoots, StopError> {
     let mut g = Gatherer {
         ranges: Vec::new(),
         maps: Vec::new(),
         modules,
         control_block,
     };
-    // Without the list of mappings the stacks of plain threads have no known end; /proc was there when threads were listed.
-    let _ = maps::for_each_writable(|map| g.maps.push(map));
+    maps::for_each_writable(|map| g.maps.push(map))
+        .map_err(|errno| StopError::Unreadable("/proc/self/maps", errno))?;
     for module in modules {
         for segment in &module.data {
             g.mapped_part(RootKind::Global, segment.clone());
@@ -121,10 +128,10 @@ pub(crate) fn gather(modules: &[Module], stopped: &Stopped<'_>, control_block: u
     };
     // SAFETY: `stopped` is the evidence, and every one of its threads was just listed.
     unsafe { for_each_parked(&running, parked) };
-    GoRoots {
+    Ok(GoRoots {
         ranges: g.ranges,
         shares: gomem::heap().malloc_shares().collect(),
-    }
+    })
 }
 
 struct Gatherer<'a> {

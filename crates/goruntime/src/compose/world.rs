@@ -32,6 +32,11 @@ impl GoWorld {
             control_block: control_block_size(),
         })
     }
+
+    /// How many threads help the one that collects.
+    pub(crate) fn helpers(&self) -> usize {
+        self.team.tids().len()
+    }
 }
 
 /// When the runtime was first used: what traces count time from.
@@ -65,9 +70,8 @@ unsafe impl World for GoWorld {
         // The loader's lock first: no stopped thread may hold it. Then the world.
         with_modules(|modules| {
             stop::with_world_stopped(self.team.tids(), |stopped| {
-                let roots = gather(modules, stopped, self.control_block);
-                f(&roots)
-            })
+                gather(modules, stopped, self.control_block).map(|roots| f(&roots))
+            })?
         })
     }
 

@@ -126,8 +126,8 @@ pub fn install(gates: Gates) -> Result<(), i32> {
 /// A failed stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StopError {
-    /// `/proc/self/task` cannot be read (the `errno` is given): without it threads cannot be found.
-    NoThreadList(i32),
+    /// This file cannot be read (the `errno` is given): without it threads, or what they hold, cannot be found.
+    Unreadable(&'static str, i32),
     /// The program replaced the handler of `SIGURG`.
     HandlerReplaced,
     /// This thread (its name is given) did not answer for ten seconds.
@@ -137,9 +137,9 @@ pub enum StopError {
 impl std::fmt::Display for StopError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            StopError::NoThreadList(errno) => write!(
+            StopError::Unreadable(path, errno) => write!(
                 f,
-                "cannot list the threads of this process: /proc/self/task: {}; the collector needs /proc mounted",
+                "no collection while {path} cannot be read: {}; the collector needs /proc mounted and a descriptor to spare (ulimit -n)",
                 std::io::Error::from_raw_os_error(*errno)
             ),
             StopError::HandlerReplaced => write!(
@@ -180,7 +180,7 @@ pub fn with_world_stopped<R>(
 impl From<Failed> for StopError {
     fn from(failed: Failed) -> StopError {
         match failed {
-            Failed::NoThreadList(errno) => StopError::NoThreadList(errno),
+            Failed::NoThreadList(errno) => StopError::Unreadable("/proc/self/task", errno),
             Failed::Unanswered(tid) => {
                 let mut name = [0; 32];
                 let name = threads::name_of(tid, &mut name).to_owned();

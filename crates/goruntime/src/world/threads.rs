@@ -59,7 +59,7 @@ pub enum Unresponsive {
     /// It sleeps in the kernel with the signal blocked: only unsafe code can block it, and takes on that the
     /// thread holds no collected object.
     Blocks,
-    /// It has merely not got round to it.
+    /// It has merely not got round to it; or that is all that can be found out.
     Slow,
 }
 
@@ -67,8 +67,11 @@ pub enum Unresponsive {
 pub fn why_unresponsive(tid: Tid, signal: i32) -> Unresponsive {
     let mut path = [0u8; 48];
     let mut buf = [0u8; 4096];
-    let Ok(n) = read_file(task_path(&mut path, tid, b"/status\0"), &mut buf) else {
-        return Unresponsive::Gone;
+    let n = match read_file(task_path(&mut path, tid, b"/status\0"), &mut buf) {
+        Ok(n) => n,
+        Err(libc::ENOENT | libc::ESRCH) => return Unresponsive::Gone,
+        // For want of descriptors, say: then nothing is known, and whoever was not seen to be gone may run.
+        Err(_) => return Unresponsive::Slow,
     };
     let text = &buf[..n];
     let state = field(text, b"State:").and_then(|v| v.first().copied());

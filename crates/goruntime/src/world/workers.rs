@@ -7,6 +7,9 @@ use super::futex;
 use super::threads::Tid;
 use crate::atomic::{AtomicPtr, AtomicU32, Ordering::*};
 
+/// The round that ends a team.
+const OVER: u32 = u32::MAX;
+
 /// A piece of work, as a pointer to a closure and the function that calls it.
 struct Job {
     call: unsafe fn(*const ()),
@@ -95,14 +98,28 @@ impl Team {
     }
 }
 
+impl Drop for Team {
+    /// Ends the threads, without waiting for that.
+    fn drop(&mut self) {
+        self.shared.round.store(OVER, Release);
+        futex::wake(&self.shared.round, usize::MAX);
+    }
+}
+
 /// A worker's life.
 fn serve(shared: &Shared) {
     let mut done = 0;
     loop {
-        while shared.round.load(Acquire) == done {
-            futex::wait(&shared.round, done, None);
+        let round = loop {
+            match shared.round.load(Acquire) {
+                round if round == done => futex::wait(&shared.round, done, None),
+                round => break round,
+            };
+        };
+        if round == OVER {
+            return;
         }
-        done += 1;
+        done = round;
         // SAFETY: the round was announced after the job was stored, and the caller of `run` waits until `busy` is 0.
         unsafe {
             let job = &*shared.job.load(Relaxed);
@@ -116,6 +133,7 @@ fn serve(shared: &Shared) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::threads::{Unresponsive, why_unresponsive};
     use super::*;
     use std::sync::atomic::AtomicUsize;
 
@@ -129,6 +147,21 @@ mod tests {
                 ran.fetch_add(1, Relaxed);
             });
             assert_eq!(ran.load(Relaxed), members);
+        }
+    }
+
+    #[test]
+    fn the_threads_end_with_the_team() {
+        let team = Team::new(2);
+        team.run(&|| ());
+        let tids = team.tids().to_vec();
+        assert!(!tids.is_empty());
+        drop(team);
+        let begin = std::time::Instant::now();
+        let gone = |&tid: &Tid| why_unresponsive(tid, libc::SIGURG) == Unresponsive::Gone;
+        while !tids.iter().all(gone) {
+            assert!(begin.elapsed().as_secs() < 10, "a worker lives on");
+            std::thread::yield_now();
         }
     }
 }

@@ -5,6 +5,9 @@
 //! keep the collector waiting in turn. So the section only leaves the M here, and a plain thread, outside of
 //! any section, makes its thread (as Go's template thread does, for other reasons).
 //!
+//! The maker and the first M are made by whoever starts the first goroutine, who is told if they are refused: there is nobody
+//! yet who could do the work. An M never ends, so from then on there always is somebody, and a refusal only means fewer Ms.
+//!
 //! Invariant: an M in the list has been left a P, is counted among the machines, and is in nobody else's hands.
 
 use std::io;
@@ -22,7 +25,7 @@ use crate::time::Nanos;
 /// Bytes of stack for an M's own context, and for the maker: the scheduler's loop and the hooks.
 const THREAD_STACK: usize = 256 * 1024;
 
-/// How long to wait before asking again for the only M, after it was refused.
+/// How long to wait before looking for an M again, after a new one was refused.
 const RETRY: Nanos = Nanos::from_millis(10);
 
 /// Ms that wait for their threads, and the maker's life.
@@ -34,6 +37,8 @@ pub(super) struct Maker<V: Env> {
     beyond: AtomicBool,
     /// Whether the maker's thread has been started.
     started: Mutex<bool>,
+    /// Whether there is an M as well.
+    ready: AtomicBool,
 }
 
 impl<V: Env> Maker<V> {
@@ -43,6 +48,7 @@ impl<V: Env> Maker<V> {
             left: AtomicU32::new(0),
             beyond: AtomicBool::new(false),
             started: Mutex::new(false),
+            ready: AtomicBool::new(false),
         }
     }
 
@@ -65,14 +71,20 @@ impl<V: Env> Maker<V> {
 }
 
 impl<V: Env> Scheduler<V> {
-    /// Starts the maker, if it has not been. Outside of critical sections.
+    /// Sees to it that there are the maker and an M. Outside of critical sections.
     ///
     /// # Errors
-    /// When the system refuses the thread. The next call tries again.
-    pub(super) fn ensure_maker(&'static self) -> io::Result<()> {
-        if self.machine_count.load(Ordering::Relaxed) > 0 {
+    /// When the system refuses one of the threads. The next call tries again.
+    #[inline]
+    pub(super) fn ensure_threads(&'static self) -> io::Result<()> {
+        if self.maker.ready.load(Ordering::Acquire) {
             return Ok(());
         }
+        self.first_threads()
+    }
+
+    #[cold]
+    fn first_threads(&'static self) -> io::Result<()> {
         let mut started = self
             .maker
             .started
@@ -86,7 +98,31 @@ impl<V: Env> Scheduler<V> {
             self.add_service_thread();
             *started = true;
         }
+        if !self.maker.ready.load(Ordering::Acquire) {
+            self.first_machine()?;
+            self.maker.ready.store(true, Ordering::Release);
+        }
         Ok(())
+    }
+
+    /// Makes the first M. Nobody can have started a goroutine before, so all Ps are idle and nobody else makes Ms.
+    fn first_machine(&'static self) -> io::Result<()> {
+        let machine = {
+            let inside = critical::enter();
+            let spare = self.spare.lock(&inside).pop();
+            let machine = spare.or_else(|| self.new_machine());
+            let p = self.take_idle_p(None, &inside);
+            let (Some(machine), Some(p)) = (machine, p) else {
+                unreachable!("all Ms and Ps are there before there is a goroutine");
+            };
+            self.idle.add_spinner();
+            // SAFETY: the M is new, and like the P in our hands.
+            unsafe { machine.m.leave_p(p, true) };
+            self.machine_count.fetch_add(1, Ordering::SeqCst);
+            machine
+        };
+        self.start_thread(machine)
+            .inspect_err(|_| self.do_without(machine))
     }
 
     /// The maker's life.
@@ -95,7 +131,7 @@ impl<V: Env> Scheduler<V> {
             let seen = self.maker.left.load(Ordering::Acquire);
             if self.maker.beyond.swap(false, Ordering::Relaxed) {
                 let error = io::Error::other(format!("the limit of {MAX_MACHINES} is reached"));
-                self.report_refused(&error, MAX_MACHINES);
+                self.go_on_without(&error);
             }
             let wanted = {
                 let inside = critical::enter();
@@ -111,49 +147,50 @@ impl<V: Env> Scheduler<V> {
     }
 
     fn make_thread(&'static self, machine: &'static Machine<V>) {
-        let thread = std::thread::Builder::new()
+        if let Err(error) = self.start_thread(machine) {
+            self.do_without(machine);
+            self.go_on_without(&error);
+        }
+    }
+
+    fn start_thread(&'static self, machine: &'static Machine<V>) -> io::Result<()> {
+        std::thread::Builder::new()
             .name(format!("gosched-m{}", machine.m.id))
             .stack_size(THREAD_STACK)
-            .spawn(move || self.run_machine(machine));
-        match thread {
-            Ok(_) => {
-                let _inside = critical::enter();
-                self.hooks.event(Event::ThreadCreated(machine.m.id));
-            }
-            Err(error) => self.do_without(machine, &error),
-        }
+            .spawn(move || self.run_machine(machine))?;
+        let _inside = critical::enter();
+        self.hooks.event(Event::ThreadCreated(machine.m.id));
+        Ok(())
     }
 
-    fn report_refused(&'static self, error: &io::Error, have: u32) {
+    /// There is a P and work for it, and no new M: those there are shall do it.
+    fn go_on_without(&'static self, error: &io::Error) {
         if !self.thread_refused.swap(true, Ordering::Relaxed) {
+            let have = self.machine_count.load(Ordering::Relaxed);
             self.hooks.thread_refused(error, have as usize);
         }
-    }
-
-    /// The system refused a thread: the P goes back, the refusal is reported once, and the Ms there are carry on.
-    #[cold]
-    fn do_without(&'static self, machine: &'static Machine<V>, error: &io::Error) {
-        let have = {
-            let inside = critical::enter();
-            // SAFETY: `wanted` had the M in its hands, and gave it to us.
-            let (p, spinning) = unsafe { machine.m.take_back() };
-            self.spare.lock(&inside).push(machine);
-            let have = self.machine_count.fetch_sub(1, Ordering::SeqCst) - 1;
-            if spinning {
-                self.idle.remove_spinner();
-            }
-            self.idle.put_p(p, &inside);
-            have
-        };
-        self.report_refused(error, have);
-        if have > 0 {
-            // The only M awake may be the one that polls: it can come and take the P.
-            self.poller.wake();
-            return;
-        }
-        // There is nobody who could do the work later, so the thread has to be asked for until it is granted.
+        // The only M awake may be the one that polls: it can come and take the P.
+        self.poller.wake();
+        // Another may have been about to sleep when it was looked for in the list of idle ones, having found no work
+        // before there was any. By now it is in that list; and if all are busy, the system may have thought better of it.
         std::thread::sleep(RETRY.to_duration());
         let inside = critical::enter();
-        self.wake_one(&inside);
+        if self.is_work_anywhere() {
+            self.wake_one(&inside);
+        }
+    }
+
+    /// The system refused the M's thread: its P goes back, and the M is kept for the next attempt.
+    #[cold]
+    fn do_without(&'static self, machine: &'static Machine<V>) {
+        let inside = critical::enter();
+        // SAFETY: nobody but the thread that could not be made would have taken the M out of our hands.
+        let (p, spinning) = unsafe { machine.m.take_back() };
+        self.spare.lock(&inside).push(machine);
+        self.machine_count.fetch_sub(1, Ordering::SeqCst);
+        if spinning {
+            self.idle.remove_spinner();
+        }
+        self.idle.put_p(p, &inside);
     }
 }

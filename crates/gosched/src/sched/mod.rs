@@ -188,9 +188,16 @@ impl<V: Env> Scheduler<V> {
     }
 
     /// Tells the deadlock check that one thread of the process belongs to the runtime and never
-    /// wakes a goroutine by itself: a monitor, a collector's helper. There is no way back.
+    /// wakes a goroutine by itself: a monitor, a collector's helper.
     pub fn add_service_thread(&self) {
-        self.service_threads.fetch_add(1, Ordering::Relaxed);
+        self.service_threads.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Takes that back: from now on the thread may wake a goroutine, until it is added again. Then
+    /// it had better call [`check_deadlock`](Self::check_deadlock), because whoever fell asleep
+    /// meanwhile relied on it.
+    pub fn remove_service_thread(&self) {
+        self.service_threads.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Reads the clock, and lets those know who are content with less.

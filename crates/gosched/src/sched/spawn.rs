@@ -146,7 +146,7 @@ impl<V: Env> Scheduler<V> {
         site: &'static Location<'static>,
         f: impl FnOnce() -> T + Send + 'static,
     ) -> Result<JoinHandle<T>, SpawnError> {
-        self.ensure_maker().map_err(SpawnError::Thread)?;
+        self.ensure_threads().map_err(SpawnError::Thread)?;
         let spec = options.stack.unwrap_or(self.config.stack);
         let g = self.take_goroutine(spec)?;
         let header = g.header();

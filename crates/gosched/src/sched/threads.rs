@@ -115,7 +115,7 @@ impl<V: Env> Scheduler<V> {
     }
 
     /// An M that has no thread yet; `None` at the limit.
-    fn new_machine(&'static self) -> Option<&'static Machine<V>> {
+    pub(super) fn new_machine(&'static self) -> Option<&'static Machine<V>> {
         let mut first = self.machines.load(Ordering::Acquire);
         loop {
             // SAFETY: null or a machine, which is never freed.
@@ -144,7 +144,7 @@ impl<V: Env> Scheduler<V> {
     /// OS threads that exist on the scheduler's account.
     pub(super) fn own_threads(&self) -> usize {
         self.machine_count.load(Ordering::SeqCst) as usize
-            + self.service_threads.load(Ordering::Relaxed)
+            + self.service_threads.load(Ordering::SeqCst)
             + self.engine.own_threads()
     }
 }

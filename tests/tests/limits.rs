@@ -1,0 +1,98 @@
+//! Limits of the process, each set in a child: what the runtime makes of them, and what it says when they are too low.
+
+use goruntime::{Builder, go};
+use goruntime_tests::{child, is_child};
+use std::process::{Command, Output};
+
+#[cfg(not(feature = "system-allocator"))]
+#[global_allocator]
+static GLOBAL: goruntime::GoMalloc = goruntime::GoMalloc::new();
+
+fn limit(of: libc::__rlimit_resource_t) -> libc::rlimit {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the structure is writable.
+    assert_eq!(unsafe { libc::getrlimit(of, &mut limit) }, 0);
+    limit
+}
+
+/// Sets the soft limit.
+fn set_soft(of: libc::__rlimit_resource_t, to: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: to,
+        ..limit(of)
+    };
+    // SAFETY: the structure is readable.
+    assert_eq!(unsafe { libc::setrlimit(of, &limit) }, 0);
+}
+
+fn said(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stderr).into_owned()
+}
+
+#[test]
+fn the_soft_limit_of_open_files_is_raised_and_children_get_the_original() {
+    if !is_child() {
+        let name = "the_soft_limit_of_open_files_is_raised_and_children_get_the_original";
+        let out = child(name, &[]);
+        assert!(out.status.success(), "{}", said(&out));
+        return;
+    }
+    set_soft(libc::RLIMIT_NOFILE, 64);
+    go(|| ()).join().unwrap();
+    let now = limit(libc::RLIMIT_NOFILE);
+    assert_eq!(now.rlim_cur, now.rlim_max);
+    assert!(now.rlim_cur > 64);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -Sn"]);
+    let inherited = shell.output().unwrap().stdout;
+    assert_ne!(inherited, b"64\n", "std starts children as they are");
+    let original = goruntime::restore_file_limit(&mut shell).output().unwrap();
+    assert_eq!(original.stdout, b"64\n");
+}
+
+#[test]
+fn without_descriptors_the_runtime_does_not_start_and_names_the_limit() {
+    if !is_child() {
+        let out = child(
+            "without_descriptors_the_runtime_does_not_start_and_names_the_limit",
+            &[],
+        );
+        assert_eq!(out.status.code(), Some(2), "{}", said(&out));
+        assert!(said(&out).contains("ulimit -n"), "{}", said(&out));
+        return;
+    }
+    let none = libc::rlimit {
+        rlim_cur: 3,
+        rlim_max: 3,
+    };
+    // SAFETY: the structure is readable.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &none) }, 0);
+    go(|| ()).join().unwrap();
+}
+
+#[test]
+fn without_address_space_a_goroutine_is_an_error_and_later_it_is_not() {
+    if !is_child() {
+        let out = child(
+            "without_address_space_a_goroutine_is_an_error_and_later_it_is_not",
+            &[],
+        );
+        assert!(out.status.success(), "{}", said(&out));
+        return;
+    }
+    go(|| ()).join().unwrap();
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = status.split(' ').next().unwrap().parse().unwrap();
+    set_soft(libc::RLIMIT_AS, pages * 4096 + (1 << 20));
+    let large = || Builder::new().stack_size(512 << 20).spawn(|| ());
+    let why = large().err().expect("there is no room for this stack");
+    let why = why.to_string();
+    assert!(why.contains("cannot start a goroutine"), "{why}");
+    // What there is goes on.
+    go(|| ()).join().unwrap();
+    set_soft(libc::RLIMIT_AS, libc::RLIM_INFINITY);
+    large().unwrap().join().unwrap();
+}
