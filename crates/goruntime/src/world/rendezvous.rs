@@ -7,8 +7,8 @@
 //! that carries the epoch, so that a stale signal can never answer a later stop:
 //!
 //! ```text
-//!            stopper                    the thread                    the thread
-//!   (empty) ---------> Asked(epoch) ---------------> Stopped(epoch) ---------------> Left(epoch)
+//!            stopper                    the thread
+//!   (empty) ---------> Asked(epoch) ---------------> Stopped(epoch)
 //!                           \ the stopper, seeing it gone or blocking the signal
 //!                            \--------> Skipped(epoch)
 //! ```
@@ -17,8 +17,8 @@
 //!   reads type-stable memory and finds an epoch that is not its own.
 //! - `captured` is written by the thread between `Asked` and `Stopped` (release) and read by the stopper after it
 //!   saw `Stopped` (acquire) and before it makes the epoch even.
-//! - The thread waits on the epoch as a futex, and reports `Left` when it is through. The next stop starts only when all have
-//!   left, so a slot is never asked while its thread is still inside the previous stop.
+//! - The thread waits on the epoch as a futex. Once it has said `Stopped` it never touches its slot again, so the next stop may
+//!   begin, and may even give the slot to another thread, while it is still on its way out of this one.
 //! - A thread that must not be stopped where it is (inside a critical section, or between the two halves of a context
 //!   switch) does not answer. It is signalled again until it has, so nothing depends on a flag being seen.
 //! - New threads: the list of threads is read again until it holds nobody unanswered. Since everybody in it stands
@@ -27,12 +27,15 @@
 //! What the protocol needs of the process is [`System`], so that a schedule explorer can play the process.
 
 use super::futex;
-use super::slots::{ASKED, Captured, LEFT, SKIPPED, STOPPED, Slot, Table, state};
+use super::slots::{ASKED, Captured, SKIPPED, STOPPED, Slot, Table, state};
 use super::threads::{Tid, Unresponsive};
 use crate::atomic::{AtomicPtr, AtomicU32, Ordering::*};
 use std::ptr::null_mut;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+#[cfg(all(test, explore))]
+mod explore;
 
 /// How long a stop waits for the last answer before it gives up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -62,8 +65,6 @@ pub(super) trait System {
     fn signal(&self, tid: Tid);
     /// Why a thread has not answered.
     fn why_unresponsive(&self, tid: Tid) -> Unresponsive;
-    /// Lets other threads run.
-    fn yield_now(&self);
 }
 
 /// Why not everybody stopped.
@@ -146,7 +147,6 @@ impl Rendezvous {
     ) -> Result<R, Failed> {
         let _one = self.stopper.lock().unwrap_or_else(PoisonError::into_inner);
         let table = self.table();
-        self.wait_until_left(table, system);
         let epoch = self.epoch.load(Relaxed).wrapping_add(1);
         self.epoch.store(epoch, SeqCst);
         let start = StartAgain {
@@ -168,25 +168,6 @@ impl Rendezvous {
         }
         // SAFETY: published once and never freed.
         unsafe { &*table }
-    }
-
-    /// Threads of the previous stop may not have left it yet; they need no lock to do so.
-    fn wait_until_left(&self, table: &Table, system: &impl System) {
-        let last = state(STOPPED, self.epoch.load(Relaxed).wrapping_sub(1));
-        let deadline = system.now() + PATIENCE;
-        loop {
-            let mut waiting = false;
-            table.for_each(|slot| {
-                if slot.state.load(Acquire) == last {
-                    let tid = Tid(slot.tid.load(Relaxed));
-                    waiting |= system.why_unresponsive(tid) != Unresponsive::Gone;
-                }
-            });
-            if !waiting || system.now() > deadline {
-                return;
-            }
-            system.yield_now();
-        }
     }
 
     fn stop_everyone(
@@ -225,6 +206,11 @@ impl Rendezvous {
             };
             system.for_each_thread(ask).map_err(Failed::NoThreadList)?;
             let Some(tid) = missing else { return Ok(()) };
+            #[cfg(explore)]
+            if goexplore::planted("threads are listed once") {
+                self.wait_for_answers(table, epoch, answers, pause);
+                return Ok(());
+            }
             if waited > PATIENCE {
                 return Err(Failed::Unanswered(tid));
             }
@@ -288,6 +274,5 @@ impl Rendezvous {
         while self.epoch.load(Acquire) == epoch {
             futex::wait(&self.epoch, epoch, None);
         }
-        slot.state.store(state(LEFT, epoch), Release);
     }
 }

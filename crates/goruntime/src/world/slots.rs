@@ -12,8 +12,7 @@ use std::ptr::null_mut;
 /// The states of a slot; see the head of [`super::rendezvous`].
 pub(super) const ASKED: u64 = 1;
 pub(super) const STOPPED: u64 = 2;
-pub(super) const LEFT: u64 = 3;
-pub(super) const SKIPPED: u64 = 4;
+pub(super) const SKIPPED: u64 = 3;
 
 /// A state word: what, and in which stop.
 pub(super) const fn state(kind: u64, epoch: u32) -> u64 {

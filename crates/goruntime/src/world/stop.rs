@@ -95,10 +95,6 @@ impl System for Process {
     fn why_unresponsive(&self, tid: Tid) -> Unresponsive {
         threads::why_unresponsive(tid, SIGNAL)
     }
-
-    fn yield_now(&self) {
-        std::thread::yield_now();
-    }
 }
 
 /// Installs the handler. Later calls change nothing.

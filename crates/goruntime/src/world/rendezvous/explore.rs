@@ -1,0 +1,206 @@
+//! Stops under the schedule explorer, which plays the process: threads that can be signalled at any step, are in critical sections, start
+//! others, and end.
+
+use super::*;
+use crate::world::slots::GENERAL;
+use goexplore::sync::Guarded;
+use goexplore::{Exploration, Plant, Site, atomic, thread};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Threads at most, the stopper included, which is number 0.
+const THREADS: usize = 3;
+
+struct Process {
+    rendezvous: Rendezvous,
+    /// Threads that the kernel would list, a bit each.
+    alive: atomic::AtomicU32,
+    signalled: [atomic::AtomicBool; THREADS],
+    /// What threads change while the world runs, and the stopper while it does not.
+    data: Guarded<u32>,
+    /// In whose hands the data is: of threads with numbers above 0, which share it in turn.
+    turn: [Guarded<u32>; THREADS],
+    /// Moves at each look. Of no interest to the explorer.
+    clock: AtomicU64,
+}
+
+impl System for &Process {
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.clock.fetch_add(15, Ordering::Relaxed))
+    }
+
+    fn current(&self) -> Tid {
+        Tid(1)
+    }
+
+    fn for_each_thread(&self, mut each: impl FnMut(Tid)) -> Result<(), i32> {
+        let alive = self.alive.load(SeqCst);
+        (0..THREADS)
+            .filter(|n| alive & 1 << n != 0)
+            .for_each(|n| each(Tid(n as i32 + 1)));
+        Ok(())
+    }
+
+    fn signal(&self, tid: Tid) {
+        self.signalled[tid.0 as usize - 1].store(true, SeqCst);
+    }
+
+    fn why_unresponsive(&self, tid: Tid) -> Unresponsive {
+        if self.alive.load(SeqCst) & 1 << (tid.0 - 1) == 0 {
+            Unresponsive::Gone
+        } else {
+            Unresponsive::Slow
+        }
+    }
+}
+
+impl Process {
+    fn new(alive: u32) -> Arc<Process> {
+        Arc::new(Process {
+            rendezvous: Rendezvous::new(),
+            alive: atomic::AtomicU32::new(alive),
+            signalled: [const { atomic::AtomicBool::new(false) }; THREADS],
+            data: Guarded::new(0),
+            turn: [const { Guarded::new(0) }; THREADS],
+            clock: AtomicU64::new(0),
+        })
+    }
+
+    /// The thread's next instruction: the signal's handler runs before it, if there is one. True if a stop was put off.
+    fn step(&self, me: usize, critical: bool) -> bool {
+        if !self.signalled[me].swap(false, SeqCst) {
+            return false;
+        }
+        let Some(asked) = self.rendezvous.asked(|| Tid(me as i32 + 1)) else {
+            return false;
+        };
+        if critical {
+            return true;
+        }
+        self.answer(me, asked);
+        false
+    }
+
+    fn answer(&self, me: usize, asked: Asked<'_>) {
+        let captured = Captured {
+            sp: 100 + me,
+            tp: 0,
+            general: [0; GENERAL],
+            vector: 0..0,
+        };
+        self.rendezvous.answer(asked, captured);
+    }
+
+    /// Changes what is this thread's. It must not do so while the world is stopped.
+    fn work(&self, me: usize) {
+        // SAFETY: whether nobody else has it is what is explored.
+        unsafe { self.turn[me].with_mut(|n| *n += 1) };
+    }
+
+    fn mutate(&self, me: usize) {
+        self.step(me, false);
+        self.work(me);
+        // A critical section: a stop asked for in it happens at its end.
+        let put_off = self.step(me, true);
+        self.work(me);
+        if put_off && let Some(asked) = self.rendezvous.asked(|| Tid(me as i32 + 1)) {
+            self.answer(me, asked);
+        }
+        self.work(me);
+        self.step(me, false);
+    }
+
+    fn end(&self, me: usize) {
+        self.alive.fetch_and(!(1 << me), SeqCst);
+    }
+
+    /// Stops the world, looks at what everybody has, and counts who answered.
+    fn stop(&self) -> usize {
+        self.rendezvous
+            .stopped(&self, &[], |halted| {
+                let mut answered = 0;
+                halted.for_each(|captured| {
+                    let thread = captured.sp - 100;
+                    // SAFETY: the thread stands still: that is what is explored.
+                    unsafe { self.turn[thread].with_mut(|n| *n += 1) };
+                    answered += 1;
+                });
+                // Whoever is alive has answered.
+                let alive = self.alive.load(SeqCst);
+                assert!(
+                    answered as u32 >= (alive & !1).count_ones(),
+                    "somebody alive was not stopped"
+                );
+                // SAFETY: as above.
+                unsafe { self.data.with_mut(|n| *n += 1) };
+                answered
+            })
+            .unwrap()
+    }
+}
+
+/// Two stops, and a thread that works until it ends.
+fn two_stops() {
+    let process = Process::new(0b11);
+    let theirs = process.clone();
+    let thread = thread::spawn(move || {
+        theirs.mutate(1);
+        theirs.end(1);
+    });
+    process.stop();
+    process.stop();
+    thread.join().unwrap();
+}
+
+/// A thread that starts another one while it is being stopped.
+fn a_birth() {
+    let process = Process::new(0b11);
+    let theirs = process.clone();
+    let thread = thread::spawn(move || {
+        theirs.step(1, false);
+        theirs.alive.fetch_or(0b100, SeqCst);
+        let child = theirs.clone();
+        let child = thread::spawn(move || {
+            child.work(2);
+            child.step(2, false);
+            child.work(2);
+            child.end(2);
+        });
+        theirs.step(1, false);
+        theirs.end(1);
+        child
+    });
+    process.stop();
+    thread.join().unwrap().join().unwrap();
+}
+
+fn site(snippet: &str) -> Site {
+    Site::find(
+        env!("CARGO_MANIFEST_DIR"),
+        "src/world/rendezvous.rs",
+        snippet,
+    )
+}
+
+#[test]
+fn explore_two_stops() {
+    let exploration = Exploration::exhaustive().preemptions(2);
+    exploration.check("goruntime: two stops", two_stops);
+    let plants = vec![
+        Plant::weaken(site(
+            "slot\n            .state\n            .compare_exchange(asked, stopped, AcqRel, Acquire)",
+        )),
+        Plant::weaken(site("while self.epoch.load(Acquire) == epoch")),
+        Plant::weaken(site("epoch.store(self.epoch.wrapping_add(1), SeqCst);")),
+        Plant::remove(site("futex::wake(epoch, usize::MAX);")),
+    ];
+    exploration.catches("goruntime: two stops", plants, two_stops);
+}
+
+#[test]
+fn explore_a_birth_during_a_stop() {
+    let exploration = Exploration::exhaustive().preemptions(2).stale_reads(0);
+    exploration.check("goruntime: a birth during a stop", a_birth);
+    let once = Plant::named("threads are listed once");
+    exploration.catches("goruntime: a birth during a stop", vec![once], a_birth);
+}
