@@ -11,6 +11,8 @@ mod mark;
 mod pause;
 mod random;
 mod rings;
+#[cfg(test)]
+mod tests;
 mod trees;
 mod web;
 
