@@ -23,29 +23,27 @@ func init() {
 	workloads["goroutine_stacks"] = runParked
 }
 
-func runTrees(a arguments) error {
-	depth, scale := int(a.count("depth", 16)), a.scale()
+func runTrees(a *arguments) error {
+	depth, scale := a.number("depth", 16), a.scale()
 	start := time.Now()
-	err := gcTreesShared(int(a.count("mutators", 1)), depth, scale)
+	err := gcTreesShared(a.number("mutators", 1), depth, scale)
 	figure("time", millis(time.Since(start)), "ms")
-	figure("peak_rss", megabytes(peakRSS()), "MB")
-	return err
+	return errors.Join(err, figurePeakRSS())
 }
 
-func runChurn(a arguments) error {
-	objects := int(a.scaled("objects", 5_000_000))
-	ring := fillChurn(int(a.count("ring", 100_000)))
+func runChurn(a *arguments) error {
+	objects := a.scaled("objects", 5_000_000)
+	ring := fillChurn(a.number("ring", 100_000))
 	start := time.Now()
 	if err := gcChurn(ring, objects); err != nil {
 		return err
 	}
 	figure("time", nanosEach(time.Since(start), objects), "ns")
-	figure("peak_rss", megabytes(peakRSS()), "MB")
-	return verifyChurn(ring)
+	return errors.Join(figurePeakRSS(), verifyChurn(ring))
 }
 
-func runMark(a arguments) error {
-	nodes, collections := int(a.scaled("nodes", 2_000_000)), int(a.count("collections", 5))
+func runMark(a *arguments) error {
+	nodes, collections := a.scaled("nodes", 2_000_000), a.number("collections", 5)
 	table := buildWeb(nodes)
 	runtime.GC()
 	start := time.Now()
@@ -54,21 +52,21 @@ func runMark(a arguments) error {
 	}
 	elapsed := time.Since(start) / time.Duration(collections)
 	figure("time", millis(elapsed), "ms")
-	figure("throughput", megabytes(uint64(nodes*webBytesEach))/elapsed.Seconds(), "MB/s")
+	figure("throughput", megabytes(nodes*webBytesEach)/elapsed.Seconds(), "MB/s")
 	return verifyWeb(table)
 }
 
-func runBarrier(a arguments) error {
-	number := int(a.scaled("stores", 30_000_000))
-	stores := newStores(int(a.count("places", 1<<20)))
+func runBarrier(a *arguments) error {
+	number := a.scaled("stores", 30_000_000)
+	stores := newStores(a.number("places", 1<<20))
 	start := time.Now()
 	stores.run(number)
 	figure("time", nanosEach(time.Since(start), number), "ns")
 	return stores.verify(number)
 }
 
-func runMap(a arguments) error {
-	keys := int(a.scaled("keys", 1_000_000))
+func runMap(a *arguments) error {
+	keys := a.scaled("keys", 1_000_000)
 	m := newMap(keys)
 	start := time.Now()
 	operations, err := m.run(keys)
@@ -79,20 +77,19 @@ func runMap(a arguments) error {
 	return nil
 }
 
-func runRings(a arguments) error {
-	rings, nodes := int(a.scaled("rings", 150_000)), int(a.count("nodes", 64))
+func runRings(a *arguments) error {
+	rings, nodes := a.scaled("rings", 150_000), a.number("nodes", 64)
 	start := time.Now()
 	if err := gcRings(rings, nodes); err != nil {
 		return err
 	}
 	figure("time", nanosEach(time.Since(start), rings*nodes), "ns")
-	figure("peak_rss", megabytes(peakRSS()), "MB")
-	return nil
+	return figurePeakRSS()
 }
 
-func runPause(a arguments) error {
-	nodes, rate := int(a.count("nodes", 2_000_000)), int(a.count("rate", 10_000))
-	bursts := int(a.scaled("milliseconds", 1_000))
+func runPause(a *arguments) error {
+	nodes, rate := a.scaled("nodes", 2_000_000), a.number("rate", 10_000)
+	bursts := a.scaled("milliseconds", 1_000)
 	table := buildWeb(nodes)
 	runtime.GC()
 	var over atomic.Bool
@@ -119,8 +116,8 @@ func runPause(a arguments) error {
 }
 
 // runParked collects while many goroutines are parked, each with a node that only its stack holds.
-func runParked(a arguments) error {
-	goroutines, collections := int(a.scaled("goroutines", 10_000)), int(a.count("collections", 5))
+func runParked(a *arguments) error {
+	goroutines, collections := a.scaled("goroutines", 10_000), a.number("collections", 5)
 	var parked, done sync.WaitGroup
 	var lost atomic.Int64
 	release := make(chan struct{})
@@ -149,6 +146,12 @@ func runParked(a arguments) error {
 		return errors.New("a node that a parked goroutine held was overwritten")
 	}
 	return nil
+}
+
+func figurePeakRSS() error {
+	peak, err := peakRSS()
+	figure("peak_rss", megabytes(peak), "MB")
+	return err
 }
 
 // newNode is not inlined, so that the node is not made on the stack of the caller.

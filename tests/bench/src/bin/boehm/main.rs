@@ -6,7 +6,8 @@ use bench::workloads::gc;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    bench::main_of(|workload, arguments| {
+    let workloads = [gc::ALONE, gc::TOGETHER].concat();
+    bench::contestant(&workloads, |workload, arguments| {
         gc::run_shared(&mut heap::Boehm::start_collector(), workload, arguments)
     })
 }

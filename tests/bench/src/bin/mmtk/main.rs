@@ -10,7 +10,7 @@ use bench::workloads::gc;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    bench::main_of(|workload, arguments| {
+    bench::contestant(gc::ALONE, |workload, arguments| {
         let mut heap = heap::Mmtk::start_collector(arguments.text("plan", "Immix"))?;
         gc::run(&mut heap, workload, arguments)
     })

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 #[goruntime::main]
 fn main() -> ExitCode {
-    bench::main_of(|workload, arguments| match workload {
+    let workloads = [gc::ALONE, gc::TOGETHER, &["goroutine_stacks"]].concat();
+    bench::contestant(&workloads, |workload, arguments| match workload {
         "goroutine_stacks" => parked::run(arguments),
         _ => gc::run_shared(&mut heap::Ours, workload, arguments),
     })

@@ -9,19 +9,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub fn run(arguments: &Arguments) -> Result<(), String> {
-    let goroutines = arguments.scaled("goroutines", 10_000);
-    let collections = arguments.count("collections", 5) as u32;
+    let goroutines = arguments.scaled("goroutines", 10_000)?;
+    let collections = arguments.number("collections", 5)?;
     let parked = Arc::new(WaitGroup::new());
-    parked.add(goroutines as usize);
+    parked.add(goroutines);
     let (release, released) = chan::unbuffered::<()>();
     let started: Vec<JoinHandle<bool>> = (0..goroutines)
         .map(|number| {
             let (parked, released) = (parked.clone(), released.clone());
             go(move || {
-                let node = Ours.node(None, None, number);
+                let node = Ours.node(None, None, number as u64);
                 parked.done();
                 // Nothing is ever sent: this ends when the channel is closed.
-                released.recv().is_err() && Ours.word(node) == number
+                released.recv().is_err() && Ours.word(node) == number as u64
             })
         })
         .collect();

@@ -15,14 +15,14 @@ const LONGEST: usize = 512;
 const KEPT: u64 = 4;
 
 pub(super) fn run<H: Heap>(heap: &mut H, arguments: &Arguments) -> Result<(), String> {
-    let places = arguments.count("ring", 100_000) as usize;
-    let objects = arguments.scaled("objects", 5_000_000);
+    let places = arguments.number("ring", 100_000)?;
+    let objects = arguments.scaled("objects", 5_000_000)? as u64;
     let ring = fill(heap, places);
     let start = Instant::now();
     make(heap, ring, places, objects)?;
     let time = start.elapsed();
     crate::figure("time", nanos_each(time, objects), "ns");
-    crate::figure("peak_rss", megabytes(crate::peak_rss()), "MB");
+    crate::figure("peak_rss", megabytes(crate::peak_rss()?), "MB");
     verify(heap, ring, places)
 }
 

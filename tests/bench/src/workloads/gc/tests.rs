@@ -153,7 +153,7 @@ fn small(workload: &str) -> Arguments {
         "mark" => &["nodes=100"],
         other => panic!("no small {other}"),
     };
-    arguments(text)
+    Arguments::parse(text).unwrap()
 }
 
 #[test]
@@ -175,19 +175,4 @@ fn each_notices_a_spoiled_object() {
         let result = run(&mut heap, workload, &small(workload));
         assert!(result.is_err(), "{workload}");
     }
-}
-
-#[test]
-fn an_unknown_workload_is_refused() {
-    let error = run(&mut Watchful::default(), "marc", &small("mark")).unwrap_err();
-    assert!(error.contains("--list"), "{error}");
-}
-
-fn arguments(text: &[&str]) -> Arguments {
-    Arguments(
-        text.iter()
-            .map(|s| s.split_once('=').unwrap())
-            .map(|(k, v)| (k.to_string(), v.to_string()))
-            .collect(),
-    )
 }

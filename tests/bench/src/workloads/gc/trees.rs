@@ -21,41 +21,40 @@ struct Forest {
 }
 
 impl Forest {
-    fn asked_for(arguments: &Arguments) -> Forest {
-        Forest {
-            depth: arguments.count("depth", 16) as u32,
-            scale: arguments.scale(),
-        }
+    fn asked_for(arguments: &Arguments) -> Result<Forest, String> {
+        Ok(Forest {
+            depth: arguments.number("depth", 16)?,
+            scale: arguments.scale()?,
+        })
     }
 }
 
 pub(super) fn run<H: Heap>(heap: &mut H, arguments: &Arguments) -> Result<(), String> {
-    if arguments.count("mutators", 1) != 1 {
+    if arguments.number("mutators", 1)? != 1 {
         return Err("mutators=1 is all that this collector is used with here".into());
     }
-    let forest = Forest::asked_for(arguments);
+    let forest = Forest::asked_for(arguments)?;
     let start = Instant::now();
     grow(heap, forest)?;
-    report(start.elapsed());
-    Ok(())
+    report(start.elapsed())
 }
 
 pub(super) fn run_shared<H: Shared>(arguments: &Arguments) -> Result<(), String> {
-    let forest = Forest::asked_for(arguments);
+    let forest = Forest::asked_for(arguments)?;
     let start = Instant::now();
-    let mutators: Vec<_> = (0..arguments.count("mutators", 1))
+    let mutators: Vec<_> = (0..arguments.number("mutators", 1)?)
         .map(|_| H::start(move |heap: &mut H| grow(heap, forest)))
         .collect();
     for mutator in mutators {
         H::join(mutator)?;
     }
-    report(start.elapsed());
-    Ok(())
+    report(start.elapsed())
 }
 
-fn report(time: Duration) {
+fn report(time: Duration) -> Result<(), String> {
     crate::figure("time", millis(time), "ms");
-    crate::figure("peak_rss", megabytes(crate::peak_rss()), "MB");
+    crate::figure("peak_rss", megabytes(crate::peak_rss()?), "MB");
+    Ok(())
 }
 
 /// All of it, by one mutator.
