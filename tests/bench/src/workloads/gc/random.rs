@@ -1,0 +1,26 @@
+//! The random numbers of the workloads: the same in each language, so that each contestant does the same work.
+
+/// Xorshift with a multiplied output (xorshift64*).
+pub(super) struct Random(u64);
+
+impl Random {
+    /// A sequence of its own for each `seed` but 0.
+    pub(super) fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    /// The next number.
+    #[inline]
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// A number below `n`, which fits 32 bits.
+    #[inline]
+    pub(super) fn below(&mut self, n: usize) -> usize {
+        (((self.next() >> 32) * n as u64) >> 32) as usize
+    }
+}

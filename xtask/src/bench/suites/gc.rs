@@ -1,0 +1,141 @@
+//! The gc suite: collected heaps under the loads in which collectors differ.
+//!
+//! Objects are the same in each: a node of two pointers and a word, unless the row says otherwise. Collectors collect at their own
+//! default pace; MMTk, which has none of its own, when the heap has doubled. Collectors use threads of their own, so nothing is pinned but what
+//! they have no part in.
+
+use crate::bench::row::{Better, Pin, Row, Suite};
+
+/// Those that a program with one mutator can use.
+const ALONE: &[&str] = &["goruntime", "go", "boehm", "mmtk"];
+/// Those that several mutators can use; MMTk is bound to one.
+const TOGETHER: &[&str] = &["goruntime", "go", "boehm"];
+/// Those that have goroutines.
+const GOROUTINES: &[&str] = &["goruntime", "go"];
+
+/// What most rows have in common.
+const TIME: Row = Row {
+    name: "",
+    help: "",
+    workload: "",
+    arguments: &[],
+    figure: "time",
+    better: Better::Lower,
+    pin: Pin::Any,
+    contestants: ALONE,
+};
+
+/// The suite.
+pub const GC: Suite = Suite {
+    name: "gc",
+    help: "the garbage collector: allocation, marking, pauses, the write barrier",
+    rows: &[
+        Row {
+            name: "binary trees",
+            help: "Perfect trees of depth 4 to 16 are built, walked and dropped beside one that stays; the time for all of it.",
+            workload: "binary_trees",
+            arguments: &["depth=16"],
+            ..TIME
+        },
+        Row {
+            name: "binary trees, memory",
+            help: "The most resident memory that the process had in the row above.",
+            workload: "binary_trees",
+            arguments: &["depth=16"],
+            figure: "peak_rss",
+            ..TIME
+        },
+        Row {
+            name: "binary trees, two mutators",
+            help: "Two threads or goroutines each build, walk and drop trees of depth 4 to 15; the time for all of it.",
+            workload: "binary_trees",
+            arguments: &["depth=15", "mutators=2"],
+            contestants: TOGETHER,
+            ..TIME
+        },
+        Row {
+            name: "churn",
+            help: "Byte strings of 16 to 512 bytes, of which one in four lives in a ring of 100,000 for its turn; the time for each.",
+            workload: "churn",
+            ..TIME
+        },
+        Row {
+            name: "churn, memory",
+            help: "The most resident memory that the process had in the row above.",
+            workload: "churn",
+            figure: "peak_rss",
+            ..TIME
+        },
+        Row {
+            name: "marking",
+            help: "Collections asked for one after the other, of 2,000,000 nodes linked at random, 64 MB with their table; the rate.",
+            workload: "mark",
+            figure: "throughput",
+            better: Better::Higher,
+            ..TIME
+        },
+        Row {
+            name: "forced collection",
+            help: "The same collections; the time until each was over.",
+            workload: "mark",
+            ..TIME
+        },
+        Row {
+            name: "lateness, p99",
+            help: "How late a thread is that has something to do every 100 us, while another makes 10,000 nodes in each ms beside 64 MB that live.",
+            workload: "pause",
+            figure: "p99",
+            contestants: TOGETHER,
+            ..TIME
+        },
+        Row {
+            name: "lateness, longest",
+            help: "The latest that it was.",
+            workload: "pause",
+            figure: "max",
+            contestants: TOGETHER,
+            ..TIME
+        },
+        Row {
+            name: "longest pause",
+            help: "The longest stop of all threads in the same run, as the collector itself tells.",
+            workload: "pause",
+            figure: "longest_pause",
+            contestants: TOGETHER,
+            ..TIME
+        },
+        Row {
+            name: "pointer stores",
+            help: "Pointers stored into random places of an old table of 1,048,576, while nothing is collected; the time for each.",
+            workload: "barrier",
+            pin: Pin::One,
+            ..TIME
+        },
+        Row {
+            name: "hash map",
+            help: "1,000,000 keys are put into a map made of nodes, as many values replaced and twice as many looked up; the time for each operation.",
+            workload: "map",
+            ..TIME
+        },
+        Row {
+            name: "cycles",
+            help: "Doubly linked rings of 64 nodes are made, walked both ways and dropped; the time for each node.",
+            workload: "cycles",
+            ..TIME
+        },
+        Row {
+            name: "cycles, memory",
+            help: "The most resident memory that the process had in the row above.",
+            workload: "cycles",
+            figure: "peak_rss",
+            ..TIME
+        },
+        Row {
+            name: "goroutine stacks",
+            help: "Collections asked for while 10,000 goroutines are parked, each with a node that only its stack holds; the time for each.",
+            workload: "goroutine_stacks",
+            contestants: GOROUTINES,
+            ..TIME
+        },
+    ],
+};
