@@ -22,7 +22,7 @@ pub const PING_PONG_PARALLEL: u64 = 50_000;
 /// Pairs to a processor.
 pub const PAIRS: u64 = 4;
 /// Messages through one channel.
-pub const MESSAGES: u64 = 2_000_000;
+pub const MESSAGES: u64 = 5_000_000;
 /// Tasks on one side of a channel.
 pub const ENDS: u64 = 4;
 /// Values that a buffered channel holds.
@@ -30,17 +30,17 @@ pub const CAPACITY: usize = 128;
 /// Senders of `fan_in`.
 pub const SENDERS: u64 = 1_000;
 /// Messages of each.
-pub const MESSAGES_EACH: u64 = 1_000;
+pub const MESSAGES_EACH: u64 = 3_000;
 /// Messages through `select`, both channels together.
-pub const SELECTED: u64 = 600_000;
+pub const SELECTED: u64 = 1_000_000;
 /// Tasks that share a lock.
 pub const LOCKERS: u64 = 8;
 /// Times that each takes it.
-pub const LOCKINGS: u64 = 250_000;
+pub const LOCKINGS: u64 = 750_000;
 /// One in so many takes a read-write lock for writing.
 pub const WRITE_EVERY: u64 = 16;
 /// Times that a group is waited for.
-pub const GROUPS: u64 = 3_000;
+pub const GROUPS: u64 = 6_000;
 /// Tasks in a group.
 pub const GROUP: u64 = 100;
 /// Tasks that sleep at the same time.
