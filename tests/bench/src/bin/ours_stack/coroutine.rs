@@ -1,0 +1,130 @@
+//! Coroutines over gostack's contexts.
+//!
+//! A coroutine and who resumes it share a [`Shared`] on the heap: the body before it runs, and both contexts. Invariant: one of the
+//! two runs, and only that one touches it.
+
+use bench::Arguments;
+use bench::workloads::stack::Coroutines;
+use gostack::context::Context;
+use gostack::execution::{ContextPool, ExecutionContext};
+use gostack::os::Linux;
+use gostack::stack::StackClass;
+use gostack::switch::Switcher;
+use gostack::tls::ThreadLocals;
+use std::alloc::Layout;
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// Room on each stack for the thread-local block and the guard.
+const OVERHEAD: usize = 32 << 10;
+
+/// A pool of contexts, and the switch between them.
+pub struct Contexts {
+    pool: Rc<ContextPool<Linux>>,
+    switcher: Switcher,
+}
+
+/// A context with what it shares with its resumer.
+pub struct Coroutine {
+    context: ExecutionContext,
+    shared: Box<Shared>,
+}
+
+struct Shared {
+    body: Cell<Option<Box<dyn FnOnce(&mut Suspender<'_>)>>>,
+    pool: Rc<ContextPool<Linux>>,
+    thread: Context,
+    own: Cell<*const Context>,
+    ended: Cell<bool>,
+}
+
+/// Inside a coroutine.
+pub struct Suspender<'a> {
+    switcher: Switcher,
+    shared: &'a Shared,
+}
+
+impl Coroutines for Contexts {
+    type Coroutine = Coroutine;
+    type Suspender<'a> = Suspender<'a>;
+
+    fn new(arguments: &Arguments, stack: usize) -> Result<Contexts, String> {
+        let locals = match arguments.text("locals", "own") {
+            "own" => ThreadLocals::per_context(),
+            // SAFETY: this program has one thread that runs contexts, so none ever moves.
+            "shared" => unsafe { ThreadLocals::shared() },
+            other => return Err(format!("locals={other} is neither own nor shared")),
+        };
+        let locals = locals.map_err(|why| why.to_string())?;
+        let class = StackClass::holding(stack + OVERHEAD).ok_or("no stack is so large")?;
+        let pool = ContextPool::new(Linux::default(), class, locals, Layout::new::<()>());
+        let pool = Rc::new(pool.map_err(|why| why.to_string())?);
+        let switcher = pool.switcher();
+        Ok(Contexts { pool, switcher })
+    }
+
+    fn create(
+        &mut self,
+        body: impl FnOnce(&mut Suspender<'_>) + Send + 'static,
+    ) -> Result<Coroutine, String> {
+        let shared = Box::new(Shared {
+            body: Cell::new(Some(Box::new(body))),
+            pool: self.pool.clone(),
+            thread: Context::adopt_thread(),
+            own: Cell::new(std::ptr::null()),
+            ended: Cell::new(false),
+        });
+        let argument = (&raw const *shared).cast_mut().cast();
+        // SAFETY: `enter` gets what it expects; the thread that it ends with is the one that resumes, as there is only one.
+        let context = unsafe { self.pool.create(enter, argument) };
+        let context = context.map_err(|why| why.to_string())?;
+        Ok(Coroutine { context, shared })
+    }
+
+    #[inline]
+    fn suspend(suspender: &mut Suspender<'_>) {
+        let shared = suspender.shared;
+        // SAFETY: this runs on the coroutine's context; the thread's is parked in `resume`.
+        unsafe { go_on(suspender.switcher, shared.own.get(), &shared.thread) };
+    }
+
+    #[inline]
+    fn resume(&mut self, coroutine: &mut Coroutine) -> bool {
+        let (context, shared) = (coroutine.context.context(), &coroutine.shared);
+        assert!(!shared.ended.get(), "resumed after its end");
+        shared.own.set(context);
+        // SAFETY: this runs on the thread, and the context is fresh or parked in `suspend`, since it has not ended.
+        unsafe { go_on(self.switcher, &shared.thread, context) };
+        !shared.ended.get()
+    }
+
+    fn retire(&mut self, coroutine: Coroutine) {
+        assert!(coroutine.shared.ended.get(), "retired before its end");
+        // SAFETY: it has ended, and nothing refers to its stack.
+        unsafe { self.pool.retire(coroutine.context) };
+    }
+}
+
+/// Both sides switch from the same place, as gostack's documentation asks for: the processor then predicts where each returns to.
+///
+/// # Safety
+/// Those of [`Switcher::switch`].
+#[inline(never)]
+unsafe fn go_on(switcher: Switcher, from: *const Context, to: *const Context) {
+    // SAFETY: the caller's.
+    unsafe { switcher.switch(from, to) };
+}
+
+unsafe extern "C" fn enter(shared: *mut ()) -> *const Context {
+    // SAFETY: `create` passes this, and the coroutine that owns it is kept until this has ended.
+    let shared = unsafe { &*shared.cast_const().cast::<Shared>() };
+    let body = shared.body.take().expect("a context is entered once");
+    body(&mut Suspender {
+        switcher: shared.pool.switcher(),
+        shared,
+    });
+    // SAFETY: nothing that uses thread-locals is left to do here.
+    unsafe { shared.pool.finish() };
+    shared.ended.set(true);
+    &raw const shared.thread
+}

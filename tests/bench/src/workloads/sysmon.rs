@@ -1,0 +1,54 @@
+//! The sysmon suite: sizes, and how readings of the kernel become figures.
+
+use super::process::{self, Usage};
+use crate::figure;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Goroutines that are parked while the process is idle.
+pub const PARKED: u64 = 1_000;
+/// Time for the process to come to rest, or into its stride.
+pub const SETTLING: Duration = Duration::from_millis(100);
+/// Time that is watched.
+pub const IDLE_FOR: Duration = Duration::from_secs(1);
+/// How often a goroutine wakes beside hogs.
+pub const TICK: Duration = Duration::from_millis(5);
+/// Times that it wakes.
+pub const TICKS: u64 = 200;
+/// Blocking calls while another goroutine could run.
+pub const HANDOFFS: u64 = 100;
+/// How long each blocks.
+pub const BLOCKED: Duration = Duration::from_millis(5);
+
+/// Prints what an idle process used since `before`, `elapsed` ago: `cpu` and `switches`, both to the second.
+pub fn report_idle(before: Usage, elapsed: Duration) {
+    let after = process::usage();
+    let seconds = elapsed.as_secs_f64();
+    let cpu = (after.cpu - before.cpu).as_secs_f64() * 1e3;
+    figure("cpu", cpu / seconds, "ms/s");
+    let switches = (after.switches - before.switches) as f64;
+    figure("switches", switches / seconds, "1/s");
+}
+
+/// Processor time that all threads used except the `useful` that used most: those run the program, and the others run the
+/// runtime beside it. Needs one busy goroutine for each of those.
+pub fn overhead(before: &[(u32, Duration)], after: &[(u32, Duration)], useful: usize) -> Duration {
+    let before: HashMap<_, _> = before.iter().copied().collect();
+    let since = |(id, time): &(u32, Duration)| *time - before.get(id).copied().unwrap_or_default();
+    let mut used: Vec<Duration> = after.iter().map(since).collect();
+    used.sort_unstable_by(|a, b| b.cmp(a));
+    used.iter().skip(useful).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overhead_is_what_the_busiest_did_not_use() {
+        let at = |id, ms| (id, Duration::from_millis(ms));
+        let before = [at(1, 500), at(2, 0), at(3, 7)];
+        let after = [at(1, 600), at(2, 90), at(3, 10), at(4, 2)];
+        assert_eq!(overhead(&before, &after, 2), Duration::from_millis(5));
+    }
+}
