@@ -88,7 +88,7 @@ fn without_address_space_a_goroutine_is_an_error_and_later_it_is_not() {
     let pages: u64 = status.split(' ').next().unwrap().parse().unwrap();
     set_soft(libc::RLIMIT_AS, pages * 4096 + (1 << 20));
     let large = || Builder::new().stack_size(512 << 20).spawn(|| ());
-    let why = large().err().expect("there is no room for this stack");
+    let why = large().expect_err("there is no room for this stack");
     let why = why.to_string();
     assert!(why.contains("cannot start a goroutine"), "{why}");
     // What there is goes on.

@@ -274,7 +274,10 @@ fn catch_panics() {
             let place = info
                 .location()
                 .map(|at| format!("{}:{}", at.file(), at.line()));
-            let message = info.payload_as_str().unwrap_or("a panic");
+            let payload = info.payload();
+            let text = payload.downcast_ref::<String>().map(String::as_str);
+            let message = payload.downcast_ref::<&str>().copied().or(text);
+            let message = message.unwrap_or("a panic");
             let why = format!("{message} ({})", place.unwrap_or_default());
             execution.record_failure(&mut execution.lock(), me, &why);
         }));
