@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   main
-//!   demo  test  lint  doc                        the commands
+//!   demo  test  bench  lint  doc                 the commands
 //!   kv                                           the two example programs
 //!   workspace                                    the tree and its packages
 //!   process                                      children that cannot outlive their purpose
@@ -15,6 +15,7 @@
 //! A command answers with its exit code: 0 when all went well, 1 when the thing examined failed, 2 when the tool was
 //! called wrongly. It depends on two small crates only, because it is the first thing that a newcomer compiles.
 
+mod bench;
 mod console;
 mod demo;
 mod doc;
@@ -49,6 +50,11 @@ const COMMANDS: &[Command] = &[
         name: "test",
         help: "every suite, each subsystem crate alone; --long for the long ones too",
         run: test::run,
+    },
+    Command {
+        name: "bench",
+        help: "this runtime and its peers measured in turn, as ratios; --peers for all of them",
+        run: bench::run,
     },
     Command {
         name: "lint",

@@ -10,10 +10,13 @@ fn wide() -> Exploration {
     Exploration::exhaustive().preemptions(4).stale_reads(3)
 }
 
+/// What a thread does, and what it read.
+type Part = Box<dyn FnOnce() -> u32 + Send>;
+
 /// Runs threads that return a value each, and collects every combination that was seen.
 fn outcomes<const N: usize>(
     exploration: Exploration,
-    program: fn() -> [Box<dyn FnOnce() -> u32 + Send>; N],
+    program: fn() -> [Part; N],
 ) -> BTreeSet<[u32; N]> {
     let seen = Arc::new(std::sync::Mutex::new(BTreeSet::new()));
     let into = seen.clone();

@@ -7,6 +7,8 @@ pub mod workloads {
     //! Workloads that several contestants run.
 
     pub mod gc;
+    pub mod malloc;
+    mod random;
 }
 
 use std::cell::RefCell;
@@ -102,14 +104,27 @@ pub fn figure(name: &str, value: impl Display, unit: &str) {
 /// # Errors
 /// When the system does not tell.
 pub fn peak_rss() -> Result<u64, String> {
+    status("VmHWM:")
+}
+
+/// The resident memory that this process has now, in bytes.
+///
+/// # Errors
+/// When the system does not tell.
+pub fn rss() -> Result<u64, String> {
+    status("VmRSS:")
+}
+
+/// A size from the process's status.
+fn status(name: &str) -> Result<u64, String> {
     let path = "/proc/self/status";
     let status = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
     status
         .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB"))
+        .find_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB"))
         .and_then(|kilobytes| kilobytes.trim().parse::<u64>().ok())
         .map(|kilobytes| kilobytes * 1024)
-        .ok_or_else(|| format!("{path} has no line VmHWM in kB"))
+        .ok_or_else(|| format!("{path} has no line {name} in kB"))
 }
 
 /// The `main` of a contestant, given the names of its workloads and how one is run.

@@ -14,6 +14,9 @@ use tinyjson::JsonValue;
 /// A build that takes longer than this is stuck.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
+/// Packages that are no members of the workspace, so that what only they need stays out of its lock file.
+const APART: &[&str] = &["tests/bench"];
+
 /// rustfmt would change nothing.
 pub fn format(tree: &Tree) -> Result<Finding, String> {
     if !workspace::is_installed("cargo", &["fmt", "--version"]) {
@@ -21,16 +24,23 @@ pub fn format(tree: &Tree) -> Result<Finding, String> {
             "rustfmt is not installed; `rustup component add rustfmt` installs it",
         ));
     }
-    let command = workspace::cargo(["fmt", "--all", "--", "--check", "-l"]);
-    let ran = process::capture(command, LIMIT, |_| ())?;
-    let unformatted = ran.stdout.lines().map(|path| {
-        let path = Path::new(path);
-        let path = path.strip_prefix(&tree.root).unwrap_or(path);
-        format!("{} (`cargo fmt --all` formats it)", path.display())
-    });
-    let mut problems: Vec<String> = unformatted.collect();
-    if !ran.success() && problems.is_empty() {
-        problems.push(ran.output);
+    let mut problems: Vec<String> = Vec::new();
+    for package in std::iter::once(&".").chain(APART) {
+        let mut command = workspace::cargo(["fmt", "--all", "--", "--check", "-l"]);
+        command.current_dir(tree.root.join(package));
+        let ran = process::capture(command, LIMIT, |_| ())?;
+        let before = problems.len();
+        problems.extend(ran.stdout.lines().map(|path| {
+            let path = Path::new(path);
+            let path = path.strip_prefix(&tree.root).unwrap_or(path);
+            format!(
+                "{} (`cargo fmt --all` in {package} formats it)",
+                path.display()
+            )
+        }));
+        if !ran.success() && problems.len() == before {
+            problems.push(ran.output);
+        }
     }
     Ok(Finding::Looked {
         at: tree.rust.len(),
@@ -58,6 +68,32 @@ pub fn clippy_thread_engine(tree: &Tree) -> Result<Finding, String> {
             features,
         ],
     )
+}
+
+/// No warning in what the packages outside of the workspace build without optional dependencies.
+pub fn clippy_apart(tree: &Tree) -> Result<Finding, String> {
+    let (mut at, mut problems) = (0, Vec::new());
+    for package in APART {
+        let manifest = tree.root.join(package).join("Cargo.toml");
+        let target = tree.root.join("target").join(package);
+        let (manifest, target) = (manifest.display().to_string(), target.display().to_string());
+        match run_clippy(
+            tree,
+            &["--manifest-path", &manifest, "--target-dir", &target],
+        )? {
+            Finding::Looked {
+                at: more,
+                problems: its,
+                ..
+            } => {
+                at += more;
+                problems.extend(its);
+            }
+            skipped => return Ok(skipped),
+        }
+    }
+    let what = "targets";
+    Ok(Finding::Looked { at, what, problems })
 }
 
 fn run_clippy(tree: &Tree, what: &[&str]) -> Result<Finding, String> {

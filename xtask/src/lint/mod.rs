@@ -78,6 +78,11 @@ const CHECKS: &[Check] = &[
         run: compiler::clippy_thread_engine,
     },
     Check {
+        name: "contestants",
+        help: "no warning in the packages outside of the workspace",
+        run: compiler::clippy_apart,
+    },
+    Check {
         name: "rustdoc",
         help: "no public item undocumented, no broken link between items",
         run: compiler::rustdoc,

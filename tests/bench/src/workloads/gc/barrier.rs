@@ -5,8 +5,8 @@
 
 use super::heap::Heap;
 use super::nanos_each;
-use super::random::Random;
 use crate::Arguments;
+use crate::workloads::random::Random;
 use std::time::Instant;
 
 /// The nodes that are stored, each many times over.

@@ -4,9 +4,9 @@
 //! oldest of the ring.
 
 use super::heap::Heap;
-use super::random::Random;
 use super::{megabytes, nanos_each};
 use crate::Arguments;
+use crate::workloads::random::Random;
 use std::time::Instant;
 
 /// The longest object.

@@ -5,8 +5,8 @@
 
 use super::heap::Heap;
 use super::nanos_each;
-use super::random::Random;
 use crate::Arguments;
+use crate::workloads::random::Random;
 use std::time::Instant;
 
 pub(super) fn run<H: Heap>(heap: &mut H, arguments: &Arguments) -> Result<(), String> {

@@ -9,7 +9,6 @@ pub mod heap;
 mod map;
 mod mark;
 mod pause;
-mod random;
 mod rings;
 #[cfg(test)]
 mod tests;

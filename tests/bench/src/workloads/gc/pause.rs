@@ -5,9 +5,9 @@
 //! because a timer is coarse. All that fell due while it was stopped is late, not only the first.
 
 use super::heap::Shared;
-use super::random::Random;
 use super::{micros, web};
 use crate::Arguments;
+use crate::workloads::random::Random;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::time::{Duration, Instant};

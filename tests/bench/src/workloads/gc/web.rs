@@ -1,7 +1,7 @@
 //! A live heap: a table of nodes, each with two links to nodes chosen at random.
 
 use super::heap::Heap;
-use super::random::Random;
+use crate::workloads::random::Random;
 
 /// Bytes that a node and its place in the table hold: two links, a word, and the pointer in the table.
 pub(super) const BYTES_EACH: usize = 4 * size_of::<u64>();

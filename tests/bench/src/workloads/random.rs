@@ -1,17 +1,17 @@
 //! The random numbers of the workloads: the same in each language, so that each contestant does the same work.
 
 /// Xorshift with a multiplied output (xorshift64*).
-pub(super) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
     /// A sequence of its own for each `seed` but 0.
-    pub(super) fn new(seed: u64) -> Random {
+    pub fn new(seed: u64) -> Random {
         Random(seed)
     }
 
     /// The next number.
     #[inline]
-    pub(super) fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -20,7 +20,7 @@ impl Random {
 
     /// A number below `n`, which fits 32 bits.
     #[inline]
-    pub(super) fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         (((self.next() >> 32) * n as u64) >> 32) as usize
     }
 }

@@ -1,0 +1,11 @@
+//! The malloc suite on jemalloc.
+
+use bench::workloads::malloc;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    malloc::main()
+}

@@ -1,0 +1,437 @@
+//! Running contestants in turn, round after round.
+//!
+//! Each round runs each workload once with each contestant, one after the other, in an order that rotates with the round; ratios are
+//! taken within a round, between runs that are seconds apart. A run that the load meter finds disturbed is repeated, a bounded number of times.
+//! A contestant that fails in a workload is not run again with it.
+
+use super::contestants::{self, Contestant};
+use super::meter::{Disturbance, Meter};
+use super::options::Options;
+use super::prepare;
+use super::results::{Cell, RowResults, SuiteResults};
+use super::row::{Pin, Row, Suite};
+use crate::process;
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A run that takes longer hangs.
+const RUN_LIMIT: Duration = Duration::from_secs(90);
+
+/// How often a disturbed run is repeated at once.
+const REPEATS: u32 = 2;
+
+/// Of so many runs one may be repeated: on a machine that is never calm, repetition would only take time.
+const REPEATED: usize = 5;
+
+/// Variables that would change what is measured.
+const UNWANTED: &[&str] = &[
+    "GOGC",
+    "GOMAXPROCS",
+    "GOMEMLIMIT",
+    "GODEBUG",
+    "GOMEM_OPTIONS",
+    "TOKIO_WORKER_THREADS",
+    "MALLOC_CONF",
+    "LD_PRELOAD",
+];
+
+/// What one run reported, by name of the figure: value and unit.
+type Figures = BTreeMap<String, (f64, String)>;
+
+/// A workload with the contestants that run it.
+struct Job {
+    suite: &'static Suite,
+    /// The first of the rows that are about it.
+    row: Row,
+    entries: Vec<Entry>,
+}
+
+/// What one contestant did in one workload.
+struct Entry {
+    contestant: &'static Contestant,
+    rounds: Vec<Option<Figures>>,
+    disturbed: u32,
+    failure: Option<String>,
+}
+
+/// Where a measurement is.
+pub struct Position<'a> {
+    /// Counted from 1.
+    pub round: u32,
+    /// How many runs were done, repetitions not counted.
+    pub done: usize,
+    /// How many there are.
+    pub of: usize,
+    /// What runs now.
+    pub what: &'a str,
+}
+
+/// What came of it all.
+pub struct Measured {
+    /// The tables.
+    pub suites: Vec<SuiteResults>,
+    /// Rounds that were completed.
+    pub rounds: u32,
+    /// Share of the runs that stayed disturbed.
+    pub disturbed: f64,
+}
+
+/// Rows that the options ask for.
+pub fn chosen<'a>(suite: &'a Suite, options: &'a Options) -> impl Iterator<Item = &'a Row> {
+    suite.rows.iter().filter(|row| {
+        options
+            .row
+            .as_ref()
+            .is_none_or(|part| row.name.contains(part.as_str()))
+    })
+}
+
+fn jobs(suites: &[&'static Suite], options: &Options, is_ready: impl Fn(&str) -> bool) -> Vec<Job> {
+    let mut jobs: Vec<Job> = Vec::new();
+    for &suite in suites {
+        for row in chosen(suite, options) {
+            let known = jobs
+                .iter()
+                .position(|job| job.suite.name == suite.name && job.row.shares_runs_with(row));
+            let at = known.unwrap_or_else(|| {
+                jobs.push(Job {
+                    suite,
+                    row: *row,
+                    entries: Vec::new(),
+                });
+                jobs.len() - 1
+            });
+            let entries = &mut jobs[at].entries;
+            for &id in row.contestants {
+                if is_ready(id) && entries.iter().all(|entry| entry.contestant.id != id) {
+                    entries.push(Entry {
+                        contestant: contestants::find(id),
+                        rounds: Vec::new(),
+                        disturbed: 0,
+                        failure: None,
+                    });
+                }
+            }
+        }
+    }
+    jobs.retain(|job| !job.entries.is_empty());
+    jobs
+}
+
+/// Measures all rows that the options ask for with the contestants that are ready.
+///
+/// # Errors
+/// When this tool is asked to end, or a program cannot be started at all.
+pub fn measure(
+    suites: &[&'static Suite],
+    options: &Options,
+    meter: &mut Meter,
+    is_ready: impl Fn(&str) -> bool,
+    mut show: impl FnMut(&Position),
+) -> Result<Measured, String> {
+    let mut jobs = jobs(suites, options, is_ready);
+    let of = jobs.iter().map(|job| job.entries.len()).sum::<usize>() * options.rounds as usize;
+    let begin = Instant::now();
+    let mut repeats = of / REPEATED;
+    let (mut rounds, mut done, mut disturbed, mut counted) = (0, 0, 0, 0);
+    while rounds < options.rounds {
+        // Would another round of the same length still fit?
+        if rounds > 0 && begin.elapsed() * (rounds + 1) / rounds > options.limit {
+            break;
+        }
+        for job in &mut jobs {
+            let number = job.entries.len();
+            for turn in 0..number {
+                let entry = &mut job.entries[(turn + rounds as usize) % number];
+                let what = format!(
+                    "{}: {}: {}",
+                    job.suite.name, job.row.name, entry.contestant.title
+                );
+                show(&Position {
+                    round: rounds + 1,
+                    done,
+                    of,
+                    what: &what,
+                });
+                done += 1;
+                if entry.failure.is_some() {
+                    entry.rounds.push(None);
+                    continue;
+                }
+                let (ran, disturbance) = run_calmly(
+                    || command(job.suite, &job.row, entry.contestant, options),
+                    meter,
+                    &mut repeats,
+                )?;
+                counted += 1;
+                if disturbance.is_some() {
+                    entry.disturbed += 1;
+                    disturbed += 1;
+                }
+                match ran {
+                    Ok(figures) => entry.rounds.push(Some(figures)),
+                    Err(why) => {
+                        entry.failure = Some(why);
+                        entry.rounds.push(None);
+                    }
+                }
+            }
+        }
+        rounds += 1;
+    }
+    Ok(Measured {
+        suites: suites
+            .iter()
+            .map(|suite| table(suite, options, &jobs))
+            .collect(),
+        rounds,
+        disturbed: f64::from(disturbed) / f64::from(counted.max(1)),
+    })
+}
+
+/// One run, repeated while it is disturbed and repeats are left.
+fn run_calmly(
+    command: impl Fn() -> Command,
+    meter: &mut Meter,
+    repeats: &mut usize,
+) -> Result<(Result<Figures, String>, Option<Disturbance>), String> {
+    let mut times = 0;
+    loop {
+        let before = meter.read();
+        let ran = run(command())?;
+        let after = meter.read();
+        let disturbance = meter.judge(&before, &after);
+        if disturbance.is_none() || ran.is_err() || times == REPEATS || *repeats == 0 {
+            return Ok((ran, disturbance));
+        }
+        times += 1;
+        *repeats -= 1;
+    }
+}
+
+/// How a contestant is started.
+fn command(suite: &Suite, row: &Row, contestant: &Contestant, options: &Options) -> Command {
+    let mut command = Command::new(prepare::program(contestant, suite.name));
+    command.arg(row.workload).args(row.arguments);
+    if options.scale != 1.0 {
+        command.arg(format!("scale={}", options.scale));
+    }
+    for name in UNWANTED {
+        command.env_remove(name);
+    }
+    if let Some(library) = contestant.preload().and_then(prepare::library) {
+        command.env("LD_PRELOAD", library);
+    }
+    if row.pin == Pin::One {
+        // SAFETY: between fork and exec only two bare system calls are made, on a set of the child's own.
+        unsafe { command.pre_exec(keep_one_processor) };
+    }
+    command
+}
+
+/// Restricts the calling process to the last of the processors that it may use; the first gets most of the system's own work.
+fn keep_one_processor() -> std::io::Result<()> {
+    // SAFETY: the calls read and write a set that is ours, for which zero is valid.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        let size = size_of::<libc::cpu_set_t>();
+        if libc::sched_getaffinity(0, size, &mut set) != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        let last = (0..libc::CPU_SETSIZE as usize)
+            .rev()
+            .find(|&cpu| libc::CPU_ISSET(cpu, &set));
+        libc::CPU_ZERO(&mut set);
+        libc::CPU_SET(last.unwrap_or(0), &mut set);
+        match libc::sched_setaffinity(0, size, &set) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    }
+}
+
+/// One run: its figures, or what went wrong in it.
+fn run(command: Command) -> Result<Result<Figures, String>, String> {
+    let ran = process::capture(command, RUN_LIMIT, |_| ())?;
+    if !ran.success() {
+        let is_word = |line: &&str| !line.trim().is_empty() && !line.starts_with("figure ");
+        let last = ran.output.lines().rfind(is_word);
+        let how = match ran.status {
+            None => format!("no end within {} s", RUN_LIMIT.as_secs()),
+            Some(status) => status.to_string(),
+        };
+        return Ok(Err(match last {
+            Some(line) => format!("{how}: {}", line.trim()),
+            None => how,
+        }));
+    }
+    Ok(figures(&ran.stdout))
+}
+
+/// The figures in what a contestant printed.
+fn figures(said: &str) -> Result<Figures, String> {
+    let mut figures = Figures::new();
+    for line in said.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let ["figure", name, value, unit] = words[..] {
+            let value: f64 = value
+                .parse()
+                .ok()
+                .filter(|v| f64::is_finite(*v))
+                .ok_or_else(|| format!("not a number: {line:?}"))?;
+            figures.insert(name.to_owned(), (value, unit.to_owned()));
+        }
+    }
+    Ok(figures)
+}
+
+/// A suite's table from the runs.
+fn table(suite: &Suite, options: &Options, jobs: &[Job]) -> SuiteResults {
+    let rows = chosen(suite, options).filter_map(|row| {
+        let job = jobs
+            .iter()
+            .find(|job| job.suite.name == suite.name && job.row.shares_runs_with(row))?;
+        let mine = |id: &&str| job.entries.iter().find(|entry| entry.contestant.id == *id);
+        let entries: Vec<&Entry> = row.contestants.iter().filter_map(mine).collect();
+        let units = entries
+            .iter()
+            .flat_map(|entry| entry.rounds.iter().flatten());
+        let unit = units
+            .filter_map(|figures| figures.get(row.figure))
+            .map(|(_, unit)| unit.clone())
+            .next();
+        let unit = unit.unwrap_or_default();
+        Some(RowResults {
+            name: row.name.to_owned(),
+            help: row.help.to_owned(),
+            better: row.better,
+            cells: entries
+                .into_iter()
+                .map(|entry| cell(entry, row, &unit))
+                .collect(),
+            unit,
+        })
+    });
+    SuiteResults {
+        name: suite.name.to_owned(),
+        help: suite.help.to_owned(),
+        rows: rows.collect(),
+    }
+}
+
+fn cell(entry: &Entry, row: &Row, unit: &str) -> Cell {
+    let mut failure = entry.failure.clone();
+    let values = entry
+        .rounds
+        .iter()
+        .map(|figures| match figures.as_ref()?.get(row.figure) {
+            Some((value, its)) if its == unit => Some(*value),
+            Some((_, its)) => {
+                failure
+                    .get_or_insert_with(|| format!("{} is in {its} and not in {unit}", row.figure));
+                None
+            }
+            None => {
+                failure.get_or_insert_with(|| format!("it reports no figure {}", row.figure));
+                None
+            }
+        })
+        .collect();
+    Cell {
+        contestant: entry.contestant.id.to_owned(),
+        values,
+        disturbed: entry.disturbed,
+        failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::row::Better;
+
+    const ROW: Row = Row {
+        name: "speed",
+        help: "How fast.",
+        workload: "w",
+        arguments: &["n=1"],
+        figure: "time",
+        better: Better::Lower,
+        pin: Pin::Any,
+        contestants: &["goruntime", "go"],
+    };
+    static SUITE: Suite = Suite {
+        name: "gc",
+        help: "",
+        rows: &[
+            ROW,
+            Row {
+                name: "memory",
+                figure: "peak_rss",
+                contestants: &["goruntime", "go", "boehm"],
+                ..ROW
+            },
+            Row {
+                name: "alone",
+                pin: Pin::One,
+                ..ROW
+            },
+        ],
+    };
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn rows_about_the_same_runs_share_them() {
+        let jobs = jobs(&[&SUITE], &Options::default(), |id| id != "go");
+        let runs: Vec<usize> = jobs.iter().map(|job| job.entries.len()).collect();
+        assert_eq!(runs, [2, 1]);
+    }
+
+    #[test]
+    fn figures_are_read_and_other_lines_are_not() {
+        let read =
+            figures("warming up\nfigure time 41.5 ns\nfigure peak_rss 3 MB\nfigure odd\n").unwrap();
+        assert_eq!(read["time"], (41.5, "ns".to_owned()));
+        assert_eq!(read.len(), 2);
+        assert!(figures("figure time NaN ns").is_err());
+    }
+
+    #[test]
+    fn a_failed_run_says_what_its_program_said() {
+        let why = run(shell("echo figure time 1 ns; echo wrong sum >&2; exit 1"))
+            .unwrap()
+            .unwrap_err();
+        assert!(why.contains("wrong sum") && why.contains('1'), "{why}");
+    }
+
+    #[test]
+    fn one_processor_is_one() {
+        let mut command = shell("nproc");
+        // SAFETY: as in `command`.
+        unsafe { command.pre_exec(keep_one_processor) };
+        let ran = process::capture(command, RUN_LIMIT, |_| ()).unwrap();
+        assert_eq!(ran.stdout.trim(), "1");
+    }
+
+    #[test]
+    fn a_figure_that_is_missing_fails_its_cell_only() {
+        let figures = figures("figure time 2 ns").unwrap();
+        let entry = Entry {
+            contestant: contestants::find("go"),
+            rounds: vec![Some(figures)],
+            disturbed: 0,
+            failure: None,
+        };
+        assert_eq!(cell(&entry, &SUITE.rows[0], "ns").values, [Some(2.0)]);
+        let missing = cell(&entry, &SUITE.rows[1], "MB");
+        assert!(missing.failure.unwrap().contains("peak_rss"));
+        assert!(cell(&entry, &SUITE.rows[0], "us").failure.is_some());
+    }
+}

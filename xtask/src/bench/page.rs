@@ -1,0 +1,234 @@
+//! The page of the book that shows the last full run, with its pictures.
+//!
+//! It is made from the kept results and from the notes, `docs/src/benchmarks/notes.md`, in which a heading `suite: row` begins the explanation of why a row
+//! is behind. A row that is behind and has no note says so: it is the work list.
+
+use super::plot;
+use super::results::{Cell, Results, RowResults, SuiteResults};
+use super::table::{number, quantity};
+use crate::workspace;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// A median ratio below this is behind; above it the two are as good as equal.
+const BEHIND: f64 = 0.97;
+
+fn folder() -> PathBuf {
+    workspace::root().join("docs/src/benchmarks")
+}
+
+/// Where the results of the last full run are kept.
+pub fn kept() -> PathBuf {
+    folder().join("results.json")
+}
+
+/// Writes the page, its pictures, and the results that they are made from.
+///
+/// # Errors
+/// When a file cannot be read or written; the text names it.
+pub fn write(results: &Results) -> Result<PathBuf, String> {
+    let put = |path: PathBuf, text: &str| {
+        std::fs::write(&path, text)
+            .map_err(|why| format!("cannot write {}: {why}", path.display()))?;
+        Ok::<PathBuf, String>(path)
+    };
+    std::fs::create_dir_all(folder())
+        .map_err(|why| format!("cannot make {}: {why}", folder().display()))?;
+    let notes = std::fs::read_to_string(folder().join("notes.md")).unwrap_or_default();
+    for suite in &results.suites {
+        if let Some(svg) = plot::render(results, suite) {
+            put(folder().join(format!("{}.svg", suite.name)), &svg)?;
+        }
+    }
+    put(kept(), &results.to_json())?;
+    put(
+        workspace::root().join("docs/src/benchmarks.md"),
+        &render(results, &read_notes(&notes)),
+    )
+}
+
+/// Explanations by `suite: row`.
+fn read_notes(text: &str) -> BTreeMap<String, String> {
+    let mut notes = BTreeMap::new();
+    for part in text.split("\n## ").skip(1) {
+        if let Some((head, body)) = part.split_once('\n') {
+            notes.insert(head.trim().to_owned(), body.trim().to_owned());
+        }
+    }
+    notes
+}
+
+fn render(results: &Results, notes: &BTreeMap<String, String>) -> String {
+    let mut page = String::from(
+        "# Benchmarks\n\n<!-- Written by `cargo xtask bench all --peers`; explanations are in benchmarks/notes.md. -->\n\n",
+    );
+    page.push_str(&format!(
+        "The last full run, of {}: medians of {} rounds, in each of which all contestants of a row ran in turn. The command is\n`cargo xtask bench all --peers`. A ratio says how many times as good ours is: above 1 ours is ahead. `±` is half the distance between\nthe quartiles. `~` marks what was disturbed by others on the machine.\n\n",
+        results.date, results.rounds
+    ));
+    if let Some(why) = &results.disturbed {
+        page.push_str(&format!(
+            "**The machine was disturbed: {why}. These figures are not to be relied on.**\n\n"
+        ));
+    }
+    page.push_str(&behind(results, notes));
+    for suite in results.suites.iter().filter(|suite| !suite.rows.is_empty()) {
+        page.push_str(&section(results, suite));
+    }
+    page.push_str("## Machine and contestants\n\n| | |\n|---|---|\n");
+    for (what, is) in &results.machine {
+        page.push_str(&format!("| {} | {} |\n", cell_text(what), cell_text(is)));
+    }
+    for [_, title, version] in &results.contestants {
+        page.push_str(&format!(
+            "| {} | {} |\n",
+            cell_text(title),
+            cell_text(version)
+        ));
+    }
+    for [id, why] in &results.skipped {
+        page.push_str(&format!(
+            "| {} | left out: {} |\n",
+            cell_text(results.title(id)),
+            cell_text(why)
+        ));
+    }
+    page
+}
+
+/// The rows that fall behind somebody, with what is known of the reason.
+fn behind(results: &Results, notes: &BTreeMap<String, String>) -> String {
+    let mut lines = String::new();
+    for suite in &results.suites {
+        for row in &suite.rows {
+            let slower: Vec<String> = row
+                .peers()
+                .iter()
+                .filter_map(|cell| Some((cell, row.ratio(cell)?.median)))
+                .filter(|(_, ratio)| *ratio < BEHIND)
+                .map(|(cell, ratio)| {
+                    format!("{} {}", results.title(&cell.contestant), number(ratio))
+                })
+                .collect();
+            if slower.is_empty() {
+                continue;
+            }
+            let name = format!("{}: {}", suite.name, row.name);
+            let note = notes.get(&name).map_or("not explained yet", String::as_str);
+            lines.push_str(&format!(
+                "- **{name}** ({}): {}\n",
+                slower.join(", "),
+                note.replace('\n', "\n  ")
+            ));
+        }
+    }
+    if lines.is_empty() {
+        lines.push_str("Nowhere.\n");
+    }
+    format!("## Where ours is behind\n\n{lines}\n")
+}
+
+fn section(results: &Results, suite: &SuiteResults) -> String {
+    let mut text = format!("## {}\n\n{}.\n\n", suite.name, capital(&suite.help));
+    if plot::render(results, suite).is_some() {
+        text.push_str(&format!(
+            "![Ratios of the suite {0}](benchmarks/{0}.svg)\n\n",
+            suite.name
+        ));
+    }
+    let contestants = suite.contestants();
+    text.push_str("| row |");
+    for id in &contestants {
+        text.push_str(&format!(" {} |", cell_text(results.title(id))));
+    }
+    text.push_str(&format!("\n|---|{}\n", "--:|".repeat(contestants.len())));
+    for row in &suite.rows {
+        text.push_str(&format!("| {} |", cell_text(&row.name)));
+        for id in &contestants {
+            let cell = row.cells.iter().find(|cell| cell.contestant == *id);
+            text.push_str(&format!(
+                " {} |",
+                cell.map_or_else(|| "-".to_owned(), |cell| entry(row, cell))
+            ));
+        }
+        text.push('\n');
+    }
+    text.push_str("| *geometric mean* |");
+    for id in &contestants {
+        let mean = suite
+            .mean_ratio(id)
+            .map(|(mean, rows)| format!("**{}** of {rows}", number(mean)));
+        text.push_str(&format!(" {} |", mean.unwrap_or_default()));
+    }
+    text.push_str("\n\n");
+    for row in &suite.rows {
+        text.push_str(&format!("- *{}*: {}\n", row.name, row.help));
+    }
+    text.push('\n');
+    text
+}
+
+/// A contestant's figure, and the ratio where it is a peer's.
+fn entry(row: &RowResults, cell: &Cell) -> String {
+    let Some(summary) = cell.summary() else {
+        let why = cell.failure.as_deref().unwrap_or("it reports nothing");
+        return format!("failed: {}", cell_text(why));
+    };
+    let mark = if cell.is_disturbed() { "~" } else { "" };
+    let value = format!(
+        "{mark}{} ±{:.0} %",
+        quantity(summary.median, &row.unit),
+        summary.spread()
+    );
+    let is_ours = row
+        .cells
+        .first()
+        .is_some_and(|ours| ours.contestant == cell.contestant);
+    match row.ratio(cell) {
+        Some(ratio) if !is_ours => format!("{value}, **{}**", number(ratio.median)),
+        _ => value,
+    }
+}
+
+fn cell_text(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::results::sample;
+    use super::*;
+
+    #[test]
+    fn a_row_that_is_behind_has_its_note_or_says_that_it_has_none() {
+        let none = render(&sample(), &BTreeMap::new());
+        assert!(
+            none.contains("**sched: echo** (Go 0.50): not explained yet"),
+            "{none}"
+        );
+        assert!(!none.contains("**sched: spawn"));
+        let notes = read_notes("# Notes\n\n## sched: echo\n\nIts poller\nis slow.\n");
+        let some = render(&sample(), &notes);
+        assert!(some.contains("(Go 0.50): Its poller\n  is slow."), "{some}");
+    }
+
+    #[test]
+    fn the_page_has_figures_ratios_and_failures() {
+        let page = render(&sample(), &BTreeMap::new());
+        for part in [
+            "| spawn & join | 110 ns ±5 % | 220 ns ±5 %, **2.00** | failed: out of \\| memory |",
+            "**1.00** of 2",
+            "| Go | 1.27.3 |",
+            "left out: no compiler",
+        ] {
+            assert!(page.contains(part), "{part} is not in\n{page}");
+        }
+    }
+}
