@@ -1,6 +1,6 @@
 //! The page of the book that shows the last full run, with its pictures.
 //!
-//! It is made from the kept results and from the notes, `docs/src/benchmarks/notes.md`, in which a heading `suite: row` begins the explanation of why a row
+//! It is made from the kept results and from the notes, `docs/benchmarks/notes.md`, in which a heading `suite: row` begins the explanation of why a row
 //! is behind. A row that is behind and has no note says so: it is the work list.
 
 use super::plot;
@@ -13,13 +13,19 @@ use std::path::PathBuf;
 /// A median ratio below this is behind; above it the two are as good as equal.
 const BEHIND: f64 = 0.97;
 
-fn folder() -> PathBuf {
+/// What the page is made from.
+fn sources() -> PathBuf {
+    workspace::root().join("docs/benchmarks")
+}
+
+/// The pictures, beside the page.
+fn pictures() -> PathBuf {
     workspace::root().join("docs/src/benchmarks")
 }
 
 /// Where the results of the last full run are kept.
 pub fn kept() -> PathBuf {
-    folder().join("results.json")
+    sources().join("results.json")
 }
 
 /// Writes the page, its pictures, and the results that they are made from.
@@ -32,12 +38,14 @@ pub fn write(results: &Results) -> Result<PathBuf, String> {
             .map_err(|why| format!("cannot write {}: {why}", path.display()))?;
         Ok::<PathBuf, String>(path)
     };
-    std::fs::create_dir_all(folder())
-        .map_err(|why| format!("cannot make {}: {why}", folder().display()))?;
-    let notes = std::fs::read_to_string(folder().join("notes.md")).unwrap_or_default();
+    for folder in [sources(), pictures()] {
+        std::fs::create_dir_all(&folder)
+            .map_err(|why| format!("cannot make {}: {why}", folder.display()))?;
+    }
+    let notes = std::fs::read_to_string(sources().join("notes.md")).unwrap_or_default();
     for suite in &results.suites {
         if let Some(svg) = plot::render(results, suite) {
-            put(folder().join(format!("{}.svg", suite.name)), &svg)?;
+            put(pictures().join(format!("{}.svg", suite.name)), &svg)?;
         }
     }
     put(kept(), &results.to_json())?;
@@ -60,7 +68,7 @@ fn read_notes(text: &str) -> BTreeMap<String, String> {
 
 fn render(results: &Results, notes: &BTreeMap<String, String>) -> String {
     let mut page = String::from(
-        "# Benchmarks\n\n<!-- Written by `cargo xtask bench all --peers`; explanations are in benchmarks/notes.md. -->\n\n",
+        "# Benchmarks\n\n<!-- Written by `cargo xtask bench all --peers`; explanations are in docs/benchmarks/notes.md. -->\n\n",
     );
     page.push_str(&format!(
         "The last full run, of {}: medians of {} rounds, in each of which all contestants of a row ran in turn. The command is\n`cargo xtask bench all --peers`. A ratio says how many times as good ours is: above 1 ours is ahead. `±` is half the distance between\nthe quartiles. `~` marks what was disturbed by others on the machine.\n\n",
