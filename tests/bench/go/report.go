@@ -64,6 +64,14 @@ func (a *arguments) scaled(key string, ifNotGiven int) int {
 	return max(1, int(math.Ceil(float64(a.number(key, ifNotGiven))*a.scale())))
 }
 
+// all returns everything that was given.
+func (a *arguments) all() map[string]string {
+	for key := range a.given {
+		a.asked[key] = true
+	}
+	return a.given
+}
+
 // problem tells what was wrong with the arguments asked for so far, or what nobody asked for.
 func (a *arguments) problem() error {
 	if a.wrong != nil {

@@ -7,8 +7,14 @@ pub mod workloads {
     //! Workloads that several contestants run.
 
     pub mod gc;
+    pub mod latency;
     pub mod malloc;
+    pub mod net;
+    pub mod process;
     mod random;
+    pub mod sched;
+    pub mod stack;
+    pub mod sysmon;
 }
 
 use std::cell::RefCell;
@@ -23,6 +29,8 @@ pub struct Arguments {
     given: BTreeMap<String, String>,
     /// Those that the workload has not asked for yet.
     open: RefCell<Vec<String>>,
+    /// What was wrong first.
+    wrong: RefCell<Option<String>>,
 }
 
 impl Arguments {
@@ -40,7 +48,11 @@ impl Arguments {
             given.insert(key.to_owned(), value.to_owned());
         }
         let open = RefCell::new(given.keys().cloned().collect());
-        Ok(Arguments { given, open })
+        Ok(Arguments {
+            given,
+            open,
+            wrong: RefCell::default(),
+        })
     }
 
     /// A word, or `default`.
@@ -49,49 +61,73 @@ impl Arguments {
         self.given.get(key).map_or(default, String::as_str)
     }
 
-    /// A number, or `default`.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub fn number<T: FromStr + Copy>(&self, key: &str, default: T) -> Result<T, String> {
+    /// A number, or `default`, also for a word that is none: then [`Arguments::problem`] says so.
+    pub fn number<T: FromStr + Copy>(&self, key: &str, default: T) -> T {
         match self.text(key, "") {
-            "" => Ok(default),
-            text => text
-                .parse()
-                .map_err(|_| format!("{key}={text} is not a number that fits")),
+            "" => default,
+            text => text.parse().unwrap_or_else(|_| {
+                let problem = format!("{key}={text} is not a number that fits");
+                self.wrong.borrow_mut().get_or_insert(problem);
+                default
+            }),
         }
     }
 
-    /// By how much the work is multiplied.
-    ///
-    /// # Errors
-    /// When it is not a positive number.
-    pub fn scale(&self) -> Result<f64, String> {
-        let scale = self.number("scale", 1.0)?;
+    /// By how much the work is multiplied: a positive number.
+    pub fn scale(&self) -> f64 {
+        let scale = self.number("scale", 1.0);
         if scale > 0.0 && f64::is_finite(scale) {
-            Ok(scale)
-        } else {
-            Err(format!("scale={scale} is not a positive number"))
+            return scale;
         }
+        let problem = format!("scale={scale} is not a positive number");
+        self.wrong.borrow_mut().get_or_insert(problem);
+        1.0
     }
 
     /// A number, or `default`, multiplied by the scale and at least 1.
-    ///
-    /// # Errors
-    /// As `number` and `scale`.
-    pub fn scaled(&self, key: &str, default: usize) -> Result<usize, String> {
-        let number = self.number(key, default)? as f64;
-        Ok((number * self.scale()?).ceil().max(1.0) as usize)
+    pub fn scaled<T>(&self, key: &str, default: T) -> T
+    where
+        T: FromStr + Copy + TryInto<u64> + TryFrom<u64>,
+    {
+        let number = self.number(key, default);
+        let scaled = |number: u64| (number as f64 * self.scale()).ceil().max(1.0) as u64;
+        let fitting = number
+            .try_into()
+            .ok()
+            .and_then(|n| T::try_from(scaled(n)).ok());
+        fitting.unwrap_or(number)
     }
 
-    /// Is everything that was given known to the workload?
-    fn all_asked_for(&self) -> Result<(), String> {
-        self.text("scale", "");
-        match self.open.borrow().first() {
-            None => Ok(()),
-            Some(key) => Err(format!("the workload has no argument {key}")),
-        }
+    /// Everything that was given.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.open.borrow_mut().clear();
+        self.given
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
     }
+
+    /// What was wrong with the arguments asked for so far, or what nobody asked for.
+    pub fn problem(&self) -> Option<String> {
+        self.text("scale", "");
+        let wrong = self.wrong.borrow().clone();
+        let open = self.open.borrow();
+        wrong.or_else(|| {
+            open.first()
+                .map(|key| format!("the workload has no argument {key}"))
+        })
+    }
+}
+
+/// A workload and its name.
+pub type Workload = (&'static str, fn(&Arguments) -> Result<(), String>);
+
+/// The `main` of a contestant with a table of workloads.
+pub fn main_of(workloads: &[Workload]) -> ExitCode {
+    let names: Vec<&str> = workloads.iter().map(|(name, _)| *name).collect();
+    contestant(&names, |name, arguments| {
+        let run = workloads.iter().find(|(known, _)| *known == name);
+        run.map_or(Ok(()), |(_, run)| run(arguments))
+    })
 }
 
 /// Reports a figure.
@@ -144,7 +180,7 @@ pub fn contestant(
         }
         Some(name) => Arguments::parse(arguments).and_then(|arguments| {
             run(name, &arguments)?;
-            arguments.all_asked_for()
+            arguments.problem().map_or(Ok(()), Err)
         }),
     };
     match result {
@@ -163,9 +199,10 @@ mod tests {
     #[test]
     fn numbers_are_scaled_and_bounded_below() {
         let a = Arguments::parse(["nodes=1000", "scale=0.1"]).unwrap();
-        assert_eq!(a.scaled("nodes", 5), Ok(100));
-        assert_eq!(a.scaled("rings", 2), Ok(1));
-        assert_eq!(a.number("nodes", 7), Ok(1000));
+        assert_eq!(a.scaled("nodes", 5usize), 100);
+        assert_eq!(a.scaled("rings", 2u64), 1);
+        assert_eq!(a.number("nodes", 7), 1000);
+        assert_eq!(a.problem(), None);
     }
 
     #[test]
@@ -175,16 +212,19 @@ mod tests {
                 .unwrap_err()
                 .contains("key=value")
         );
-        let a = Arguments::parse(["nodes=many", "scale=-1"]).unwrap();
-        assert!(a.number("nodes", 1).unwrap_err().contains("nodes=many"));
-        assert!(a.scale().unwrap_err().contains("scale=-1"));
+        let many = Arguments::parse(["nodes=many"]).unwrap();
+        assert_eq!(many.number("nodes", 1), 1);
+        assert!(many.problem().unwrap().contains("nodes=many"));
+        let backward = Arguments::parse(["scale=-1"]).unwrap();
+        assert_eq!(backward.scale(), 1.0);
+        assert!(backward.problem().unwrap().contains("scale=-1"));
     }
 
     #[test]
     fn an_argument_that_nobody_asks_for_is_named() {
         let a = Arguments::parse(["nodes=1", "nods=1", "scale=2"]).unwrap();
-        a.number("nodes", 0).unwrap();
-        assert!(a.all_asked_for().unwrap_err().contains("nods"));
+        a.number("nodes", 0);
+        assert!(a.problem().unwrap().contains("nods"));
     }
 
     #[test]

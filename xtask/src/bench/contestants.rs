@@ -170,7 +170,7 @@ pub const CONTESTANTS: &[Contestant] = &[
         title: "tokio",
         build: Build::Peer("peer-tokio"),
         version: Version::Crate("tokio"),
-        bins: &[("sched", "tokio"), ("sysmon", "tokio"), ("net", "tokio")],
+        bins: &[("sched", "tokio"), ("net", "tokio")],
         ..CRATE
     },
     Contestant {
@@ -178,7 +178,7 @@ pub const CONTESTANTS: &[Contestant] = &[
         title: "may",
         build: Build::Peer("peer-may"),
         version: Version::Crate("may"),
-        bins: &[("sched", "may"), ("sysmon", "may"), ("net", "may")],
+        bins: &[("sched", "may"), ("net", "may")],
         ..CRATE
     },
     Contestant {

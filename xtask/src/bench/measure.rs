@@ -221,6 +221,8 @@ fn command(suite: &Suite, row: &Row, contestant: &Contestant, options: &Options)
     for name in UNWANTED {
         command.env_remove(name);
     }
+    // Servers that are not found beside the clients have to be told where those are.
+    command.env("NET_LOAD", prepare::clients());
     if let Some(library) = contestant.preload().and_then(prepare::library) {
         command.env("LD_PRELOAD", library);
     }

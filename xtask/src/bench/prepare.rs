@@ -40,6 +40,11 @@ pub fn program(contestant: &Contestant, suite: &str) -> PathBuf {
     }
 }
 
+/// The program that plays the clients of the net suite.
+pub fn clients() -> PathBuf {
+    folder().join("cargo/release/net_load")
+}
+
 /// Builds the chosen contestants, calling `say` with what is being done.
 ///
 /// # Errors

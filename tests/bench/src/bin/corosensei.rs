@@ -22,7 +22,8 @@ impl Coroutines for Corosensei {
     type Coroutine = Coroutine;
     type Suspender<'a> = &'a Yielder<(), ()>;
 
-    fn new(_: &Arguments, size: usize) -> Result<Corosensei, String> {
+    fn new(arguments: &Arguments, size: usize) -> Result<Corosensei, String> {
+        stack::without_locals(arguments);
         let free = Vec::new();
         Ok(Corosensei { free, size })
     }

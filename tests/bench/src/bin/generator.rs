@@ -19,8 +19,9 @@ impl Coroutines for Generators {
     type Coroutine = Generator<'static, (), ()>;
     type Suspender<'a> = Scope<'a, 'static, (), ()>;
 
-    fn new(_: &Arguments, stack: usize) -> Result<Generators, String> {
-        let (free, words) = (Vec::new(), stack / size_of::<usize>());
+    fn new(arguments: &Arguments, size: usize) -> Result<Generators, String> {
+        stack::without_locals(arguments);
+        let (free, words) = (Vec::new(), size / size_of::<usize>());
         Ok(Generators { free, words })
     }
 

@@ -2,11 +2,22 @@
 
 mod gc;
 mod malloc;
+mod net;
+mod sched;
+mod stack;
+mod sysmon;
 
 use super::row::Suite;
 
 /// Every suite, in the order in which they are run and shown.
-pub const SUITES: &[Suite] = &[malloc::MALLOC, gc::GC];
+pub const SUITES: &[Suite] = &[
+    malloc::MALLOC,
+    gc::GC,
+    sched::SCHED,
+    stack::STACK,
+    sysmon::SYSMON,
+    net::NET,
+];
 
 #[cfg(test)]
 mod tests {

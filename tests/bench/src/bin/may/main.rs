@@ -3,7 +3,8 @@
 mod net;
 mod runtime;
 
-use bench::workloads::sched::{self, Workload};
+use bench::Workload;
+use bench::workloads::sched;
 use std::panic::resume_unwind;
 use std::process::ExitCode;
 

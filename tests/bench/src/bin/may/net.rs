@@ -1,8 +1,8 @@
 //! An echo server, a coroutine for each connection.
 
 use bench::Arguments;
+use bench::Workload;
 use bench::workloads::net;
-use bench::workloads::sched::Workload;
 use may::go;
 use may::net::{TcpListener, TcpStream};
 use std::io::{self, Read, Write};

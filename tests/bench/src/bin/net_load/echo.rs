@@ -14,8 +14,8 @@ const SIZE: u64 = 64;
 
 /// Prints `rate`, `throughput` in one direction, `p50` and `p99`.
 pub fn run(arguments: &Arguments) -> Result<(), String> {
-    let connections = arguments.count("conns", CONNECTIONS).max(1);
-    let size = arguments.count("size", SIZE);
+    let connections = arguments.number("conns", CONNECTIONS).max(1);
+    let size = arguments.number("size", SIZE);
     let load = Load {
         connections,
         exchanges: arguments.scaled("messages", MESSAGES).div_ceil(connections),

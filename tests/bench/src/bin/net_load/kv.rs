@@ -20,8 +20,8 @@ const FILL: u64 = 100;
 /// Prints `rate`, `p50` and `p99`; the latencies are those of `pipeline` requests at once.
 pub fn run(arguments: &Arguments) -> Result<(), String> {
     let server = super::server(arguments)?;
-    let connections = arguments.count("conns", CONNECTIONS).max(1);
-    let pipeline = arguments.count("pipeline", 1).max(1);
+    let connections = arguments.number("conns", CONNECTIONS).max(1);
+    let pipeline = arguments.number("pipeline", 1).max(1);
     let fill = Load {
         connections: 1,
         exchanges: KEYS / FILL,

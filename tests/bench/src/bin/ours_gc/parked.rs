@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub fn run(arguments: &Arguments) -> Result<(), String> {
-    let goroutines = arguments.scaled("goroutines", 10_000)?;
-    let collections = arguments.number("collections", 5)?;
+    let goroutines = arguments.scaled("goroutines", 10_000);
+    let collections = arguments.number("collections", 5);
     let parked = Arc::new(WaitGroup::new());
     parked.add(goroutines);
     let (release, released) = chan::unbuffered::<()>();

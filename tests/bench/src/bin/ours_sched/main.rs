@@ -6,7 +6,8 @@ mod groups;
 mod runtime;
 mod sysmon;
 
-use bench::workloads::sched::{self, Workload};
+use bench::Workload;
+use bench::workloads::sched;
 use std::process::ExitCode;
 
 const OWN: &[Workload] = &[

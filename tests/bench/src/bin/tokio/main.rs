@@ -9,7 +9,8 @@ mod net;
 mod tasks;
 mod timers;
 
-use bench::workloads::sched::{Outcome, Workload, sizes};
+use bench::Workload;
+use bench::workloads::sched::{Outcome, sizes};
 use std::process::ExitCode;
 
 const WORKLOADS: &[Workload] = &[
@@ -26,7 +27,7 @@ const WORKLOADS: &[Workload] = &[
         run(tasks::skynet(a.scaled("leaves", sizes::LEAVES)))
     }),
     ("chain", |a| {
-        let tasks = a.count("tasks", sizes::CHAIN);
+        let tasks = a.number("tasks", sizes::CHAIN);
         run(tasks::chain(
             tasks,
             a.scaled("messages", sizes::CHAIN_MESSAGES),

@@ -13,8 +13,8 @@ use std::time::Instant;
 const NODES: usize = 1024;
 
 pub(super) fn run<H: Heap>(heap: &mut H, arguments: &Arguments) -> Result<(), String> {
-    let places = arguments.number("places", 1 << 20)?;
-    let number = arguments.scaled("stores", 30_000_000)?;
+    let places = arguments.number("places", 1 << 20);
+    let number = arguments.scaled("stores", 30_000_000);
     let stores = Stores::<H>::new(heap, places);
     let start = Instant::now();
     stores.make(heap, number);

@@ -10,7 +10,7 @@ use crate::workloads::random::Random;
 use std::time::Instant;
 
 pub(super) fn run<H: Heap>(heap: &mut H, arguments: &Arguments) -> Result<(), String> {
-    let keys = arguments.scaled("keys", 1_000_000)?;
+    let keys = arguments.scaled("keys", 1_000_000);
     let map = Map::<H>::new(heap, keys);
     let start = Instant::now();
     let operations = fill_and_use(heap, &map, keys)?;

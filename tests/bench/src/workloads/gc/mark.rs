@@ -6,8 +6,8 @@ use crate::Arguments;
 use std::time::Instant;
 
 pub(super) fn run<H: Heap>(heap: &mut H, arguments: &Arguments) -> Result<(), String> {
-    let nodes = arguments.scaled("nodes", 2_000_000)?;
-    let collections = arguments.number("collections", 5)?;
+    let nodes = arguments.scaled("nodes", 2_000_000);
+    let collections = arguments.number("collections", 5);
     let table = web::build(heap, nodes);
     // The first collection also takes up what was built, the following ones find the heap as the one before left it.
     heap.collect();

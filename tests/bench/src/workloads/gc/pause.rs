@@ -18,9 +18,9 @@ const TICK: Duration = Duration::from_micros(100);
 const BURST: Duration = Duration::from_millis(1);
 
 pub(super) fn run<H: Shared>(heap: &mut H, arguments: &Arguments) -> Result<(), String> {
-    let nodes = arguments.scaled("nodes", 2_000_000)?;
-    let rate = arguments.number("rate", 10_000)?;
-    let bursts = arguments.scaled("milliseconds", 1_000)? as u32;
+    let nodes = arguments.scaled("nodes", 2_000_000);
+    let rate = arguments.number("rate", 10_000);
+    let bursts = arguments.scaled("milliseconds", 1_000) as u32;
     let table = web::build(heap, nodes);
     heap.collect();
     let over = Arc::new(AtomicBool::new(false));

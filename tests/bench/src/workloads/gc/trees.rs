@@ -23,14 +23,14 @@ struct Forest {
 impl Forest {
     fn asked_for(arguments: &Arguments) -> Result<Forest, String> {
         Ok(Forest {
-            depth: arguments.number("depth", 16)?,
-            scale: arguments.scale()?,
+            depth: arguments.number("depth", 16),
+            scale: arguments.scale(),
         })
     }
 }
 
 pub(super) fn run<H: Heap>(heap: &mut H, arguments: &Arguments) -> Result<(), String> {
-    if arguments.number("mutators", 1)? != 1 {
+    if arguments.number("mutators", 1) != 1 {
         return Err("mutators=1 is all that this collector is used with here".into());
     }
     let forest = Forest::asked_for(arguments)?;
@@ -42,7 +42,7 @@ pub(super) fn run<H: Heap>(heap: &mut H, arguments: &Arguments) -> Result<(), St
 pub(super) fn run_shared<H: Shared>(arguments: &Arguments) -> Result<(), String> {
     let forest = Forest::asked_for(arguments)?;
     let start = Instant::now();
-    let mutators: Vec<_> = (0..arguments.number("mutators", 1)?)
+    let mutators: Vec<_> = (0..arguments.number("mutators", 1))
         .map(|_| H::start(move |heap: &mut H| grow(heap, forest)))
         .collect();
     for mutator in mutators {

@@ -11,7 +11,7 @@ use std::time::Instant;
 /// Blocks of 64 KiB to 1 MiB of which 32 live, replaced at random; the first and the last word are written.
 pub fn blocks(arguments: &Arguments) -> Result<(), String> {
     const LIVE: usize = 32;
-    let count = arguments.scaled("blocks", 400_000)?;
+    let count = arguments.scaled("blocks", 400_000);
     let mut random = Random::new(5);
     let mut size = move || (64 << 10) + random.below(960 << 10);
     let mut live: Vec<Block> = (0..LIVE).map(|_| Block::new(size())).collect();
@@ -30,7 +30,7 @@ pub fn blocks(arguments: &Arguments) -> Result<(), String> {
 /// Vectors that grow by pushing to a million words, beside another that lives.
 pub fn growth(arguments: &Arguments) -> Result<(), String> {
     const LENGTH: u64 = 1 << 20;
-    let count = arguments.scaled("vectors", 60)?;
+    let count = arguments.scaled("vectors", 60);
     let mut last = Vec::new();
     let begin = Instant::now();
     for _ in 0..count {
@@ -51,7 +51,7 @@ pub fn growth(arguments: &Arguments) -> Result<(), String> {
 /// Zeroed blocks of 256 KiB to 4 MiB, of which every 16th page is read and written.
 pub fn zeroed(arguments: &Arguments) -> Result<(), String> {
     const STRIDE: usize = 16 * 4096;
-    let count = arguments.scaled("blocks", 8_000)?;
+    let count = arguments.scaled("blocks", 8_000);
     let mut random = Random::new(7);
     let begin = Instant::now();
     for _ in 0..count {

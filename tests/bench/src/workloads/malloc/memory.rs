@@ -14,8 +14,8 @@ fn overhead(blocks: &Vec<Block>, baseline: u64) -> Result<f64, String> {
 
 /// Many small blocks; then nine of ten are freed at random, and the program does nothing for a while; then all are freed.
 pub fn peak(arguments: &Arguments) -> Result<(), String> {
-    let bytes = arguments.scaled("bytes", 300 << 20)?;
-    let idle = Duration::from_millis(arguments.number("idle_ms", 1500)?);
+    let bytes = arguments.scaled("bytes", 300 << 20);
+    let idle = Duration::from_millis(arguments.number("idle_ms", 1500));
     let baseline = rss()?;
     let mut random = Random::new(8);
     let (mut blocks, mut live) = (Vec::with_capacity(bytes / 64), 0);
@@ -42,7 +42,7 @@ pub fn peak(arguments: &Arguments) -> Result<(), String> {
 /// A set of constant volume whose blocks become larger from step to step, half of it replaced in each.
 pub fn shift(arguments: &Arguments) -> Result<(), String> {
     const STEPS: usize = 16;
-    let bytes = arguments.scaled("bytes", 100 << 20)?;
+    let bytes = arguments.scaled("bytes", 100 << 20);
     let baseline = rss()?;
     let mut random = Random::new(9);
     let mut blocks: Vec<Block> = Vec::with_capacity(bytes / 16);

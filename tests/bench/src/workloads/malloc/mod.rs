@@ -9,12 +9,9 @@ mod memory;
 mod small;
 mod threads;
 
-use crate::{Arguments, figure};
+use crate::{Workload, figure, main_of};
 use std::process::ExitCode;
 use std::time::Duration;
-
-/// A workload and its name.
-type Workload = (&'static str, fn(&Arguments) -> Result<(), String>);
 
 const WORKLOADS: &[Workload] = &[
     ("pairs", small::pairs),
@@ -32,11 +29,7 @@ const WORKLOADS: &[Workload] = &[
 
 /// The `main` of every contestant of the suite: they differ in their global allocator.
 pub fn main() -> ExitCode {
-    let names: Vec<&str> = WORKLOADS.iter().map(|(name, _)| *name).collect();
-    crate::contestant(&names, |workload, arguments| {
-        let run = WORKLOADS.iter().find(|(name, _)| *name == workload);
-        run.map_or(Ok(()), |(_, run)| run(arguments))
-    })
+    main_of(WORKLOADS)
 }
 
 /// Reports the time for each of `count`.
@@ -47,6 +40,7 @@ fn time_each(elapsed: Duration, count: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Arguments;
 
     #[test]
     fn every_workload_does_its_work() {

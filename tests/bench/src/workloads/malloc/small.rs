@@ -9,7 +9,7 @@ use std::time::Instant;
 
 /// A block is allocated and freed at once: the shortest way through the allocator.
 pub fn pairs(arguments: &Arguments) -> Result<(), String> {
-    let count = arguments.scaled("pairs", 20_000_000)?;
+    let count = arguments.scaled("pairs", 20_000_000);
     let mut random = Random::new(1);
     let mut run = |count: usize| (0..count).for_each(|_| Block::new(small(&mut random)).free());
     run(count / 20);
@@ -22,7 +22,7 @@ pub fn pairs(arguments: &Arguments) -> Result<(), String> {
 /// Batches are allocated and then freed: the newest first, the oldest first, or in random order.
 pub fn batch(arguments: &Arguments) -> Result<(), String> {
     const BATCH: usize = 1000;
-    let batches = arguments.scaled("batches", 12_000)?;
+    let batches = arguments.scaled("batches", 12_000);
     let order = arguments.text("order", "lifo");
     let mut random = Random::new(2);
     let mut blocks = Vec::with_capacity(BATCH);
@@ -52,7 +52,7 @@ pub fn batch(arguments: &Arguments) -> Result<(), String> {
 
 /// An ordered map of strings to strings, with entries that come and go: an ordinary program.
 pub fn strings(arguments: &Arguments) -> Result<(), String> {
-    let keys = arguments.scaled("keys", 40_000)?;
+    let keys = arguments.scaled("keys", 40_000);
     let operations = keys * 20;
     let mut random = Random::new(3);
     let mut map: BTreeMap<String, String> = BTreeMap::new();

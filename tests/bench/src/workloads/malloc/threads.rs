@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 /// Each thread replaces blocks of its own set at random, with the sizes of ordinary programs (after Larson and Krishnan).
 pub fn replace(arguments: &Arguments) -> Result<(), String> {
     const LIVE: usize = 20_000;
-    let threads = arguments.number("threads", 1usize)?;
-    let count = arguments.scaled("replaced", 6_000_000)?;
+    let threads = arguments.number("threads", 1usize);
+    let count = arguments.scaled("replaced", 6_000_000);
     let start = Barrier::new(threads);
     let work = |seed: usize| {
         let mut random = Random::new(seed as u64 + 1);
@@ -49,7 +49,7 @@ pub fn replace(arguments: &Arguments) -> Result<(), String> {
 pub fn remote(arguments: &Arguments) -> Result<(), String> {
     const BATCH: usize = 256;
     const IN_FLIGHT: usize = 32;
-    let batches = arguments.scaled("batches", 40_000)?;
+    let batches = arguments.scaled("batches", 40_000);
     let (full_in, full) = sync_channel::<Vec<Block>>(IN_FLIGHT);
     let (empty_in, empty) = sync_channel::<Vec<Block>>(IN_FLIGHT);
     for _ in 0..IN_FLIGHT {
@@ -87,7 +87,7 @@ pub fn remote(arguments: &Arguments) -> Result<(), String> {
 /// Threads that allocate a little and end.
 pub fn short_threads(arguments: &Arguments) -> Result<(), String> {
     const BLOCKS: usize = 200;
-    let threads = arguments.scaled("threads", 6_000)?;
+    let threads = arguments.scaled("threads", 6_000);
     let begin = Instant::now();
     for seed in 0..threads {
         let thread = std::thread::spawn(move || {

@@ -16,7 +16,7 @@ pub const LOOPBACK: &str = "127.0.0.1:0";
 
 /// Bytes of the buffer that an echo server reads into: the message, if it is not small.
 pub fn buffer_size(arguments: &Arguments) -> usize {
-    arguments.count("size", 0).max(4096) as usize
+    arguments.number("size", 0).max(4096) as usize
 }
 
 /// Runs the generator against a server, with the workload's own arguments, and waits for it.

@@ -10,16 +10,13 @@ pub mod sizes;
 mod tasks;
 mod timers;
 
-use crate::{Arguments, figure};
+use crate::{Workload, figure};
 use runtime::Runtime;
 use std::fmt::Debug;
 use std::time::Duration;
 
 /// What a workload comes to.
 pub type Outcome = Result<(), String>;
-
-/// A workload and its name.
-pub type Workload = (&'static str, fn(&Arguments) -> Outcome);
 
 /// The workloads that every such runtime can do.
 pub fn workloads<R: Runtime>() -> Vec<Workload> {

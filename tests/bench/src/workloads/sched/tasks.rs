@@ -114,7 +114,7 @@ fn subtree<R: Runtime>(first: u64, leaves: u64, up: &R::Sender<u64>) {
 }
 
 pub(super) fn chain<R: Runtime>(arguments: &Arguments) -> Outcome {
-    let tasks = arguments.count("tasks", sizes::CHAIN);
+    let tasks = arguments.number("tasks", sizes::CHAIN);
     let messages = arguments.scaled("messages", sizes::CHAIN_MESSAGES);
     let (head, mut last) = R::channel(0);
     for _ in 0..tasks {

@@ -4,7 +4,7 @@
 
 use super::process;
 use super::sched::{Outcome, expect, time_each};
-use crate::{Arguments, figure};
+use crate::{Arguments, Workload, figure};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -49,9 +49,6 @@ pub trait Coroutines {
     fn retire(&mut self, coroutine: Self::Coroutine);
 }
 
-/// A workload and its name.
-pub type Workload = super::sched::Workload;
-
 /// The workloads.
 pub fn workloads<C: Coroutines>() -> Vec<Workload> {
     vec![
@@ -61,6 +58,11 @@ pub fn workloads<C: Coroutines>() -> Vec<Workload> {
         ("deep_call", deep_call::<C>),
         ("parked_stack", parked_stack::<C>),
     ]
+}
+
+/// For those whose contexts have the thread-local variables of the thread, whatever `locals` asks for.
+pub fn without_locals(arguments: &Arguments) {
+    arguments.text("locals", "shared");
 }
 
 fn switch<C: Coroutines>(arguments: &Arguments) -> Outcome {
