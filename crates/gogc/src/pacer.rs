@@ -51,6 +51,18 @@ pub enum GcPercent {
     Off,
 }
 
+impl GcPercent {
+    /// What a value of `GOGC` means: a percentage, or `off`, which Go also has every negative number mean. `None` for what
+    /// is neither.
+    pub fn parse(text: &str) -> Option<GcPercent> {
+        if text == "off" {
+            return Some(GcPercent::Off);
+        }
+        let number: i32 = text.parse().ok()?;
+        Some(u32::try_from(number).map_or(GcPercent::Off, GcPercent::Percent))
+    }
+}
+
 impl Default for GcPercent {
     fn default() -> Self {
         GcPercent::Percent(100)
@@ -93,14 +105,7 @@ impl Config {
     /// # Errors
     /// If `GOMEMLIMIT` is malformed: a limit that the operator believes in must not be ignored silently.
     pub fn parse(gogc: Option<&str>, memory_limit: Option<&str>) -> Result<Config, ConfigError> {
-        let percent = match gogc {
-            Some("off") => GcPercent::Off,
-            Some(text) => match text.parse::<i32>() {
-                Ok(n) => u32::try_from(n).map_or(GcPercent::Off, GcPercent::Percent),
-                Err(_) => GcPercent::default(),
-            },
-            None => GcPercent::default(),
-        };
+        let percent = gogc.and_then(GcPercent::parse).unwrap_or_default();
         let memory_limit = match memory_limit {
             None | Some("" | "off") => None,
             Some(text) => Some(Bytes::parse(text).ok_or_else(|| ConfigError {
@@ -446,7 +451,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(256))]
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 256 }))]
 
         #[test]
         fn goals_are_bounded_by_what_they_should_be(

@@ -43,6 +43,9 @@ mod collect;
 pub mod critical;
 mod env;
 mod fatal;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod global;
 mod heap;
 mod local;

@@ -77,10 +77,7 @@ pub(crate) fn start() {
 
 fn config(settings: &Settings) -> gogc::Config {
     gogc::Config {
-        percent: match settings.gc_percent {
-            Some(n) => gogc::GcPercent::Percent(n),
-            None => gogc::GcPercent::Off,
-        },
+        percent: settings.gc_percent,
         memory_limit: settings.memory_limit.map(Bytes),
     }
 }

@@ -32,6 +32,9 @@ pub mod chan;
 mod collector;
 mod compose;
 mod finalizer;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gc;
 pub mod metrics;
 pub mod net;

@@ -2,6 +2,7 @@
 //!
 //! A value that does not parse is never silently another one: it is named on standard error, once, and the default is used.
 
+use gogc::GcPercent;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use std::time::Duration;
 pub struct Settings {
     /// `GOMAXPROCS`: the number of Ps; `None` for what the machine, the affinity mask and the cgroup allow.
     pub procs: Option<usize>,
-    /// `GOGC`: percent of growth between collections; `None` when off.
-    pub gc_percent: Option<u32>,
+    /// `GOGC`: growth between collections.
+    pub gc_percent: GcPercent,
     /// `GOMEMLIMIT`, in bytes; `None` when off.
     pub memory_limit: Option<u64>,
     /// `GODEBUG=gctrace=1`: a line on standard error for each collection.
@@ -26,7 +27,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             procs: None,
-            gc_percent: Some(100),
+            gc_percent: GcPercent::default(),
             memory_limit: None,
             gc_trace: false,
             sched_trace: None,
@@ -64,10 +65,7 @@ impl Settings {
             Some(())
         });
         read("GOGC", "a percentage or \"off\"", &mut |v| {
-            settings.gc_percent = match v {
-                "off" => None,
-                _ => Some(v.parse().ok()?),
-            };
+            settings.gc_percent = GcPercent::parse(v)?;
             Some(())
         });
         read(
@@ -90,12 +88,13 @@ impl Settings {
                 complain(format!("GODEBUG: {item:?} is not of the form name=value"));
                 continue;
             };
-            let number = value.trim().parse::<u64>();
+            // No wider than in Go, so that a period in nanoseconds fits as well.
+            let number = value.trim().parse::<u32>();
             let known = ["gctrace", "schedtrace", "scheddetail"].contains(&key);
             match (key, number) {
                 ("gctrace", Ok(n)) => settings.gc_trace = n > 0,
                 ("schedtrace", Ok(n)) => {
-                    settings.sched_trace = (n > 0).then(|| Duration::from_millis(n));
+                    settings.sched_trace = (n > 0).then(|| Duration::from_millis(n.into()));
                 }
                 ("scheddetail", Ok(n)) => settings.sched_detail = n > 0,
                 (_, Err(_)) if known => {
@@ -149,7 +148,12 @@ mod tests {
         ]);
         assert_eq!(complaints, Vec::<String>::new());
         assert_eq!(s.procs, Some(3));
-        assert_eq!(s.gc_percent, None);
+        assert_eq!(s.gc_percent, GcPercent::Off);
+        assert_eq!(parse(&[("GOGC", "-1")]), parse(&[("GOGC", "off")]));
+        assert_eq!(
+            parse(&[("GOGC", "50")]).0.gc_percent,
+            GcPercent::Percent(50)
+        );
         assert_eq!(s.memory_limit, Some(512 << 20));
         assert!(s.gc_trace && s.sched_detail);
         assert_eq!(s.sched_trace, Some(Duration::from_millis(250)));
@@ -161,10 +165,13 @@ mod tests {
             ("GOMAXPROCS", "-2"),
             ("GOGC", "many"),
             ("GOMEMLIMIT", "12 parsecs"),
-            ("GODEBUG", "gctrace=yes,noise"),
+            (
+                "GODEBUG",
+                "gctrace=yes,noise,schedtrace=18446744073709551615",
+            ),
         ]);
         assert_eq!(s, Settings::default());
-        assert_eq!(complaints.len(), 5);
+        assert_eq!(complaints.len(), 6);
         assert!(complaints[0].contains("GOMAXPROCS"));
         assert_eq!(
             parse(&[("GOMEMLIMIT", "99999999999TiB")]).0.memory_limit,

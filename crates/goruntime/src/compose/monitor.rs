@@ -1,6 +1,7 @@
 //! The system monitor: what it sees of this process, and what it does.
 
 use super::env::GoEnv;
+use gogc::GcPercent;
 use gosched::{Scheduler, Snapshot};
 use gosysmon::{Actions, Config, Driver, Nanos, Observation, PObservation, PState, Target, Waker};
 use std::cell::{Cell, RefCell};
@@ -56,7 +57,7 @@ impl Target for Process {
         into.last_poll = (s.poll_waiters > 0 && !s.polled).then_some(Nanos(s.last_polled.0));
         let (last_gc, running) = crate::collector::last_end(s.now.0);
         into.last_gc = Nanos(last_gc);
-        into.gc_possible = !running && crate::settings::get().gc_percent.is_some();
+        into.gc_possible = !running && crate::settings::get().gc_percent != GcPercent::Off;
         into.next_timer = (s.next_timer != gosched::Nanos::NEVER).then_some(Nanos(s.next_timer.0));
         into.scavenge = self.surplus(into.now) > 0;
         // A P on its way from the idle list to an M is nobody's yet, but not idle either.

@@ -70,14 +70,18 @@ pub fn why_unresponsive(tid: Tid, signal: i32) -> Unresponsive {
     let Ok(n) = read_file(task_path(&mut path, tid, b"/status\0"), &mut buf) else {
         return Unresponsive::Gone;
     };
-    let text = &buf[..n];
-    let state = field(text, b"State:").and_then(|v| v.first().copied());
+    judge(&buf[..n], signal)
+}
+
+/// What a thread's `status` file says of why it does not answer `signal`.
+pub fn judge(status: &[u8], signal: i32) -> Unresponsive {
+    let state = field(status, b"State:").and_then(|v| v.first().copied());
     match state {
         None | Some(b'Z' | b'X' | b'x') => return Unresponsive::Gone,
         Some(b'S') => {}
         Some(_) => return Unresponsive::Slow,
     }
-    let blocked = field(text, b"SigBlk:").and_then(parse_hex).unwrap_or(0);
+    let blocked = field(status, b"SigBlk:").and_then(parse_hex).unwrap_or(0);
     if blocked & (1 << (signal - 1)) != 0 {
         Unresponsive::Blocks
     } else {
