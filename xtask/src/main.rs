@@ -5,8 +5,8 @@
 //!
 //! ```text
 //!   main
-//!   demo  test  bench  lint  doc                 the commands
-//!   kv                                           the two example programs
+//!   demo  test  bench  lint  fuzz  doc           the commands
+//!   kv  tools                                    the two example programs; tools that may be missing
 //!   workspace                                    the tree and its packages
 //!   process                                      children that cannot outlive their purpose
 //!   interrupt  console  failure  nearest         signals, the terminal, errors
@@ -20,12 +20,14 @@ mod console;
 mod demo;
 mod doc;
 mod failure;
+mod fuzz;
 mod interrupt;
 mod kv;
 mod lint;
 mod nearest;
 mod process;
 mod test;
+mod tools;
 mod workspace;
 
 use failure::{Failure, Outcome};
@@ -60,6 +62,11 @@ const COMMANDS: &[Command] = &[
         name: "lint",
         help: "formatting, clippy, crate boundaries, documentation, links, file sizes",
         run: lint::run,
+    },
+    Command {
+        name: "fuzz",
+        help: "the fuzz targets for some seconds each, or over the kept inputs",
+        run: fuzz::run,
     },
     Command {
         name: "doc",

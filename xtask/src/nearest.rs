@@ -4,11 +4,7 @@
 //! alignment): a swap is the commonest slip and should not count as two.
 
 /// The error for a name that is none of `known`: it names the nearest one, or all of them when none is near.
-pub fn unknown(
-    kind: &str,
-    name: &str,
-    known: impl Iterator<Item = &'static str> + Clone,
-) -> String {
+pub fn unknown<'a>(kind: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     match nearest(name, known.clone()) {
         Some(near) => format!("there is no {kind} `{name}`; did you mean `{near}`?"),
         None => {

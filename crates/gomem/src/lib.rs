@@ -45,6 +45,9 @@ pub mod critical;
 mod env;
 mod fatal;
 mod fork;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod global;
 mod heap;
 mod local;

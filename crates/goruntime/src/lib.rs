@@ -34,6 +34,9 @@ pub mod chan;
 mod collector;
 mod compose;
 mod finalizer;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gc;
 mod limits;
 pub mod metrics;

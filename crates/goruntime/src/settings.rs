@@ -71,12 +71,13 @@ impl Settings {
                 complain(format!("GODEBUG: {item:?} is not of the form name=value"));
                 continue;
             };
-            let number = value.trim().parse::<u64>();
+            // No wider than in Go, so that a period in nanoseconds fits as well.
+            let number = value.trim().parse::<u32>();
             let known = ["gctrace", "schedtrace", "scheddetail"].contains(&key);
             match (key, number) {
                 ("gctrace", Ok(n)) => settings.gc_trace = n > 0,
                 ("schedtrace", Ok(n)) => {
-                    settings.sched_trace = (n > 0).then(|| Duration::from_millis(n));
+                    settings.sched_trace = (n > 0).then(|| Duration::from_millis(n.into()));
                 }
                 ("scheddetail", Ok(n)) => settings.sched_detail = n > 0,
                 (_, Err(_)) if known => {
@@ -155,10 +156,13 @@ mod tests {
         let (s, complaints) = parse(&[
             ("GOMAXPROCS", "-2"),
             ("GOGC", "many"),
-            ("GODEBUG", "gctrace=yes,noise"),
+            (
+                "GODEBUG",
+                "gctrace=yes,noise,schedtrace=18446744073709551615",
+            ),
         ]);
         assert_eq!(s, Settings::default());
-        assert_eq!(complaints.len(), 4);
+        assert_eq!(complaints.len(), 5);
         assert!(complaints[0].contains("GOMAXPROCS"));
     }
 

@@ -31,6 +31,9 @@ pub mod sync;
 #[cfg(doctest)]
 pub struct Readme;
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gmp;
 mod here;
 mod idle;

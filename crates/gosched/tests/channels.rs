@@ -26,7 +26,7 @@ on_both_engines!(
 );
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 128 }))]
 
     /// Operations that do not wait, on a plain thread, against a queue.
     #[test]

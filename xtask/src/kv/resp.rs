@@ -10,6 +10,9 @@ use std::time::Duration;
 /// No answer that this tool asks for is longer.
 const LONGEST: usize = 16 << 20;
 
+/// Lists within lists that an answer may have: reading one takes stack for each.
+const DEEPEST: usize = 32;
+
 /// An answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply {
@@ -80,7 +83,15 @@ impl Client {
 }
 
 /// Reads one answer.
-fn read(from: &mut impl BufRead) -> Result<Reply, String> {
+///
+/// # Errors
+/// When `from` fails or ends, or what it gives is no RESP.
+pub fn read(from: &mut impl BufRead) -> Result<Reply, String> {
+    read_within(from, DEEPEST)
+}
+
+/// The same, for an answer with at most `depth` lists around one another.
+fn read_within(from: &mut impl BufRead, depth: usize) -> Result<Reply, String> {
     let mut line = Vec::new();
     let got = from.take(LONGEST as u64).read_until(b'\n', &mut line);
     got.map_err(|why| why.to_string())?;
@@ -110,7 +121,11 @@ fn read(from: &mut impl BufRead) -> Result<Reply, String> {
         })),
         '*' => Ok(Reply::List(match length(number()?)? {
             None => None,
-            Some(length) => Some((0..length).map(|_| read(from)).collect::<Result<_, _>>()?),
+            Some(_) if depth == 0 => return Err("lists within lists without end".to_owned()),
+            Some(length) => {
+                let elements = (0..length).map(|_| read_within(from, depth - 1));
+                Some(elements.collect::<Result<_, _>>()?)
+            }
         })),
         _ => Err(format!("`{line}` is no answer")),
     }
@@ -162,6 +177,8 @@ mod tests {
         ] {
             assert!(read(&mut bytes.as_bytes()).is_err(), "{bytes:?}");
         }
+        let nested = "*1\r\n".repeat(100_000) + ":1\r\n";
+        assert!(read(&mut nested.as_bytes()).is_err());
     }
 
     #[test]

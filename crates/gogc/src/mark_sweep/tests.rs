@@ -383,7 +383,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 96 }))]
 
     /// Random graphs: after each full cycle the heap is exactly what plain reachability says.
     #[test]

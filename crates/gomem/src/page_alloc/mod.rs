@@ -261,5 +261,7 @@ impl PageAlloc {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod model;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,9 @@ use std::io::{self, ErrorKind, Read};
 /// The least room for one read, in bytes.
 const READ_ROOM: usize = 16 * 1024;
 
+/// Arrays within arrays that a reply may have: reading one takes stack for each.
+const DEEPEST: usize = 32;
+
 /// Adds a request to a buffer.
 pub fn request(to: &mut Vec<u8>, words: &[&[u8]]) {
     header(to, b'*', words.len());
@@ -73,7 +76,7 @@ impl Replies {
         };
         let bytes = &self.buffer[self.start..self.start + length];
         self.start += length;
-        match parse(bytes)? {
+        match parse(bytes, DEEPEST)? {
             Some((reply, _)) => Ok(reply),
             None => Err(invalid("a reply changed its length")),
         }
@@ -147,7 +150,10 @@ fn skip(bytes: &[u8]) -> io::Result<Option<usize>> {
         at += length;
         missing -= 1;
         match (kind, usize::try_from(number)) {
-            (b'*', Ok(count)) => missing += count as u64,
+            (b'*', Ok(count)) => {
+                let more = missing.checked_add(count as u64);
+                missing = more.ok_or_else(|| invalid("more elements than there can be"))?;
+            }
             (b'$', Ok(length)) => at += length + 2,
             _ => {}
         }
@@ -158,7 +164,8 @@ fn skip(bytes: &[u8]) -> io::Result<Option<usize>> {
     Ok(Some(at))
 }
 
-fn parse(bytes: &[u8]) -> io::Result<Option<(Reply<'_>, usize)>> {
+/// The reply at the start of `bytes` and its length, if all of it is there, with at most `depth` arrays around one another.
+fn parse(bytes: &[u8], depth: usize) -> io::Result<Option<(Reply<'_>, usize)>> {
     let Some((kind, text, number, mut at)) = head(bytes)? else {
         return Ok(None);
     };
@@ -174,10 +181,11 @@ fn parse(bytes: &[u8]) -> io::Result<Option<(Reply<'_>, usize)>> {
             Reply::Bulk(Some(contents))
         }
         (b'$', Err(_)) => Reply::Bulk(None),
+        (_, Ok(_)) if depth == 0 => return Err(invalid("arrays within arrays without end")),
         (_, Ok(count)) => {
             let mut elements = Vec::new();
             for _ in 0..count {
-                let Some((element, length)) = parse(&bytes[at..])? else {
+                let Some((element, length)) = parse(&bytes[at..], depth - 1)? else {
                     return Ok(None);
                 };
                 elements.push(element);
@@ -248,6 +256,18 @@ mod tests {
             replies.next(&mut source).unwrap_err().kind(),
             ErrorKind::InvalidData
         );
+    }
+
+    #[test]
+    fn arrays_that_would_exhaust_stack_or_numbers_are_refused() {
+        for hostile in [
+            b"*1\r\n".repeat(100_000),
+            b"*9223372036854775807\r\n".repeat(3),
+        ] {
+            let hostile = [&hostile[..], b":1\r\n"].concat();
+            let error = Replies::new().next(&mut &hostile[..]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidData);
+        }
     }
 
     #[test]

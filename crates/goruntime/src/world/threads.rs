@@ -73,14 +73,18 @@ pub fn why_unresponsive(tid: Tid, signal: i32) -> Unresponsive {
         // For want of descriptors, say: then nothing is known, and whoever was not seen to be gone may run.
         Err(_) => return Unresponsive::Slow,
     };
-    let text = &buf[..n];
-    let state = field(text, b"State:").and_then(|v| v.first().copied());
+    judge(&buf[..n], signal)
+}
+
+/// What a thread's `status` file says of why it does not answer `signal`.
+pub fn judge(status: &[u8], signal: i32) -> Unresponsive {
+    let state = field(status, b"State:").and_then(|v| v.first().copied());
     match state {
         None | Some(b'Z' | b'X' | b'x') => return Unresponsive::Gone,
         Some(b'S') => {}
         Some(_) => return Unresponsive::Slow,
     }
-    let blocked = field(text, b"SigBlk:").and_then(parse_hex).unwrap_or(0);
+    let blocked = field(status, b"SigBlk:").and_then(parse_hex).unwrap_or(0);
     if blocked & (1 << (signal - 1)) != 0 {
         Unresponsive::Blocks
     } else {

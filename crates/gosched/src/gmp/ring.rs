@@ -172,7 +172,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 64 }))]
 
         #[test]
         fn is_a_queue_that_overflows_by_half(ops in proptest::collection::vec(0..4u8, 1..200)) {

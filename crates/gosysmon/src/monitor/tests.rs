@@ -387,7 +387,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 48 }))]
 
     #[test]
     fn the_invariants_hold_whatever_the_scheduler_does(
