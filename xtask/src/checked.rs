@@ -165,7 +165,10 @@ pub fn run_sanitize(mut arguments: lexopt::Parser) -> Outcome {
         command.args(["--target", "x86_64-unknown-linux-gnu", "--target-dir"]);
         command.arg(&target);
         let flag = format!("-Zsanitizer={sanitizer}");
-        command.env("RUSTFLAGS", tools::rustflags(&[&flag, "--cfg", "sanitized"]));
+        command.env(
+            "RUSTFLAGS",
+            tools::rustflags(&[&flag, "--cfg", "sanitized"]),
+        );
         if sanitizer == "thread" {
             command.arg("-Zbuild-std");
         }
@@ -174,13 +177,20 @@ pub fn run_sanitize(mut arguments: lexopt::Parser) -> Outcome {
 }
 
 /// The suites that are meant, and what the names of tests must contain.
-fn choose<'a>(all: &'static [Suite], words: &'a [String]) -> Result<(Vec<&'static Suite>, Option<&'a str>), Failure> {
+fn choose<'a>(
+    all: &'static [Suite],
+    words: &'a [String],
+) -> Result<(Vec<&'static Suite>, Option<&'a str>), Failure> {
     let Some(first) = words.first() else {
         return Ok((all.iter().collect(), None));
     };
     match all.iter().find(|suite| suite.name == first) {
         Some(suite) => Ok((vec![suite], words.get(1).map(String::as_str))),
-        None => Err(Failure::Usage(unknown("suite", first, all.iter().map(|suite| suite.name)))),
+        None => Err(Failure::Usage(unknown(
+            "suite",
+            first,
+            all.iter().map(|suite| suite.name),
+        ))),
     }
 }
 
@@ -215,7 +225,9 @@ fn run_all(suites: &[&Suite], command: impl Fn(&Suite) -> Result<Command, String
         total = total.plus(tally);
     }
     println!("{} passed, {} failed", total.passed, total.failed);
-    Ok(ExitCode::from(u8::from(total.failed > 0 || total.passed == 0)))
+    Ok(ExitCode::from(u8::from(
+        total.failed > 0 || total.passed == 0,
+    )))
 }
 
 #[cfg(test)]
@@ -224,7 +236,11 @@ mod tests {
 
     #[test]
     fn suites_are_chosen_by_name() {
-        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let words = |text: &str| {
+            text.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
         let names = |text: &str| choose(MIRI, &words(text)).map(|(s, _)| s.len()).ok();
         assert_eq!(names(""), Some(MIRI.len()));
         assert_eq!(names("gomem"), Some(1));

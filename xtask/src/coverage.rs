@@ -64,7 +64,10 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
         }
     }
     interrupt::watch();
-    let tools = match Toolchain::Own.need("llvm-tools").and_then(|()| llvm_tools()) {
+    let tools = match Toolchain::Own
+        .need("llvm-tools")
+        .and_then(|()| llvm_tools())
+    {
         Ok(tools) => tools,
         Err(why) => {
             println!("{SKIPPED}{why}");
@@ -76,7 +79,9 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     let profile = merge(&tools, &output)?;
     let command = |what: &[&str]| {
         let mut command = Command::new(tools.join("llvm-cov"));
-        command.args(what).arg(format!("-instr-profile={}", profile.display()));
+        command
+            .args(what)
+            .arg(format!("-instr-profile={}", profile.display()));
         command.arg(&programs[0]);
         for program in &programs[1..] {
             command.arg("-object").arg(program);
@@ -126,7 +131,10 @@ fn run_tests(output: &Path) -> Result<Vec<PathBuf>, String> {
         if !ran.success() {
             println!("  some of these tests fail with instrumentation; what they reached counts");
         }
-        let messages = ran.stdout.lines().filter_map(|line| line.parse::<JsonValue>().ok());
+        let messages = ran
+            .stdout
+            .lines()
+            .filter_map(|line| line.parse::<JsonValue>().ok());
         programs.extend(messages.filter_map(|m| text_at(&m, &["executable"]).map(PathBuf::from)));
     }
     programs.sort();
@@ -140,7 +148,9 @@ fn run_tests(output: &Path) -> Result<Vec<PathBuf>, String> {
 fn merge(tools: &Path, output: &Path) -> Result<PathBuf, String> {
     let profile = output.join("all.profdata");
     let mut command = Command::new(tools.join("llvm-profdata"));
-    command.args(["merge", "-sparse"]).arg(output.join("profiles"));
+    command
+        .args(["merge", "-sparse"])
+        .arg(output.join("profiles"));
     command.arg("-o").arg(&profile);
     succeed(command)?;
     Ok(profile)
@@ -183,13 +193,22 @@ fn read(exported: &str, root: &Path) -> Result<BTreeMap<String, Lines>, String> 
 fn show(files: &BTreeMap<String, Lines>) {
     let mut crates: BTreeMap<&str, Lines> = BTreeMap::new();
     for (path, lines) in files {
-        let sum = crates.entry(path.split('/').next().unwrap_or_default()).or_default();
+        let sum = crates
+            .entry(path.split('/').next().unwrap_or_default())
+            .or_default();
         sum.all += lines.all;
         sum.reached += lines.reached;
     }
     let mut sorted: Vec<_> = files.iter().collect();
     sorted.sort_by(|a, b| a.1.percent().total_cmp(&b.1.percent()));
-    let line = |name: &str, lines: Lines| println!("{:>6.1} %  {:>5} of {:>5}  {name}", lines.percent(), lines.reached, lines.all);
+    let line = |name: &str, lines: Lines| {
+        println!(
+            "{:>6.1} %  {:>5} of {:>5}  {name}",
+            lines.percent(),
+            lines.reached,
+            lines.all
+        )
+    };
     println!("by file, the least first");
     sorted.iter().for_each(|(path, lines)| line(path, **lines));
     println!("by crate");
@@ -207,7 +226,13 @@ mod tests {
             {"filename":"/elsewhere/y.rs","summary":{"lines":{"count":9,"covered":9}}}]}]}"#;
         let files = read(exported, Path::new("/r")).unwrap();
         assert_eq!(files.len(), 1);
-        assert_eq!(files["a/src/x.rs"], Lines { all: 10, reached: 4 });
+        assert_eq!(
+            files["a/src/x.rs"],
+            Lines {
+                all: 10,
+                reached: 4
+            }
+        );
         assert_eq!(files["a/src/x.rs"].percent(), 40.0);
         assert!(read("no", Path::new("/r")).is_err());
     }

@@ -10,7 +10,8 @@
 use crate::console::{Region, Row, Style};
 use crate::failure::{Failure, Outcome};
 use crate::nearest::unknown;
-use crate::tools::{self, SKIPPED, Toolchain};
+use crate::test::Tally;
+use crate::tools::{self, SKIPPED};
 use crate::{interrupt, process, workspace};
 use lexopt::prelude::*;
 use std::path::{Path, PathBuf};
@@ -151,10 +152,12 @@ fn replay() -> Outcome {
         .arg(tools::target_directory()?.join("fuzz"))
         .current_dir(package())
         .env("RUSTFLAGS", tools::rustflags(&["--cfg", "fuzzing"]));
-    let status = command
-        .status()
-        .map_err(|why| format!("cannot start cargo test: {why}"))?;
-    Ok(ExitCode::from(u8::from(!status.success())))
+    let ran = process::capture(command, BUILD_LIMIT, |_| ())?;
+    print!("{}", ran.output);
+    let tally = Tally::read(&ran.output);
+    let failed = tally.failed + u64::from(!ran.success() && tally.failed == 0);
+    println!("{} passed, {failed} failed", tally.passed);
+    Ok(ExitCode::from(u8::from(failed > 0 || tally.passed == 0)))
 }
 
 /// The built fuzzer.
@@ -248,7 +251,7 @@ impl Fuzzer {
                 self.keep(target)?;
             }
         }
-        println!("fuzz: {ok} ok, {failed} failed");
+        println!("{ok} passed, {failed} failed");
         Ok(ExitCode::from(u8::from(failed > 0 || ok == 0)))
     }
 

@@ -18,7 +18,25 @@ Prints the modules of every crate in layers, the lowest first, and fails where m
 ";
 
 /// Circles that stay: the crate, the modules, and why.
-const CIRCLES: &[(&str, &[&str], &str)] = &[];
+const CIRCLES: &[(&str, &[&str], &str)] = &[
+    (
+        "gomem",
+        &["fork", "process"],
+        "of a library only what is referred to is linked: process names fork for that alone",
+    ),
+    (
+        "goruntime",
+        &[
+            "collector",
+            "compose",
+            "finalizer",
+            "gc",
+            "metrics",
+            "runtime",
+        ],
+        "the composition: each part calls the others back, through the hooks that compose gives them",
+    ),
+];
 
 /// Runs the command.
 pub fn run(mut arguments: lexopt::Parser) -> Outcome {
@@ -68,7 +86,9 @@ fn reason(crate_name: &str, circle: &[String]) -> Option<&'static str> {
 /// Edges that make a circle.
 fn witness(graph: &Graph, circle: &[String]) -> String {
     let edges = circle.iter().flat_map(|from| {
-        let to = circle.iter().filter(|to| graph[from.as_str()].contains(*to));
+        let to = circle
+            .iter()
+            .filter(|to| graph[from.as_str()].contains(*to));
         to.map(move |to| format!("{from} uses {to}"))
     });
     edges.collect::<Vec<_>>().join(", ")
@@ -93,7 +113,10 @@ fn graphs() -> Result<BTreeMap<String, Graph>, String> {
             sources.entry(name).or_default().push(Text { path, text });
         }
     }
-    Ok(sources.into_iter().map(|(name, texts)| (name, graph(&texts))).collect())
+    Ok(sources
+        .into_iter()
+        .map(|(name, texts)| (name, graph(&texts)))
+        .collect())
 }
 
 /// The part that a file below `src` belongs to; `None` for the root.
@@ -109,16 +132,32 @@ fn graph(texts: &[Text]) -> Graph {
         .filter_map(|text| Some((part(&text.path)?, BTreeSet::new())))
         .collect();
     let root = texts.iter().find(|text| part(&text.path).is_none());
-    let exported = root.map(|text| exports(&production(&text.text))).unwrap_or_default();
+    let exported = root
+        .map(|text| exports(&production(&text.text)))
+        .unwrap_or_default();
     for text in texts {
-        let Some(from) = part(&text.path) else { continue };
+        let Some(from) = part(&text.path) else {
+            continue;
+        };
         // Models and tests may use everything.
-        if text.path.components().any(|c| matches!(c.as_os_str().to_str(), Some("tests" | "tests.rs" | "explore" | "explore.rs"))) {
+        if text.path.components().any(|c| {
+            matches!(
+                c.as_os_str().to_str(),
+                Some("tests" | "tests.rs" | "explore" | "explore.rs")
+            )
+        }) {
             continue;
         }
         for name in paths(&production(&text.text)) {
-            let to = if graph.contains_key(&name) { Some(&name) } else { exported.get(&name) };
-            if let Some(to) = to.filter(|to| **to != from && graph.contains_key(*to)).cloned() {
+            let to = if graph.contains_key(&name) {
+                Some(&name)
+            } else {
+                exported.get(&name)
+            };
+            if let Some(to) = to
+                .filter(|to| **to != from && graph.contains_key(*to))
+                .cloned()
+            {
                 graph.entry(from.clone()).or_default().insert(to);
             }
         }
@@ -129,9 +168,16 @@ fn graph(texts: &[Text]) -> Graph {
 
 /// The text without comments, and without what is built for tests only.
 fn production(text: &str) -> String {
-    let before_tests = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
+    let before_tests = text
+        .split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or(text);
     let without = |line: &str| line.split("//").next().unwrap_or_default().to_owned();
-    before_tests.lines().map(without).collect::<Vec<_>>().join("\n")
+    before_tests
+        .lines()
+        .map(without)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The first names of all paths that begin with `crate::`, those of `crate::{a, b::c}` too.
@@ -167,7 +213,9 @@ fn members(group: &str) -> Vec<String> {
 }
 
 fn name_at(text: &str) -> Option<String> {
-    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_alphanumeric() && c != '_')
+        .unwrap_or(text.len());
     (end > 0).then(|| text[..end].to_owned())
 }
 
@@ -176,19 +224,24 @@ fn exports(root: &str) -> BTreeMap<String, String> {
     let mut exported = BTreeMap::new();
     for statement in root.split("use ").skip(1) {
         let statement = statement.split(';').next().unwrap_or_default();
-        let Some(part) = name_at(statement) else { continue };
-        let names = match statement.split_once('{') {
-            Some((_, group)) => members(&format!("{group}}}")),
-            None => statement.rsplit("::").next().and_then(name_at).into_iter().collect(),
+        let Some(part) = name_at(statement) else {
+            continue;
         };
-        exported.extend(names.into_iter().map(|name| (name, part.clone())));
+        // The last name of each path, wherever its group's braces are.
+        let names = statement
+            .split([',', '{', '}'])
+            .filter_map(|path| name_at(path.rsplit("::").next()?.trim()));
+        exported.extend(names.map(|name| (name, part.clone())));
     }
     exported
 }
 
 /// Parts in layers: each uses only what is in layers before. Those that use each other in a circle stand together.
 fn layers(graph: &Graph) -> Vec<Vec<Vec<String>>> {
-    let reachable: BTreeMap<&String, BTreeSet<&String>> = graph.keys().map(|from| (from, reach(graph, from))).collect();
+    let reachable: BTreeMap<&String, BTreeSet<&String>> = graph
+        .keys()
+        .map(|from| (from, reach(graph, from)))
+        .collect();
     let mut groups: Vec<Vec<String>> = Vec::new();
     for name in graph.keys() {
         let is_mine = |group: &Vec<String>| {
@@ -205,7 +258,8 @@ fn layers(graph: &Graph) -> Vec<Vec<Vec<String>>> {
     while !groups.is_empty() {
         let is_ready = |group: &Vec<String>| {
             let used = group.iter().flat_map(|name| &graph[name]);
-            used.into_iter().all(|name| placed.contains(name) || group.contains(name))
+            used.into_iter()
+                .all(|name| placed.contains(name) || group.contains(name))
         };
         let (layer, rest): (Vec<_>, Vec<_>) = groups.into_iter().partition(is_ready);
         placed.extend(layer.iter().flatten().cloned());
@@ -242,8 +296,14 @@ mod tests {
 
     fn sample() -> Graph {
         graph(&[
-            text("lib.rs", "mod a;\nmod b;\nmod c;\npub use c::{One, deep::Two};\n"),
-            text("a.rs", "// crate::c\nuse crate::b::X;\n#[cfg(test)]\nmod tests {\n use crate::c;\n}\n"),
+            text(
+                "lib.rs",
+                "mod a;\nmod b;\nmod c;\npub use c::{One, deep::Two};\n",
+            ),
+            text(
+                "a.rs",
+                "// crate::c\nuse crate::b::X;\n#[cfg(test)]\nmod tests {\n use crate::c;\n}\n",
+            ),
             text("b/mod.rs", "fn f() { crate::Two::new() }\n"),
             text("c.rs", "use crate::{d::{Y, Z}, e};\n"),
             text("d.rs", "use crate::e::W;\n"),
@@ -255,7 +315,10 @@ mod tests {
     fn edges_are_paths_in_production_code() {
         let graph = sample();
         let uses = |name: &str| graph[name].iter().cloned().collect::<Vec<_>>().join(" ");
-        assert_eq!((uses("a"), uses("b"), uses("c")), ("b".into(), "c".into(), "d e".into()));
+        assert_eq!(
+            (uses("a"), uses("b"), uses("c")),
+            ("b".into(), "c".into(), "d e".into())
+        );
     }
 
     #[test]
@@ -263,7 +326,13 @@ mod tests {
         let layers = layers(&sample());
         let names: Vec<String> = layers
             .iter()
-            .map(|layer| layer.iter().map(|part| part.join("=")).collect::<Vec<_>>().join(" "))
+            .map(|layer| {
+                layer
+                    .iter()
+                    .map(|part| part.join("="))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
             .collect();
         assert_eq!(names, ["d=e", "c", "b", "a"]);
     }

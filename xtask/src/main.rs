@@ -5,7 +5,8 @@
 //!
 //! ```text
 //!   main
-//!   demo  test  bench  lint  fuzz  doc           the commands
+//!   demo  test  bench  lint  doc                 the commands
+//!   explore  fuzz  checked  coverage  layers     the commands that look deeper
 //!   kv  tools                                    the two example programs; tools that may be missing
 //!   workspace                                    the tree and its packages
 //!   process                                      children that cannot outlive their purpose
@@ -16,13 +17,17 @@
 //! called wrongly. It depends on two small crates only, because it is the first thing that a newcomer compiles.
 
 mod bench;
+mod checked;
 mod console;
+mod coverage;
 mod demo;
 mod doc;
+mod explore;
 mod failure;
 mod fuzz;
 mod interrupt;
 mod kv;
+mod layers;
 mod lint;
 mod nearest;
 mod process;
@@ -52,6 +57,31 @@ const COMMANDS: &[Command] = &[
         name: "test",
         help: "every suite, each subsystem crate alone; --long for the long ones too",
         run: test::run,
+    },
+    Command {
+        name: "explore",
+        help: "the concurrent protocols under the schedule explorer",
+        run: explore::run,
+    },
+    Command {
+        name: "miri",
+        help: "the suites without assembly, interpreted",
+        run: checked::run_miri,
+    },
+    Command {
+        name: "sanitize",
+        help: "the suites under AddressSanitizer or ThreadSanitizer",
+        run: checked::run_sanitize,
+    },
+    Command {
+        name: "coverage",
+        help: "which lines the tests reach",
+        run: coverage::run,
+    },
+    Command {
+        name: "layers",
+        help: "the modules of each crate, and whether they use each other in circles",
+        run: layers::run,
     },
     Command {
         name: "bench",
@@ -117,7 +147,7 @@ fn dispatch(mut arguments: lexopt::Parser) -> Outcome {
 fn help() -> String {
     let mut text = String::from("Usage: cargo xtask <command> [options]\n\nCommands:\n");
     for command in COMMANDS {
-        text.push_str(&format!("  {:<6}{}\n", command.name, command.help));
+        text.push_str(&format!("  {:<10}{}\n", command.name, command.help));
     }
     text.push_str("\n`cargo xtask <command> --help` lists its options.\n");
     text
@@ -133,7 +163,7 @@ mod tests {
         assert!(unknown("command", "tset", names.clone()).ends_with("did you mean `test`?"));
         assert!(unknown("command", "demos", names.clone()).ends_with("did you mean `demo`?"));
         let far = unknown("command", "frobnicate", names);
-        assert!(far.contains("demo, test, lint, doc"), "{far}");
+        assert!(far.contains("demo, test, "), "{far}");
     }
 
     #[test]

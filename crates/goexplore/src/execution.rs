@@ -16,7 +16,7 @@ use crate::trace::Trace;
 use crate::view::View;
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Nobody has the baton: the execution is over.
@@ -65,6 +65,8 @@ pub(crate) struct Thread {
     os: Option<std::thread::JoinHandle<()>>,
     /// A wake-up by `unpark` that has not been used.
     pub(crate) token: bool,
+    /// It is to be unwound from where it sleeps.
+    is_ended: bool,
     at: Option<&'static Location<'static>>,
 }
 
@@ -201,6 +203,7 @@ impl Execution {
             baton: Arc::new(Condvar::new()),
             os: None,
             token: false,
+            is_ended: false,
             at: None,
         });
         let shared = Shared(self);
@@ -212,7 +215,11 @@ impl Execution {
                 let execution = unsafe { &*shared.0 };
                 drop(execution.wait_for_baton(execution.lock(), id));
                 PART.with(|part| part.set(Some((shared.0, id))));
-                body();
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(body))
+                    && !payload.is::<EndOfThread>()
+                {
+                    resume_unwind(payload);
+                }
                 PART.with(|part| part.set(None));
                 execution.finish(id);
             })
@@ -293,11 +300,40 @@ impl Execution {
         match state.next(me, true) {
             Ok(next) => {
                 let mut state = self.hand_to(state, me, next);
-                state.threads[me].status = Status::Runnable;
-                let woken = state.threads[me].woken;
+                let thread = &mut state.threads[me];
+                thread.status = Status::Runnable;
+                let woken = thread.woken;
+                if std::mem::take(&mut thread.is_ended) {
+                    drop(state);
+                    resume_unwind(Box::new(EndOfThread));
+                }
                 (state, woken)
             }
             Err(why) => (self.fail(state, me, &why), Woken::ByOther),
+        }
+    }
+
+    /// Ends every other thread, when none of them can go on by itself.
+    pub(crate) fn end_sleepers(&self, me: usize) {
+        let mut state = self.lock();
+        loop {
+            let can_go_on = |(id, thread): (usize, &Thread)| {
+                id != me && matches!(thread.status, Status::Runnable | Status::Yielded)
+            };
+            if !state.threads.iter().enumerate().any(can_go_on) {
+                break;
+            }
+            state = self.wait(state, me, Status::Yielded).0;
+        }
+        for id in (0..state.threads.len()).filter(|id| *id != me) {
+            let thread = &mut state.threads[id];
+            if thread.status != Status::Finished {
+                thread.is_ended = true;
+                thread.status = Status::Runnable;
+                state = self
+                    .wait(state, me, Status::Blocked(On::End(id), Limit::None))
+                    .0;
+            }
         }
     }
 
@@ -343,6 +379,9 @@ impl Execution {
         sleep_for_good();
     }
 }
+
+/// What a thread is unwound with that [`Execution::end_sleepers`] ends.
+struct EndOfThread;
 
 fn sleep_for_good() -> ! {
     loop {

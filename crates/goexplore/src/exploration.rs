@@ -119,15 +119,26 @@ impl Exploration {
 
     /// Runs `model` until it fails or all executions are done. The model makes all that it uses anew, and ends all threads that it starts.
     ///
-    /// The environment variable `GOEXPLORE_REPLAY`, a list of choices as a failure prints it, runs that execution alone.
+    /// The environment variable `GOEXPLORE_REPLAY`, a list of choices as a failure prints it, runs that execution alone. `GOEXPLORE_EFFORT`, a number,
+    /// multiplies random executions, and above 1 allows exhaustive ones a preemption more. Neither has a part in explorations with planted bugs.
     pub fn run(&self, model: impl Fn() + Send + Sync + 'static) -> Report {
         let model = Arc::new(model);
         let replay = std::env::var("GOEXPLORE_REPLAY")
             .ok()
             .filter(|_| self.plants.is_empty());
-        let way = match replay {
-            Some(list) => Way::Replay(parse(&list)),
-            None => self.way.clone(),
+        let effort = number("GOEXPLORE_EFFORT").filter(|_| self.plants.is_empty());
+        let effort = effort.unwrap_or(1);
+        let mut bounds = self.bounds;
+        let way = match (replay, self.way.clone()) {
+            (Some(list), _) => Way::Replay(parse(&list)),
+            (None, Way::Random { seed, executions }) => Way::Random {
+                seed,
+                executions: executions * effort,
+            },
+            (None, way) => {
+                bounds.preemptions = bounds.preemptions.saturating_add(u32::from(effort > 1));
+                way
+            }
         };
         catch_panics();
         let mut report = Report {
@@ -149,7 +160,7 @@ impl Exploration {
                 }
             };
             let chooser = Chooser::new(source, std::mem::take(&mut path));
-            let execution = Box::new(Execution::new(chooser, self.bounds, self.plants.clone()));
+            let execution = Box::new(Execution::new(chooser, bounds, self.plants.clone()));
             let body = model.clone();
             let ended = execution.run(move || body());
             report.executions += 1;
@@ -233,7 +244,12 @@ impl Exploration {
                 "{name}: not caught in {} executions: {what}",
                 report.executions
             );
-            println!("caught: {name}: {what}, in execution {}", report.executions);
+            let failure = report.failure.unwrap_or_default();
+            let how = failure.lines().next().unwrap_or_default();
+            println!(
+                "caught: {name}: {what}, in execution {}: {how}",
+                report.executions
+            );
         }
     }
 }

@@ -45,15 +45,15 @@ pub fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> bool 
     }
 }
 
-/// Wakes up to `n` threads that sleep on `word`; how many.
+/// Wakes up to `n` threads that sleep on `word`; how many. The word itself is not looked at: it may be gone.
 #[track_caller]
-pub fn wake(word: &AtomicU32, n: usize) -> usize {
+pub fn wake(word: *const AtomicU32, n: usize) -> usize {
     let at = Location::caller();
     let woken = operate(at, |state, me| {
         if state.damage(at) == Some(Damage::Remove) {
             return 0;
         }
-        let woken = state.unblock(On::Futex(word.as_ptr().addr()), n);
+        let woken = state.unblock(On::Futex(word.addr()), n);
         state.trace.note(me, at, What::Wake(woken));
         woken
     });
@@ -79,12 +79,12 @@ fn real_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> bool
     result == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ETIMEDOUT)
 }
 
-fn real_wake(word: &AtomicU32, n: usize) -> usize {
-    // SAFETY: wakes sleepers on a word that is borrowed.
+fn real_wake(word: *const AtomicU32, n: usize) -> usize {
+    // SAFETY: the kernel takes the address as a name.
     let woken = unsafe {
         libc::syscall(
             libc::SYS_futex,
-            word.as_ptr(),
+            word,
             libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
             n.min(i32::MAX as usize) as i32,
         )

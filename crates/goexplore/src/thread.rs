@@ -1,6 +1,8 @@
 //! Threads of an exploration, and what they wait with.
 
+use crate::atomic::AtomicU32;
 use crate::execution::{Limit, On, Status, Woken, operate, part};
+use crate::futex;
 use crate::plant::Damage;
 use crate::trace::What;
 use std::panic::Location;
@@ -222,5 +224,24 @@ pub fn park() {
 pub fn park_timeout(timeout: Duration) {
     if park_with(Limit::Some).is_none() {
         std::thread::park_timeout(timeout);
+    }
+}
+
+/// As [`std::thread::sleep`]; in an exploration until no other thread can go on.
+#[track_caller]
+pub fn sleep(time: Duration) {
+    if part().is_none() {
+        return std::thread::sleep(time);
+    }
+    let word = AtomicU32::new(0);
+    futex::wait(&word, 0, Some(time));
+}
+
+/// Waits until no other thread of the exploration can go on, and then ends those that are left, one after the other: for models of code whose
+/// threads never end. They are unwound from where they sleep, so that must be a place where unwinding does no harm. Outside of explorations nothing
+/// happens.
+pub fn end_sleepers() {
+    if let Some((execution, me)) = part() {
+        execution.end_sleepers(me);
     }
 }

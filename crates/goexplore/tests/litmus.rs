@@ -249,7 +249,7 @@ fn doorbell() {
     let bell = word.clone();
     let waker = thread::spawn(move || {
         bell.store(1, Release);
-        futex::wake(&bell, 1);
+        futex::wake(&*bell, 1);
     });
     while word.load(Acquire) == 0 {
         futex::wait(&word, 0, None);

@@ -280,6 +280,15 @@ impl<O: Os> Heap<O> {
 
 /// Takes a span that is still to be swept.
 fn take_unswept(lists: &ObjectLists) -> Option<ObjectSpanPtr> {
+    #[cfg(explore)]
+    if goexplore::planted("a span is swept by whoever comes by") {
+        let seen = lists
+            .unswept_partial
+            .pop()
+            .or_else(|| lists.unswept_full.pop())?;
+        lists.unswept_full.push(seen, Place::Full);
+        return seen.as_objects();
+    }
     let span: SpanPtr = lists
         .unswept_partial
         .pop()

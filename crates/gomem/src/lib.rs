@@ -43,6 +43,8 @@ mod central;
 mod collect;
 pub mod critical;
 mod env;
+#[cfg(all(test, explore))]
+mod explore;
 mod fatal;
 mod fork;
 #[cfg(fuzzing)]

@@ -17,7 +17,7 @@ const HELD: u32 = 1;
 const CONTENDED: u32 = 2;
 
 /// How often a locked word is looked at before sleeping. Sections under these locks are shorter than a system call.
-const SPINS: u32 = 100;
+const SPINS: u32 = if cfg!(explore) { 1 } else { 100 };
 
 pub(crate) struct Lock<T> {
     state: AtomicU32,

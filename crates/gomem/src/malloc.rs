@@ -136,7 +136,11 @@ impl<O: Os> Heap<O> {
                     self.counters.detached_frees.fetch_add(1, Relaxed);
                 }
                 // SAFETY: (1).
-                if unsafe { span.push_remote(block.as_ptr().cast()) } {
+                let has_duty = unsafe { span.push_remote(block.as_ptr().cast()) };
+                #[cfg(explore)]
+                let has_duty = has_duty
+                    && !goexplore::planted("a pusher that finds the list empty tells nobody");
+                if has_duty {
                     self.tell_owner(span);
                 }
             }
@@ -263,6 +267,10 @@ impl<O: Os> Heap<O> {
         }
         self.flush_objects(cache);
         // No span has this owner any more: what comes now finds the inbox closed and looks at the owner again.
+        #[cfg(explore)]
+        if goexplore::planted("an owner that ends leaves its inbox open") {
+            return self.pages.lock().put_cache(cache);
+        }
         for span in cache.inbox.close() {
             self.tell_owner(span);
         }

@@ -1,12 +1,12 @@
 //! The result of a goroutine, and waiting for it.
 
+use crate::atomic::{AtomicPtr, Ordering};
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::goroutine::WaitReason;
 use crate::time::Nanos;

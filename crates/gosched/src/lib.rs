@@ -4,7 +4,7 @@
 //!
 //! | modules | what |
 //! | --- | --- |
-//! | `time`, `sys`, `rng`, `here` | clock, kernel, choices, the context's own words |
+//! | `atomic`, `clock`, `time`, `sys`, `rng`, `here` | what shared words are made of, clock, kernel, choices, the context's own words |
 //! | [`critical`], `lock` | where a thread must not be stopped, and the lock taken there |
 //! | [`goroutine`], [`mod@env`] | what the outside sees and what it supplies |
 //! | `gmp` | G, M, P, their queues and timers |
@@ -31,6 +31,14 @@ pub mod sync;
 #[cfg(doctest)]
 pub struct Readme;
 
+mod atomic;
+#[cfg(not(explore))]
+mod clock;
+#[cfg(explore)]
+#[path = "explore/clock.rs"]
+mod clock;
+#[cfg(all(test, explore))]
+mod explore;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -42,6 +50,10 @@ mod lock;
 mod rng;
 mod sched;
 mod sleep;
+#[cfg(not(explore))]
+mod sys;
+#[cfg(explore)]
+#[path = "explore/sys.rs"]
 mod sys;
 mod time;
 mod waiter;

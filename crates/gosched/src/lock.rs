@@ -5,10 +5,9 @@
 //! thread, which is right for sections of some dozen instructions and wrong for anything longer.
 //! The three-state word is Drepper's ("Futexes are tricky", 2011): free, held, held with sleepers.
 
+use crate::atomic::{AtomicU32, Ordering, spin_loop};
 use std::cell::UnsafeCell;
-use std::hint;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::critical::Section;
 use crate::sys;
@@ -18,7 +17,7 @@ const HELD: u32 = 1;
 const CONTENDED: u32 = 2;
 
 /// Spins before sleeping: about the length of a section on another core.
-const SPINS: u32 = 60;
+const SPINS: u32 = if cfg!(explore) { 1 } else { 60 };
 
 /// The word without the data.
 pub(crate) struct RawLock(AtomicU32);
@@ -42,7 +41,7 @@ impl RawLock {
     #[cold]
     fn lock_slow(&self) {
         for _ in 0..SPINS {
-            hint::spin_loop();
+            spin_loop();
             if self.0.load(Ordering::Relaxed) == FREE
                 && self
                     .0

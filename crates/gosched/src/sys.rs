@@ -1,5 +1,4 @@
-//! The few kernel services that the scheduler is built on: futex, clock, `membarrier`, the list of
-//! tasks.
+//! The few kernel services that the scheduler is built on: futex, `membarrier`, the list of tasks.
 //!
 //! Nothing here allocates or takes a lock of libc's, so it may be called at any depth of the
 //! scheduler. Every wait tolerates spurious wake-ups: callers loop on their own condition.
@@ -49,17 +48,6 @@ pub(crate) fn futex_wake(word: *const AtomicU32, count: i32) {
             count,
         );
     }
-}
-
-/// `CLOCK_MONOTONIC`, which is also what `std::time::Instant` reads.
-pub(crate) fn monotonic() -> Nanos {
-    let mut spec = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `spec` is writable; CLOCK_MONOTONIC exists on every Linux.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut spec) };
-    Nanos(spec.tv_sec as u64 * 1_000_000_000 + spec.tv_nsec as u64)
 }
 
 /// The two halves of an asymmetric fence: cheap on the side that runs often, dear on the side that
@@ -137,13 +125,13 @@ mod tests {
     #[test]
     fn futex_wait_respects_its_deadline() {
         let word = AtomicU32::new(7);
-        let start = monotonic();
+        let start = Nanos::now();
         let deadline = start + Nanos::from_millis(3);
         let mut in_time = true;
         while in_time {
             in_time = futex_wait(&word, 7, Some(deadline));
         }
-        assert!(monotonic() >= deadline);
+        assert!(Nanos::now() >= deadline);
     }
 
     #[test]

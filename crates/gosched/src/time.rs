@@ -6,7 +6,7 @@
 use std::ops::{Add, Sub};
 use std::time::{Duration, Instant};
 
-use crate::sys;
+use crate::clock;
 
 /// A point on `CLOCK_MONOTONIC`, or a span of it, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,7 +20,7 @@ impl Nanos {
 
     /// Now.
     pub fn now() -> Nanos {
-        sys::monotonic()
+        Nanos(clock::monotonic())
     }
 
     /// A span of `ms` milliseconds.

@@ -16,10 +16,10 @@
 //! A goroutine parks, a plain thread sleeps on a futex: `wake` knows. Nothing here depends on the
 //! environment; a goroutine reaches its scheduler through its [`Ops`](crate::gmp::g::Ops).
 
+use crate::atomic::{AtomicU32, Ordering};
 use std::cell::Cell;
 use std::marker::PhantomPinned;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::critical;
 use crate::gmp::g::{GRef, current};
@@ -70,6 +70,11 @@ impl Waiter {
 
     /// Claims the right to wake for `token`, which is neither 0 nor [`TIMED_OUT`].
     pub(crate) fn claim(&self, token: u32) -> bool {
+        #[cfg(explore)]
+        if goexplore::planted("a waiter may be claimed twice") {
+            self.claim.store(token, Ordering::Release);
+            return true;
+        }
         self.claim
             .compare_exchange(OPEN, token, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()

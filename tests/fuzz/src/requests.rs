@@ -19,6 +19,14 @@ pub fn run(data: &[u8]) {
     let (requests, _) = whole;
     let plain = plainly(stream);
     assert_eq!(requests.get(..plain.len()), Some(&plain[..]));
+    // A word of a line may be longer than what is sent by length.
+    if requests
+        .iter()
+        .flatten()
+        .any(|argument| argument.len() > BULK_LIMIT)
+    {
+        return;
+    }
     let written: Vec<u8> = requests.iter().flat_map(|request| write(request)).collect();
     assert_eq!(feed(&written, 7), (requests, None));
 }

@@ -15,17 +15,20 @@ pub fn run(data: &[u8]) {
     let mut complaints = Vec::new();
     let get = |name: &str| value(name).map(str::to_owned);
     let settings = Settings::parse(get, |complaint| complaints.push(complaint));
+    let given = |name: &str| value(name).map(str::trim).filter(|value| !value.is_empty());
     let limit = given("GOMEMLIMIT").filter(|&text| text != "off");
     let expected = limit.and_then(plain_size);
     // A limit that is none keeps the program from starting.
     assert_eq!(settings.is_err(), limit.is_some() && expected.is_none());
     let Ok(settings) = settings else { return };
     assert_eq!(
-        settings.collector.memory_limit.map(|bytes| u128::from(bytes.0)),
+        settings
+            .collector
+            .memory_limit
+            .map(|bytes| u128::from(bytes.0)),
         expected
     );
     let complains_of = |name: &str| complaints.iter().any(|text| text.starts_with(name));
-    let given = |name: &str| value(name).map(str::trim).filter(|value| !value.is_empty());
 
     match given("GOGC") {
         None => assert_eq!(settings.collector.percent, GcPercent::default()),

@@ -145,8 +145,8 @@ fn our_figure(cell: &Cell, unit: &str, notes: &mut Vec<String>) -> String {
     };
     let mark = if cell.is_disturbed() { "~" } else { "" };
     format!(
-        "{mark}{} {unit} ±{:.0}%",
-        number(summary.median),
+        "{mark}{} ±{:.0}%",
+        quantity(summary.median, unit),
         summary.spread()
     )
 }

@@ -23,6 +23,8 @@ pub struct Job {
 pub enum Work {
     /// `cargo test` with these arguments.
     Cargo(&'static [&'static str]),
+    /// Another command of this tool, which ends with a line `N passed, N failed`.
+    Own(&'static [&'static str]),
     /// The key-value server under load from a second process.
     Server(&'static server::Trial),
 }
@@ -33,6 +35,20 @@ const fn suite(name: &'static str, help: &'static str, arguments: &'static [&'st
         help,
         is_long: false,
         work: Work::Cargo(arguments),
+    }
+}
+
+const fn own(
+    name: &'static str,
+    help: &'static str,
+    is_long: bool,
+    arguments: &'static [&'static str],
+) -> Job {
+    Job {
+        name,
+        help,
+        is_long,
+        work: Work::Own(arguments),
     }
 }
 
@@ -86,6 +102,43 @@ pub const JOBS: &[Job] = &[
         &["-p", "goruntime-tests", "--features", "system-allocator"],
     ),
     suite("xtask", "this tool", &["-p", "xtask"]),
+    own(
+        "layers",
+        "the modules of each crate use each other in one direction",
+        false,
+        &["layers"],
+    ),
+    own(
+        "fuzz-corpus",
+        "the inputs that are kept for the fuzz targets",
+        false,
+        &["fuzz", "--corpus"],
+    ),
+    own(
+        "explore",
+        "the concurrent protocols under the schedule explorer",
+        false,
+        &["explore"],
+    ),
+    own(
+        "explore-long",
+        "the same with more executions and wider bounds",
+        true,
+        &["explore", "--long"],
+    ),
+    own(
+        "miri",
+        "the suites without assembly, interpreted",
+        true,
+        &["miri"],
+    ),
+    own(
+        "sanitize",
+        "the suites under AddressSanitizer",
+        true,
+        &["sanitize", "address"],
+    ),
+    own("fuzz", "each fuzz target for ten seconds", true, &["fuzz"]),
     Job {
         name: "kv",
         help: "the server under verified load for some seconds",
@@ -138,7 +191,7 @@ mod tests {
             seen += 1;
             let names_it = |job: &Job| match job.work {
                 Work::Cargo(arguments) => arguments.starts_with(&["-p", name]),
-                Work::Server(_) => false,
+                Work::Own(_) | Work::Server(_) => false,
             };
             assert!(JOBS.iter().any(names_it), "no job runs the tests of {name}");
         }

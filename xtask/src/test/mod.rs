@@ -14,7 +14,7 @@ use crate::nearest::unknown;
 use crate::{interrupt, process, workspace};
 use jobs::{JOBS, Job, Work};
 use lexopt::prelude::*;
-use results::Tally;
+pub use results::Tally;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -145,6 +145,23 @@ fn run_one(job: &Job, watch: impl FnMut(Duration)) -> Result<Done, String> {
                 None => account.push(format!("killed after {}", clock(ran.took))),
                 Some(status) if !status.success() => account.push(format!("cargo test: {status}")),
                 Some(_) => {}
+            }
+            Ok(Done { tally, account })
+        }
+        Work::Own(arguments) => {
+            let program =
+                std::env::current_exe().map_err(|why| format!("no path of this tool: {why}"))?;
+            let mut command = std::process::Command::new(program);
+            command.current_dir(workspace::root()).args(arguments);
+            let limit = if job.is_long { LONG_LIMIT } else { LIMIT };
+            let ran = process::capture(command, limit, watch)?;
+            let tally = Tally::read_last_line(&ran.output);
+            let mut account: Vec<String> = Vec::new();
+            if !ran.success() {
+                account.extend(ran.output.lines().map(str::to_owned));
+            }
+            if ran.status.is_none() {
+                account.push(format!("killed after {}", clock(ran.took)));
             }
             Ok(Done { tally, account })
         }

@@ -34,6 +34,19 @@ impl Tally {
         tally
     }
 
+    /// Reads the last line of a command of this tool: `N passed, N failed`.
+    pub fn read_last_line(output: &str) -> Tally {
+        let mut tally = Tally::default();
+        for part in output.lines().last().unwrap_or_default().split(", ") {
+            match part.split_once(' ').map(|(n, what)| (n.parse(), what)) {
+                Some((Ok(n), "passed")) => tally.passed = n,
+                Some((Ok(n), "failed")) => tally.failed = n,
+                _ => {}
+            }
+        }
+        tally
+    }
+
     /// Both runs together.
     pub fn plus(self, other: Tally) -> Tally {
         Tally {
@@ -71,6 +84,13 @@ pub fn essence(output: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_line_of_a_command_is_read() {
+        let tally = Tally::read_last_line("3 failed things\n12 passed, 1 failed\n");
+        assert_eq!((tally.passed, tally.failed), (12, 1));
+        assert_eq!(Tally::read_last_line("nothing"), Tally::default());
+    }
 
     const RUN: &str = "\
    Compiling gomem v0.1.0

@@ -12,10 +12,10 @@
 //! after the wake-up the node's `outcome` says whether that happened. No value is dropped under the
 //! lock, for that would run code of the program in a critical section.
 
+use crate::atomic::AtomicUsize;
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::ptr;
-use std::sync::atomic::AtomicUsize;
 
 use crate::critical;
 use crate::lock::Lock;

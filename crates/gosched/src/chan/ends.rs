@@ -1,8 +1,8 @@
 //! The two ends of a channel.
 
+use crate::atomic::Ordering;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::chan::core::{Channel, Received, Sent, Slot};

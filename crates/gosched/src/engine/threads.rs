@@ -10,9 +10,9 @@
 //! While a thread waits for its baton it is outside the scheduler's critical sections, so that it
 //! can be stopped like any other sleeping thread.
 
+use crate::atomic::{AtomicU32, AtomicUsize, Ordering, thread};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::critical;
 use crate::env::{Engine, EngineError, Entry, StackSpec, ThreadLocals};
@@ -78,7 +78,7 @@ impl ThreadEngine {
         let own = baton.clone();
         let threads = self.threads.clone();
         threads.fetch_add(1, Ordering::SeqCst);
-        let spawned = std::thread::Builder::new()
+        let spawned = thread::Builder::new()
             .name("goroutine".into())
             .stack_size(spec.size.unwrap_or(DEFAULT_STACK))
             .spawn(move || {

@@ -40,11 +40,11 @@
 //! environment, so that channels and locks need not either: they reach the scheduler through `ops`,
 //! a table with one entry per blocking operation.
 
+use crate::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::cell::{Cell, UnsafeCell};
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::critical::{self, Section};
 use crate::gmp::body::Body;
@@ -264,6 +264,11 @@ impl Header {
 
     /// The other half, run by the context switched to: true if the caller must make the G runnable.
     pub(crate) fn context_saved(&self) -> bool {
+        #[cfg(explore)]
+        if goexplore::planted("a park does not look whether it was readied") {
+            self.status.fetch_or(SAVED, Ordering::SeqCst);
+            return false;
+        }
         self.status.fetch_or(SAVED, Ordering::AcqRel) & NOTIFIED != 0
     }
 

@@ -4,7 +4,7 @@
 //! A list under a lock, with its length beside it so that the common question "is there anything?"
 //! takes no lock.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use crate::atomic::{AtomicUsize, Ordering};
 
 use crate::critical::Section;
 use crate::gmp::g::{GList, GRef};

@@ -29,9 +29,9 @@
 //! stack. It leaves a note in `after`, and the context switched to carries it out before anything
 //! else.
 
+use crate::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::cell::Cell;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use crate::gmp::g::GRef;
 use crate::gmp::p::{Owner, P};

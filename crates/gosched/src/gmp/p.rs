@@ -13,8 +13,8 @@
 //! That is what makes it possible to take a P from an M that runs user code, without the M's help:
 //! see `sched/retake.rs`. Taking and giving a P are acquire and release operations on this word.
 
+use crate::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use crate::gmp::g::{GList, GRef, Header};
 use crate::gmp::m::{M, MRef};
@@ -186,6 +186,12 @@ impl P {
         let g = self.run_next.load(Ordering::Acquire);
         if g.is_null() {
             return None;
+        }
+        #[cfg(explore)]
+        if goexplore::planted("run_next is taken without an exchange") {
+            self.run_next.store(std::ptr::null_mut(), Ordering::Release);
+            // SAFETY: none: that is the bug.
+            return Some(unsafe { &*g });
         }
         self.run_next
             .compare_exchange(g, std::ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed)

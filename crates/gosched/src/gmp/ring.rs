@@ -13,8 +13,8 @@
 //! destructor, and here each goroutine has thread-locals of its own, so that each one that ever
 //! stole would become a participant of the epoch.
 
+use crate::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use crossbeam_utils::CachePadded;
 

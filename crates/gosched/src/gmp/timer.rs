@@ -18,8 +18,8 @@
 //! Go keeps timers in per-P four-ary heaps too (time.go); its lazy deletion and its channel timers
 //! are not needed here, because nodes know their position and are not collected.
 
+use crate::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::critical::Section;
 use crate::gmp::g::{GList, GRef};

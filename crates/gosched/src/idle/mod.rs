@@ -3,8 +3,8 @@
 //! The protocol by which no wake-up is lost is in `README.md` beside this file. Counts are repeated
 //! outside the lock, sequentially consistent, because that argument needs them so.
 
+use crate::atomic::{AtomicU32, Ordering};
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use crossbeam_utils::CachePadded;
 

@@ -16,9 +16,9 @@
 //! Edges are reported once. So whoever consumes `READY` must then try the operation, and only one
 //! party at a time may: the *turn*.
 
+use crate::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, fence};
 
 use crate::gmp::g::{GRef, Header};
 use crate::gmp::timer::Wake;
@@ -88,11 +88,11 @@ impl PollDesc {
     pub(crate) fn reset(&self) {
         self.read.word.store(EMPTY, Ordering::Relaxed);
         self.write.word.store(EMPTY, Ordering::Relaxed);
-        self.closed.store(false, Ordering::SeqCst);
+        self.closed.store(false, Ordering::Release);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Waits until it is this caller's turn. Returns false if that was not before the deadline.
@@ -128,8 +128,8 @@ impl PollDesc {
             self.leave_early(g);
             return;
         }
-        // `close` sets the flag and then looks into the slots: one of us sees the other.
-        fence(Ordering::SeqCst);
+        // `close` sets the flag and then exchanges the slot's word. Exchanges of one word are ordered: if ours was first, `close` finds us, and
+        // if its was, ours has acquired the flag.
         if self.is_closed() && slot.change(me, EMPTY) {
             self.leave_early(g);
             return;
@@ -161,8 +161,7 @@ impl PollDesc {
 
     /// Makes everybody who waits, and everybody who will, fail. Returns who is to be made runnable.
     pub(crate) fn close(&self) -> [Option<GRef>; 2] {
-        self.closed.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        self.closed.store(true, Ordering::Release);
         [&self.read, &self.write].map(|slot| take(slot, self.waiters, EMPTY))
     }
 }
@@ -188,6 +187,14 @@ fn take(slot: &Slot, waiters: &AtomicUsize, otherwise: *mut Header) -> Option<GR
             READY => return None,
             _ => EMPTY,
         };
+        #[cfg(explore)]
+        if word == EMPTY
+            && next == EMPTY
+            && goexplore::planted("a close does not exchange the word")
+        {
+            return None;
+        }
+        // Also where nothing changes: see `wait`.
         if !slot.change(word, next) {
             continue;
         }

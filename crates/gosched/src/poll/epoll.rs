@@ -4,9 +4,9 @@
 //! zero on another thread, which sees it too, must not swallow a wake-up meant for the sleeper.
 //! `waking` keeps wakers from writing again while one wake-up is under way.
 
+use crate::atomic::{AtomicBool, Ordering};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::env::{Poller, Readiness, Token};
 use crate::time::Nanos;

@@ -4,7 +4,7 @@
 //! Either way the goroutine stays on its thread, and when it comes back it needs a P: the one that
 //! it had, or any idle one; failing that, it lines up in the global queue and its M goes idle.
 
-use std::sync::atomic::Ordering;
+use crate::atomic::Ordering;
 
 use crate::critical;
 use crate::env::Env;

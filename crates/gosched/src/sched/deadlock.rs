@@ -4,7 +4,7 @@
 //! could have woken somebody may end without any M noticing. The common answer "no" costs a few
 //! loads; threads are counted only when everything else says "yes".
 
-use std::sync::atomic::Ordering;
+use crate::atomic::Ordering;
 
 use crate::env::{Env, Hooks};
 use crate::goroutine::Deadlock;

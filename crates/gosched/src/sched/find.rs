@@ -7,8 +7,7 @@
 //! Everything here runs inside a critical section and in the runtime, on whatever context needs a
 //! successor.
 
-use std::hint;
-use std::sync::atomic::Ordering;
+use crate::atomic::{Ordering, spin_loop};
 
 use crate::critical::Section;
 use crate::env::Env;
@@ -187,9 +186,12 @@ impl<V: Env> Scheduler<V> {
     }
 }
 
+/// Spins of [`pause`].
+const PAUSE: u32 = if cfg!(explore) { 1 } else { 100 };
+
 /// A few microseconds, in which the owner of a `run_next` most likely runs it.
 fn pause() {
-    for _ in 0..100 {
-        hint::spin_loop();
+    for _ in 0..PAUSE {
+        spin_loop();
     }
 }

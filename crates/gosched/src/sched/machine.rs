@@ -1,14 +1,14 @@
 //! An M with what depends on the environment: the context of its thread.
 
+use crate::atomic::AtomicPtr;
 use std::cell::UnsafeCell;
 use std::ptr;
-use std::sync::atomic::AtomicPtr;
 
 use crate::env::{Engine, Env, Readiness, Token};
 use crate::gmp::m::M;
 
 /// Reports taken from the poller at a time.
-const REPORTS: usize = 128;
+const REPORTS: usize = if cfg!(explore) { 1 } else { 128 };
 
 /// `m` comes first, so that a pointer to one is a pointer to the other.
 #[repr(C)]

@@ -11,9 +11,9 @@
 //! Invariant: an M in the list has been left a P, is counted among the machines, and is in nobody else's hands.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
+use crate::atomic::{AtomicBool, AtomicU32, Mutex, Ordering, thread};
 use crate::critical::{self, Section};
 use crate::env::{Env, Event, Hooks, Poller};
 use crate::lock::Lock;
@@ -91,7 +91,7 @@ impl<V: Env> Scheduler<V> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if !*started {
-            std::thread::Builder::new()
+            thread::Builder::new()
                 .name("gosched-maker".into())
                 .stack_size(THREAD_STACK)
                 .spawn(move || self.make_threads())?;
@@ -154,7 +154,7 @@ impl<V: Env> Scheduler<V> {
     }
 
     fn start_thread(&'static self, machine: &'static Machine<V>) -> io::Result<()> {
-        std::thread::Builder::new()
+        thread::Builder::new()
             .name(format!("gosched-m{}", machine.m.id))
             .stack_size(THREAD_STACK)
             .spawn(move || self.run_machine(machine))?;
@@ -173,7 +173,7 @@ impl<V: Env> Scheduler<V> {
         self.poller.wake();
         // Another may have been about to sleep when it was looked for in the list of idle ones, having found no work
         // before there was any. By now it is in that list; and if all are busy, the system may have thought better of it.
-        std::thread::sleep(RETRY.to_duration());
+        thread::sleep(RETRY.to_duration());
         let inside = critical::enter();
         if self.is_work_anywhere() {
             self.wake_one(&inside);

@@ -18,14 +18,14 @@ mod network;
 mod observe;
 pub(crate) mod ops;
 mod park;
-mod retake;
+pub(crate) mod retake;
 pub(crate) mod spawn;
 mod switch;
 mod threads;
 mod work;
 
+use crate::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
 

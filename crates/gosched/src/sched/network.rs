@@ -3,10 +3,10 @@
 //! At most one M sleeps in the poller (`gate`), until the time in `until`. Others look without
 //! waiting: an M that finds its queue empty, and the monitor when nobody has looked for long.
 
+use crate::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence, thread};
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 
 use crate::critical::{self, Section};
 use crate::env::{Env, Poller, Readiness, Token};
@@ -22,7 +22,7 @@ use crate::time::Nanos;
 /// Descriptors per chunk of the table.
 const CHUNK: usize = 256;
 /// Chunks: a million descriptors, more than a process may have open by default.
-const CHUNKS: usize = 4096;
+const CHUNKS: usize = if cfg!(explore) { 1 } else { 4096 };
 
 pub(super) struct Network {
     /// Goroutines that wait for descriptors.
@@ -261,7 +261,7 @@ impl<V: Env> Scheduler<V> {
     /// Waits in the poller. One that fails reports nothing; it is not asked again at once.
     fn wait_in_poller(&self, timeout: Option<Nanos>, reports: &mut [Readiness]) -> usize {
         self.poller.wait(timeout, reports).unwrap_or_else(|_| {
-            std::thread::sleep(Nanos::from_millis(1).to_duration());
+            thread::sleep(Nanos::from_millis(1).to_duration());
             0
         })
     }

@@ -3,7 +3,7 @@
 //! Everything is read without locks from atomics that the scheduler writes anyway, so each number
 //! is right and all of them together are only nearly of one moment.
 
-use std::sync::atomic::Ordering;
+use crate::atomic::Ordering;
 
 use crate::critical;
 use crate::env::{Engine, Env};

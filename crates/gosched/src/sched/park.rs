@@ -4,8 +4,8 @@
 //! when it finds none does it switch to the M's own context, which spins, polls and sleeps. The
 //! protocol between parking and readying is the status word's (`gmp/g.rs`).
 
+use crate::atomic::Ordering;
 use std::ptr;
-use std::sync::atomic::Ordering;
 
 use crate::critical::{self, Section};
 use crate::env::{Env, Event, Hooks};

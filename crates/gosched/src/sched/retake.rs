@@ -24,7 +24,7 @@
 //! The heavy fence is `membarrier(PRIVATE_EXPEDITED)`. Where that is refused, both fences are full
 //! ones ([`AsymmetricFence`](crate::sys::AsymmetricFence)).
 
-use std::sync::atomic::Ordering;
+use crate::atomic::Ordering;
 
 use crate::critical;
 use crate::env::{Env, Event, Hooks};
@@ -60,6 +60,11 @@ impl<V: Env> Scheduler<V> {
         let inside = critical::enter();
         let result = take(p, || self.fence.heavy());
         self.retaking.store(false, Ordering::Release);
+        #[cfg(explore)]
+        if result == Retake::Taken && goexplore::planted("a P that was taken is not handed on") {
+            self.idle.put_p(p, &inside);
+            return result;
+        }
         if result == Retake::Taken {
             p.current.store(0, Ordering::Relaxed);
             self.hooks.event(Event::Retaken(p.index));
@@ -71,7 +76,7 @@ impl<V: Env> Scheduler<V> {
 
 /// The monitor's half of the protocol. One at a time. `fence` is the heavy one, and says whether it
 /// could be made.
-fn take(p: &P, fence: impl FnOnce() -> bool) -> Retake {
+pub(crate) fn take(p: &P, fence: impl FnOnce() -> bool) -> Retake {
     let Some(m) = p.owner().m() else {
         return Retake::Idle;
     };

@@ -1,11 +1,11 @@
 //! Starting goroutines.
 
+use crate::atomic::{AtomicUsize, Ordering};
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::critical;
 use crate::env::{Engine, EngineError, Env, Event, Hooks, StackSpec};

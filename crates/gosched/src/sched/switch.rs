@@ -11,8 +11,8 @@
 //!    references into its frames.
 //! 3. No lock is held and no reference to a thread-local is kept over a switch.
 
+use crate::atomic::Ordering;
 use std::ptr;
-use std::sync::atomic::Ordering;
 
 use crate::critical::{self, Section};
 use crate::env::{Engine, Env, Event, Hooks, ThreadLocals};

@@ -4,7 +4,7 @@
 //! reused. When the system refuses a thread the P goes back, the refusal is reported once, and the
 //! Ms there are carry on.
 
-use std::sync::atomic::{Ordering, fence};
+use crate::atomic::{Ordering, fence};
 
 use crate::critical::Section;
 use crate::env::{Engine, Env, Hooks, Poller};
@@ -18,6 +18,10 @@ impl<V: Env> Scheduler<V> {
     /// Wakes one M to look for work, if none does so already and there is a P for it. To be called
     /// after each submission.
     pub(super) fn wake_one(&'static self, inside: &Section) {
+        #[cfg(explore)]
+        if goexplore::planted("a submitter wakes nobody") {
+            return;
+        }
         loop {
             fence(Ordering::SeqCst);
             if self.idle.spinning() != 0 || self.idle.ps() == 0 || !self.idle.first_spinner() {
@@ -37,6 +41,11 @@ impl<V: Env> Scheduler<V> {
     /// looked, another one shall.
     pub(super) fn stop_spinning(&'static self, machine: &'static Machine<V>, inside: &Section) {
         machine.m.spinning.store(false, Ordering::Relaxed);
+        #[cfg(explore)]
+        if goexplore::planted("the last that looked for work wakes nobody") {
+            self.idle.remove_spinner();
+            return;
+        }
         if self.idle.remove_spinner() {
             self.wake_one(inside);
         }

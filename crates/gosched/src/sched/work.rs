@@ -6,7 +6,7 @@
 //! The context is in the runtime throughout, and inside a critical section but for the two places
 //! where it blocks: the poller and the M's own futex. It has no P there.
 
-use std::sync::atomic::{Ordering, fence};
+use crate::atomic::{Ordering, fence};
 
 use crate::critical::{self, Section};
 use crate::env::{Engine, Env};
@@ -63,6 +63,11 @@ impl<V: Env> Scheduler<V> {
                     self.idle.remove_spinner();
                 }
                 fence(Ordering::SeqCst);
+                #[cfg(explore)]
+                if goexplore::planted("an M that goes idle does not look again") {
+                    self.sleep(machine, &inside);
+                    continue;
+                }
                 if self.is_work_anywhere() && self.regain(machine, &inside) {
                     m.spinning.store(true, Ordering::Relaxed);
                     self.idle.add_spinner();

@@ -1,7 +1,7 @@
 //! Doing something once.
 
+use crate::atomic::{AtomicBool, Ordering};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::goroutine::WaitReason;
 use crate::sync::raw::RawMutex;

@@ -10,9 +10,8 @@
 //! `WAITERS` changes only under the queue's lock; `LOCKED` is set by exchange from anybody and
 //! cleared by the holder.
 
-use std::hint;
+use crate::atomic::{AtomicU32, Ordering, spin_loop};
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::critical;
 use crate::goroutine::WaitReason;
@@ -24,7 +23,7 @@ const LOCKED: u32 = 1;
 const WAITERS: u32 = 2;
 
 /// Tries before queueing.
-const SPINS: u32 = 40;
+const SPINS: u32 = if cfg!(explore) { 1 } else { 40 };
 
 /// Marks the node of a waiter that is to be handed the lock.
 const WANTS_HAND_OVER: *const () = ptr::without_provenance(1);
@@ -77,7 +76,7 @@ impl RawMutex {
             if self.try_lock() {
                 return true;
             }
-            hint::spin_loop();
+            spin_loop();
         }
         let mut lost = false;
         loop {
@@ -122,6 +121,10 @@ impl RawMutex {
     fn lock_or_announce(&self) -> bool {
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
+            #[cfg(explore)]
+            if state & LOCKED != 0 && goexplore::planted("a waiter does not announce itself") {
+                return false;
+            }
             let next = if state & LOCKED == 0 {
                 state | LOCKED
             } else if state & WAITERS == 0 {

@@ -30,8 +30,11 @@ pub struct Coroutine {
     shared: Box<Shared>,
 }
 
+/// What a coroutine does.
+type Work = Box<dyn FnOnce(&mut Suspender<'_>)>;
+
 struct Shared {
-    body: Cell<Option<Box<dyn FnOnce(&mut Suspender<'_>)>>>,
+    body: Cell<Option<Work>>,
     pool: Rc<ContextPool<Linux>>,
     thread: Context,
     own: Cell<*const Context>,
