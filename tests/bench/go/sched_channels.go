@@ -9,7 +9,7 @@ import (
 )
 
 func schedPingPong(a *arguments) error {
-	rounds := a.scaled("rounds", 300_000)
+	rounds := a.scaled("rounds", 1_000_000)
 	if err := play(rounds / 10); err != nil {
 		return err
 	}
@@ -22,7 +22,7 @@ func schedPingPong(a *arguments) error {
 }
 
 func schedPingPongParallel(a *arguments) error {
-	rounds := a.scaled("rounds", 50_000)
+	rounds := a.scaled("rounds", 200_000)
 	pairs := schedPairs * runtime.NumCPU()
 	all := func(rounds int) error {
 		results := make(chan error, pairs)
@@ -80,7 +80,7 @@ func schedMpmc(a *arguments) error {
 }
 
 func schedFanIn(a *arguments) error {
-	return manyTo(1, schedSenders, a.scaled("messages", 3_000))
+	return manyTo(1, schedSenders, a.scaled("messages", 5_000))
 }
 
 // manyTo does a tenth of the work to warm up, and then all of it.
@@ -134,7 +134,7 @@ func exchange(receivers, senders, messages int) error {
 }
 
 func schedSelect(a *arguments) error {
-	messages := a.scaled("messages", 1_000_000) / 2
+	messages := a.scaled("messages", 2_000_000) / 2
 	if err := fromTwo(messages / 10); err != nil {
 		return err
 	}

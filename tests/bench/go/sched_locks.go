@@ -75,7 +75,7 @@ func together(body func()) {
 }
 
 func schedWaitGroup(a *arguments) error {
-	groups := a.scaled("groups", 6_000)
+	groups := a.scaled("groups", 10_000)
 	var group sync.WaitGroup
 	var done atomic.Int64
 	all := func(groups int) {

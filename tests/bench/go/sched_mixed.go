@@ -11,7 +11,7 @@ import (
 )
 
 func schedBlockingCalls(a *arguments) error {
-	calls := a.scaled("calls", 50)
+	calls := a.scaled("calls", 150)
 	all := func(calls int) int {
 		var made atomic.Int64
 		var group sync.WaitGroup
@@ -60,12 +60,12 @@ func schedBlockingShort(a *arguments) error {
 }
 
 func schedCPUAndIO(a *arguments) error {
-	late := make([]time.Duration, a.scaled("tasks", 500))
+	late := make([]time.Duration, a.scaled("tasks", 100))
 	hogs := startHogs(runtime.NumCPU())
-	due, right := time.Now(), burn(schedShortTask)
+	right := burn(schedShortTask)
 	answers := make(chan uint64)
 	for i := range late {
-		due = due.Add(time.Millisecond)
+		due := time.Now().Add(time.Millisecond)
 		time.Sleep(time.Until(due))
 		go func() { answers <- burn(schedShortTask) }()
 		answer := <-answers

@@ -19,7 +19,9 @@ func reportLatencies(late []time.Duration) error {
 	}
 	slices.Sort(late)
 	for _, percent := range []int{50, 99} {
-		nanos := late[len(late)*percent/100].Nanoseconds()
+		// The smallest that so many percent are not above.
+		rank := (len(late)*percent + 99) / 100
+		nanos := late[rank-1].Nanoseconds()
 		figure(fmt.Sprintf("p%d", percent), float64(nanos)/1e3, "us")
 	}
 	return nil

@@ -10,7 +10,7 @@ import (
 )
 
 func schedSpawnJoin(a *arguments) error {
-	count := a.scaled("count", 100_000)
+	count := a.scaled("count", 200_000)
 	oneByOne := func(count int) (sum int) {
 		var one sync.WaitGroup
 		for i := range count {
@@ -55,7 +55,7 @@ func schedSpawnMany(a *arguments) error {
 }
 
 func schedYield(a *arguments) error {
-	yields := a.scaled("yields", 2_000)
+	yields := a.scaled("yields", 3_000)
 	var done atomic.Int64
 	all := func(yields int) {
 		var group sync.WaitGroup

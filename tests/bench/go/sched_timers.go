@@ -39,7 +39,7 @@ func schedTimers(a *arguments) error {
 }
 
 func schedSleepPrecision(a *arguments) error {
-	late := make([]time.Duration, a.scaled("sleeps", 2_000))
+	late := make([]time.Duration, a.scaled("sleeps", 800))
 	for i := range late {
 		late[i] = lateBy(100 * time.Microsecond)
 		if late[i] < 0 {
@@ -57,7 +57,7 @@ func lateBy(sleep time.Duration) time.Duration {
 }
 
 func schedTimerReset(a *arguments) error {
-	messages := a.scaled("messages", 300_000)
+	messages := a.scaled("messages", 500_000)
 	if err := exchangeInTime(messages / 10); err != nil {
 		return err
 	}

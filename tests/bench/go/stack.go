@@ -49,7 +49,7 @@ func stackSwitch(a *arguments) error {
 }
 
 func stackCreateDestroy(a *arguments) error {
-	count, counter := a.scaled("count", 1_000_000), 0
+	count, counter := a.scaled("count", 3_000_000), 0
 	oneByOne := func(count int) {
 		for range count {
 			next, _ := iter.Pull(func(func(struct{}) bool) { counter++ })
@@ -112,7 +112,7 @@ func endCoroutines(stops []func(), ended *int) error {
 }
 
 func stackDeepCall(a *arguments) error {
-	count, frames := a.scaled("count", 500), 0
+	count, frames := a.scaled("count", 1_000), 0
 	var stops []func()
 	start := time.Now()
 	for range count {

@@ -6,7 +6,10 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
+	"unsafe"
 )
 
 func init() {
@@ -14,6 +17,7 @@ func init() {
 	workloads["busy"] = sysmonBusy
 	workloads["hog_latency"] = sysmonHogLatency
 	workloads["blocked_handoff"] = sysmonBlockedHandoff
+	workloads["undeclared_handoff"] = sysmonUndeclaredHandoff
 }
 
 const (
@@ -74,13 +78,12 @@ func sysmonBusy(a *arguments) error {
 }
 
 func sysmonHogLatency(a *arguments) error {
-	late := make([]time.Duration, a.scaled("ticks", 200))
+	late := make([]time.Duration, a.scaled("ticks", 100))
 	hogs := startHogs(2 * runtime.NumCPU())
 	done := make(chan struct{})
 	go func() {
-		due := time.Now()
 		for i := range late {
-			due = due.Add(5 * time.Millisecond)
+			due := time.Now().Add(5 * time.Millisecond)
 			time.Sleep(time.Until(due))
 			late[i] = time.Since(due)
 		}
@@ -92,13 +95,55 @@ func sysmonHogLatency(a *arguments) error {
 }
 
 func sysmonBlockedHandoff(a *arguments) error {
-	late := make([]time.Duration, a.scaled("handoffs", 100))
-	for i := range late {
-		started := time.Now()
-		other := make(chan time.Duration, 1)
-		go func() { other <- time.Since(started) }()
-		blockThread(5 * time.Millisecond)
-		late[i] = <-other
+	return handOver(a.scaled("handoffs", 100), func() { blockThread(5 * time.Millisecond) })
+}
+
+func sysmonUndeclaredHandoff(a *arguments) error {
+	return handOver(a.scaled("handoffs", 25), func() { blockThreadUndeclared(30 * time.Millisecond) })
+}
+
+// blockThreadUndeclared sleeps in a system call of which the scheduler is not told.
+func blockThreadUndeclared(how time.Duration) {
+	left := syscall.NsecToTimespec(how.Nanoseconds())
+	// The signal with which the scheduler asks for the processor ends the call early.
+	for napUndeclared(&left) == syscall.EINTR {
+	}
+}
+
+// napUndeclared is a function of its own because a goroutine can be taken off its processor where one begins, and not in the call.
+//
+//go:noinline
+func napUndeclared(left *syscall.Timespec) syscall.Errno {
+	_, _, why := syscall.RawSyscall(syscall.SYS_NANOSLEEP, uintptr(unsafe.Pointer(left)), uintptr(unsafe.Pointer(left)), 0)
+	return why
+}
+
+// handOver has a goroutine on each processor block, so often, and reports how long others waited that were ready.
+func handOver(handoffs int, block func()) error {
+	var late []time.Duration
+	procs := runtime.GOMAXPROCS(0)
+	waited := make(chan time.Duration, procs)
+	for range handoffs {
+		var running atomic.Int64
+		for range procs {
+			go func() { waited <- blockWithAll(&running, int64(procs), block) }()
+		}
+		for range procs {
+			late = append(late, <-waited)
+		}
 	}
 	return reportLatencies(late)
+}
+
+// blockWithAll waits until all run, one on each processor, so that none is idle; then makes a goroutine ready and blocks. It gives how long that
+// one waited.
+func blockWithAll(running *atomic.Int64, all int64, block func()) time.Duration {
+	running.Add(1)
+	for running.Load() < all {
+	}
+	ready := time.Now()
+	other := make(chan time.Duration, 1)
+	go func() { other <- time.Since(ready) }()
+	block()
+	return <-other
 }

@@ -45,15 +45,18 @@ impl Latencies {
     pub fn report(mut self) -> Result<(), String> {
         self.0.sort_unstable();
         for (name, percent) in [("p50", 50), ("p99", 99)] {
-            let at = self.0.len() * percent / 100;
-            let nanos = self
-                .0
-                .get(at)
-                .ok_or("nothing was measured; give it a larger scale")?;
-            crate::figure(name, *nanos as f64 / 1e3, "us");
+            let nanos = percentile(&self.0, percent);
+            let nanos = nanos.ok_or("nothing was measured; give it a larger scale")?;
+            crate::figure(name, nanos as f64 / 1e3, "us");
         }
         Ok(())
     }
+}
+
+/// The smallest value that so many percent of all are not above.
+fn percentile(sorted: &[u64], percent: usize) -> Option<u64> {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.checked_sub(1)?).copied()
 }
 
 impl FromIterator<Duration> for Latencies {
@@ -61,5 +64,19 @@ impl FromIterator<Duration> for Latencies {
         let mut latencies = Latencies::default();
         durations.into_iter().for_each(|d| latencies.record(d));
         latencies
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_a_value_with_so_many_not_above_it() {
+        let hundred: Vec<u64> = (1..=100).collect();
+        assert_eq!(percentile(&hundred, 50), Some(50));
+        assert_eq!(percentile(&hundred, 99), Some(99));
+        assert_eq!(percentile(&[7], 99), Some(7));
+        assert_eq!(percentile(&[], 50), None);
     }
 }

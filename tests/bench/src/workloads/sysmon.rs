@@ -11,14 +11,18 @@ pub const PARKED: u64 = 1_000;
 pub const SETTLING: Duration = Duration::from_millis(100);
 /// Time that is watched.
 pub const IDLE_FOR: Duration = Duration::from_secs(1);
-/// How often a goroutine wakes beside hogs.
+/// How long a goroutine beside hogs sleeps. Counted from when it woke, so that once late is not late ever after.
 pub const TICK: Duration = Duration::from_millis(5);
-/// Times that it wakes.
-pub const TICKS: u64 = 200;
-/// Blocking calls while another goroutine could run.
+/// Times that it sleeps.
+pub const TICKS: u64 = 100;
+/// Times that a declared blocking call is made on each processor while another goroutine could run.
 pub const HANDOFFS: u64 = 100;
 /// How long each blocks.
 pub const BLOCKED: Duration = Duration::from_millis(5);
+/// Times that an undeclared one is made.
+pub const UNDECLARED: u64 = 25;
+/// How long each blocks: longer than a goroutine may run on while others wait.
+pub const BLOCKED_UNDECLARED: Duration = Duration::from_millis(30);
 
 /// Prints what an idle process used since `before`, `elapsed` ago: `cpu` and `switches`, both to the second.
 pub fn report_idle(before: Usage, elapsed: Duration) {

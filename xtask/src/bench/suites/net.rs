@@ -39,7 +39,7 @@ pub const NET: Suite = Suite {
         Row {
             name: "echo, one connection, p50",
             help: "Messages of 64 bytes on one connection; the time to the reply.",
-            arguments: &["conns=1"],
+            arguments: &["conns=1", "messages=20000"],
             figure: "p50",
             ..LATE
         },
@@ -97,7 +97,7 @@ pub const NET: Suite = Suite {
         Row {
             name: "key-value store, pipelined",
             help: "The same, 16 requests sent at a time.",
-            arguments: &["conns=50", "pipeline=16"],
+            arguments: &["conns=50", "pipeline=16", "requests=400000"],
             ..KV
         },
     ],

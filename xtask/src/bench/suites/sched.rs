@@ -5,7 +5,8 @@
 
 use crate::bench::row::{Better, Pin, Row, Suite};
 
-/// Those that have everything.
+/// For what may does not do: its `select!` starts a coroutine for each arm, each of which may take a message; it has nothing for calls that block; and
+/// of its stacks, two mappings each, a process may have some 30,000 as Linux is set up.
 const ALL: &[&str] = &["goruntime", "go", "tokio"];
 
 /// What rows have in common.
@@ -35,6 +36,7 @@ pub const SCHED: Suite = Suite {
             name: "spawn many",
             help: "100,000 tasks are started, then all are joined; the time for each.",
             workload: "spawn_many",
+            contestants: ALL,
             ..TIME
         },
         Row {
@@ -47,6 +49,7 @@ pub const SCHED: Suite = Suite {
             name: "tree of tasks",
             help: "A tree of tasks with 100,000 leaves, each inner one with 10 children whose results come through a channel; the time for a tree.",
             workload: "skynet",
+            contestants: ALL,
             ..TIME
         },
         Row {
@@ -57,7 +60,7 @@ pub const SCHED: Suite = Suite {
         },
         Row {
             name: "ping-pong",
-            help: "Two tasks send a number to and fro over unbuffered channels (tokio: of capacity 1); the time for a round trip.",
+            help: "Two tasks send a number to and fro over unbuffered channels (tokio: of capacity 1, may: without bound); the time for a round trip.",
             workload: "ping_pong",
             ..TIME
         },
@@ -69,20 +72,20 @@ pub const SCHED: Suite = Suite {
         },
         Row {
             name: "four senders to one",
-            help: "Four tasks send to one through a channel of 128; the time for a message.",
+            help: "Four tasks send to one through a channel of 128 (may: without bound); the time for a message.",
             workload: "mpsc",
             ..TIME
         },
         Row {
             name: "four senders to four",
-            help: "Four tasks send to four through a channel of 128; the time for a message.",
+            help: "Four tasks send to four through a channel of 128 (may: without bound); the time for a message.",
             workload: "mpmc",
-            contestants: &["goruntime", "go"],
+            contestants: &["goruntime", "go", "may"],
             ..TIME
         },
         Row {
             name: "a thousand senders to one",
-            help: "1,000 tasks send to one through a channel of 128; the time for a message.",
+            help: "1,000 tasks send to one through a channel of 128 (may: without bound); the time for a message.",
             workload: "fan_in",
             ..TIME
         },
@@ -107,9 +110,8 @@ pub const SCHED: Suite = Suite {
         },
         Row {
             name: "wait group",
-            help: "100 tasks are started and waited for together; the time for each task.",
+            help: "100 tasks are started and waited for together (tokio: in a JoinSet); the time for each task.",
             workload: "wait_group",
-            contestants: &["goruntime", "go"],
             ..TIME
         },
         Row {
@@ -117,25 +119,26 @@ pub const SCHED: Suite = Suite {
             help: "100,000 tasks sleep for 1 to 50 ms at the same time; the processor time for all.",
             workload: "timers",
             figure: "cpu",
+            contestants: ALL,
             ..TIME
         },
         Row {
             name: "timers, lateness p99",
-            help: "How late they wake.",
+            help: "How late they wake (tokio's timers count milliseconds).",
             workload: "timers",
             figure: "p99",
+            contestants: ALL,
             ..TIME
         },
         Row {
             name: "timeouts that do not come",
             help: "Messages go to and fro between two tasks, which receive with a timeout; the time for each reception.",
             workload: "timer_reset",
-            contestants: ALL,
             ..TIME
         },
         Row {
             name: "short sleep, p50",
-            help: "A task sleeps for 100 us while nothing else happens; how late it wakes.",
+            help: "A task sleeps for 100 us while nothing else happens; how late it wakes (tokio's timers count milliseconds).",
             workload: "sleep_precision",
             figure: "p50",
             ..TIME
@@ -152,11 +155,12 @@ pub const SCHED: Suite = Suite {
             help: "100,000 tasks wait to receive; resident bytes for each.",
             workload: "parked_memory",
             figure: "memory",
+            contestants: ALL,
             ..TIME
         },
         Row {
             name: "blocking calls",
-            help: "64 tasks make 50 calls each that block their thread for 1 ms (tokio: spawn_blocking); the time for all.",
+            help: "64 tasks make 150 calls each that block their thread for 1 ms (tokio: spawn_blocking); the time for all.",
             workload: "blocking_calls",
             contestants: ALL,
             ..TIME
@@ -170,7 +174,7 @@ pub const SCHED: Suite = Suite {
         },
         Row {
             name: "short tasks beside hogs, p99",
-            help: "Tasks compute without end, one on each processor (tokio: yielding now and then); how long a short task takes that is started every ms.",
+            help: "Tasks compute without end, one on each processor (tokio: in spawn_blocking); how late a short one is over, 1 ms after the last.",
             workload: "cpu_and_io",
             figure: "p99",
             contestants: ALL,

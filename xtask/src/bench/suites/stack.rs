@@ -56,7 +56,7 @@ pub const STACK: Suite = Suite {
         },
         Row {
             name: "deep calls",
-            help: "On 500 fresh stacks a function calls itself to a depth of 256 KiB; the time for each stack.",
+            help: "On 1,000 fresh stacks a function calls itself to a depth of 256 KiB; the time for each stack.",
             workload: "deep_call",
             ..TIME
         },

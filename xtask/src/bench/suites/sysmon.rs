@@ -44,7 +44,7 @@ pub const SYSMON: Suite = Suite {
         },
         Row {
             name: "waking beside hogs, p50",
-            help: "Twice as many goroutines compute without end as there are processors; how late another is that wakes every 5 ms.",
+            help: "Twice as many goroutines compute without end as there are processors; how late another is that sleeps for 5 ms at a time.",
             workload: "hog_latency",
             figure: "p50",
             ..TIME
@@ -57,17 +57,24 @@ pub const SYSMON: Suite = Suite {
             ..TIME
         },
         Row {
-            name: "hand-over from a blocking call, p50",
-            help: "Goroutines block their threads for 5 ms without saying so; how long until another runs that was ready.",
+            name: "hand-over from a declared call, p50",
+            help: "A goroutine on each processor makes another ready and blocks for 5 ms in a call that is declared as blocking; how long the other waits.",
             workload: "blocked_handoff",
             figure: "p50",
             ..TIME
         },
         Row {
-            name: "hand-over from a blocking call, p99",
+            name: "hand-over from a declared call, p99",
             help: "The same, the longest but for one in a hundred.",
             workload: "blocked_handoff",
             figure: "p99",
+            ..TIME
+        },
+        Row {
+            name: "hand-over from an undeclared call, p50",
+            help: "The same for 30 ms in a call that nobody declares.",
+            workload: "undeclared_handoff",
+            figure: "p50",
             ..TIME
         },
     ],

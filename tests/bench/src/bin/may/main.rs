@@ -1,5 +1,6 @@
 //! The sched and net suites on may. Its channels hold any number of messages, so senders never wait.
 
+mod groups;
 mod net;
 mod runtime;
 
@@ -13,6 +14,7 @@ const STACK: usize = 256 << 10 >> 3;
 
 fn main() -> ExitCode {
     let mut workloads: Vec<Workload> = sched::workloads::<runtime::May>();
+    workloads.extend(groups::WORKLOADS);
     workloads.extend(net::WORKLOADS);
     let run = move || bench::main_of(&workloads);
     let chosen = std::env::args().nth(1);

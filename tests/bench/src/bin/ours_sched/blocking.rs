@@ -1,7 +1,7 @@
 //! Goroutines that block their thread, and goroutines that compute beside others that should not wait for them.
 
 use bench::workloads::latency::Latencies;
-use bench::workloads::sched::sizes::{self, BLOCKING_CALL, SHORT_TASK, SHORT_TASK_EVERY};
+use bench::workloads::sched::sizes::{self, BLOCKING_CALL, SHORT_TASK, SHORT_TASK_AFTER};
 use bench::workloads::sched::{Outcome, expect, time_each};
 use bench::{Arguments, figure};
 use goruntime::{JoinHandle, blocking, go, time};
@@ -47,10 +47,9 @@ pub fn cpu_and_io(arguments: &Arguments) -> Outcome {
     let tasks = arguments.scaled("tasks", sizes::SHORT_TASKS);
     let hogs = Hogs::start(sizes::processors());
     let mut late = Latencies::with_capacity(tasks as usize);
-    let mut due = Instant::now();
     let right = sizes::burn(SHORT_TASK);
     for _ in 0..tasks {
-        due += SHORT_TASK_EVERY;
+        let due = Instant::now() + SHORT_TASK_AFTER;
         time::sleep_until(due);
         let task = go(|| sizes::burn(SHORT_TASK));
         let answer = task.join().unwrap_or_else(|panic| panic.resume());

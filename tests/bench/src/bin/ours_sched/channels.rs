@@ -1,43 +1,16 @@
 //! What only some runtimes have: a channel with several receivers, and `select!`.
 
+use super::runtime::Ours;
 use bench::Arguments;
-use bench::workloads::sched::sizes::{self, CAPACITY, ENDS};
-use bench::workloads::sched::{Outcome, expect, time_each};
+use bench::workloads::sched::runtime::Runtime;
+use bench::workloads::sched::sizes::{self, CAPACITY};
+use bench::workloads::sched::{Outcome, channels, expect, time_each};
 use goruntime::{chan, go};
 use std::time::Instant;
 
 pub fn mpmc(arguments: &Arguments) -> Outcome {
-    let messages = arguments.scaled("messages", sizes::MESSAGES) / ENDS;
-    many_to_many(messages / 10)?;
-    let start = Instant::now();
-    many_to_many(messages)?;
-    time_each(start.elapsed(), ENDS * messages);
-    Ok(())
-}
-
-/// Senders send the numbers below `messages` to receivers.
-fn many_to_many(messages: u64) -> Outcome {
-    let (sender, receiver) = chan::bounded(CAPACITY);
-    let receive = |_| {
-        let receiver = receiver.clone();
-        go(move || {
-            let received = receiver.iter();
-            received.fold((0, 0), |(count, sum), number| (count + 1, sum + number))
-        })
-    };
-    let receivers: Vec<_> = (0..ENDS).map(receive).collect();
-    for _ in 0..ENDS {
-        let sender = sender.clone();
-        go(move || (0..messages).try_for_each(|i| sender.send(i)));
-    }
-    drop(sender);
-    let mut total = (0, 0);
-    for receiver in receivers {
-        let (count, sum): (u64, u64) = receiver.join().unwrap_or_else(|panic| panic.resume());
-        total = (total.0 + count, total.1 + sum);
-    }
-    let expected = (ENDS * messages, ENDS * sizes::sum_below(messages));
-    expect("count and sum of the messages", total, expected)
+    let channel = || chan::bounded(CAPACITY);
+    channels::mpmc::<Ours, _, _>(arguments, channel, Ours::send, Ours::receive)
 }
 
 pub fn select(arguments: &Arguments) -> Outcome {

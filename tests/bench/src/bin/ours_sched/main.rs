@@ -21,6 +21,7 @@ const OWN: &[Workload] = &[
     ("busy", sysmon::busy),
     ("hog_latency", sysmon::hog_latency),
     ("blocked_handoff", sysmon::blocked_handoff),
+    ("undeclared_handoff", sysmon::undeclared_handoff),
 ];
 
 #[goruntime::main]

@@ -5,10 +5,15 @@ use bench::workloads::latency::Latencies;
 use bench::workloads::process;
 use bench::workloads::sched::Outcome;
 use bench::workloads::sched::sizes;
-use bench::workloads::sysmon::{self, BLOCKED, HANDOFFS, IDLE_FOR, PARKED, SETTLING, TICK, TICKS};
+use bench::workloads::sysmon::{
+    self, BLOCKED, BLOCKED_UNDECLARED, HANDOFFS, IDLE_FOR, PARKED, SETTLING, TICK, TICKS,
+    UNDECLARED,
+};
 use bench::{Arguments, figure};
-use goruntime::{chan, go, time};
-use std::time::Instant;
+use goruntime::{blocking, chan, go, time};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 pub fn idle(arguments: &Arguments) -> Outcome {
     let parked = |_| {
@@ -51,9 +56,8 @@ pub fn hog_latency(arguments: &Arguments) -> Outcome {
     let hogs = Hogs::start(2 * sizes::processors());
     let ticker = go(move || {
         let mut late = Latencies::with_capacity(ticks as usize);
-        let mut due = Instant::now();
         for _ in 0..ticks {
-            due += TICK;
+            let due = Instant::now() + TICK;
             time::sleep_until(due);
             late.record(due.elapsed());
         }
@@ -66,13 +70,41 @@ pub fn hog_latency(arguments: &Arguments) -> Outcome {
 
 pub fn blocked_handoff(arguments: &Arguments) -> Outcome {
     let handoffs = arguments.scaled("handoffs", HANDOFFS);
-    let mut late = Latencies::with_capacity(handoffs as usize);
+    hand_over(handoffs, || blocking(|| std::thread::sleep(BLOCKED)))
+}
+
+pub fn undeclared_handoff(arguments: &Arguments) -> Outcome {
+    let handoffs = arguments.scaled("handoffs", UNDECLARED);
+    // Not declared with `blocking`: it is for the monitor to find.
+    hand_over(handoffs, || std::thread::sleep(BLOCKED_UNDECLARED))
+}
+
+/// Has a goroutine on each processor block, so often, and reports how long others waited that were ready.
+fn hand_over(handoffs: u64, block: fn()) -> Outcome {
+    let procs = goruntime::max_procs();
+    let mut late = Latencies::with_capacity(handoffs as usize * procs);
     for _ in 0..handoffs {
-        let started = Instant::now();
-        let other = go(move || started.elapsed());
-        // Not announced with `goruntime::blocking`: it is for the monitor to find.
-        std::thread::sleep(BLOCKED);
-        late.record(other.join().unwrap_or_else(|panic| panic.resume()));
+        let running = Arc::new(AtomicUsize::new(0));
+        let blocker = |_| {
+            let running = running.clone();
+            go(move || block_with_all(&running, procs, block))
+        };
+        let blockers: Vec<_> = (0..procs).map(blocker).collect();
+        for blocker in blockers {
+            late.record(blocker.join().unwrap_or_else(|panic| panic.resume()));
+        }
     }
     late.report()
+}
+
+/// Waits until `all` run, one on each processor, so that none is idle; then makes a goroutine ready and blocks. How long that one waited.
+fn block_with_all(running: &AtomicUsize, all: usize, block: fn()) -> Duration {
+    running.fetch_add(1, Relaxed);
+    while running.load(Relaxed) < all {
+        std::hint::spin_loop();
+    }
+    let ready = Instant::now();
+    let other = go(move || ready.elapsed());
+    block();
+    other.join().unwrap_or_else(|panic| panic.resume())
 }

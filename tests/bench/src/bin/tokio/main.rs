@@ -20,6 +20,9 @@ const WORKLOADS: &[Workload] = &[
     ("spawn_many", |a| {
         run(tasks::spawn_many(a.scaled("count", sizes::SPAWN_MANY)))
     }),
+    ("wait_group", |a| {
+        run(tasks::wait_group(a.scaled("groups", sizes::GROUPS)))
+    }),
     ("yield", |a| {
         run(tasks::yielding(a.scaled("yields", sizes::YIELDS)))
     }),

@@ -3,7 +3,7 @@
 use super::tasks::join;
 use bench::figure;
 use bench::workloads::latency::Latencies;
-use bench::workloads::sched::sizes::{self, BLOCKING_CALL, SHORT_TASK, SHORT_TASK_EVERY};
+use bench::workloads::sched::sizes::{self, BLOCKING_CALL, SHORT_TASK, SHORT_TASK_AFTER};
 use bench::workloads::sched::{Outcome, expect, time_each};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -62,10 +62,9 @@ pub async fn cpu_and_io(tasks: u64) -> Outcome {
     };
     let hogs: Vec<_> = (0..sizes::processors()).map(hog).collect();
     let mut late = Latencies::with_capacity(tasks as usize);
-    let mut due = Instant::now();
     let right = sizes::burn(SHORT_TASK);
     for _ in 0..tasks {
-        due += SHORT_TASK_EVERY;
+        let due = Instant::now() + SHORT_TASK_AFTER;
         sleep_until(due.into()).await;
         let task = tokio::spawn(async { sizes::burn(SHORT_TASK) });
         let answer = join(task).await?;

@@ -2,14 +2,14 @@
 
 use bench::figure;
 use bench::workloads::process;
-use bench::workloads::sched::sizes::{self, CHILDREN, ROUNDS};
+use bench::workloads::sched::sizes::{self, CHILDREN, GROUP, ROUNDS};
 use bench::workloads::sched::{Outcome, expect, time_each};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// What a task returned.
 pub async fn join<T>(task: JoinHandle<T>) -> Result<T, String> {
@@ -55,6 +55,26 @@ pub async fn spawn_many(count: u64) -> Outcome {
     }
     time_each(start.elapsed(), count * ROUNDS);
     Ok(())
+}
+
+pub async fn wait_group(groups: u64) -> Outcome {
+    async fn all(groups: u64, done: &Arc<AtomicU64>) {
+        for _ in 0..groups {
+            let mut group = JoinSet::new();
+            for _ in 0..GROUP {
+                let done = done.clone();
+                group.spawn(async move { done.fetch_add(1, Relaxed) });
+            }
+            group.join_all().await;
+        }
+    }
+    let done = Arc::new(AtomicU64::new(0));
+    all(groups / 10, &done).await;
+    done.store(0, Relaxed);
+    let start = Instant::now();
+    all(groups, &done).await;
+    time_each(start.elapsed(), groups * GROUP);
+    expect("tasks waited for", done.load(Relaxed), groups * GROUP)
 }
 
 pub async fn yielding(yields: u64) -> Outcome {

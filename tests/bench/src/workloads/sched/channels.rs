@@ -1,4 +1,4 @@
-//! Channels: between two, from many to one.
+//! Channels: between two, from many to one, from many to many.
 
 use super::runtime::Runtime;
 use super::sizes::{self, CAPACITY, ENDS};
@@ -85,4 +85,48 @@ fn to_one<R: Runtime>(senders: u64, messages: u64) -> Outcome {
     }
     let expected = (senders * messages, senders * sizes::sum_below(messages));
     expect("count and sum of the messages", (count, sum), expected)
+}
+
+/// Four tasks send to four, in a runtime that has a channel whose receiving end can be cloned.
+///
+/// # Errors
+/// When messages are lost or doubled.
+pub fn mpmc<R: Runtime, S, T>(
+    arguments: &Arguments,
+    channel: fn() -> (S, T),
+    send: fn(&S, u64),
+    receive: fn(&T) -> Option<u64>,
+) -> Outcome
+where
+    S: Clone + Send + 'static,
+    T: Clone + Send + 'static,
+{
+    let messages = arguments.scaled("messages", sizes::MESSAGES) / ENDS;
+    let exchange = |messages: u64| {
+        let (sender, receiver) = channel();
+        let start = |_| {
+            let receiver = receiver.clone();
+            R::spawn(move || {
+                let received = std::iter::from_fn(|| receive(&receiver));
+                received.fold((0, 0), |(count, sum), number| (count + 1, sum + number))
+            })
+        };
+        let receivers: Vec<_> = (0..ENDS).map(start).collect();
+        for _ in 0..ENDS {
+            let sender = sender.clone();
+            drop(R::spawn(move || {
+                (0..messages).for_each(|i| send(&sender, i))
+            }));
+        }
+        drop(sender);
+        let totals = receivers.into_iter().map(R::join);
+        let total = totals.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+        let expected = (ENDS * messages, ENDS * sizes::sum_below(messages));
+        expect("count and sum of the messages", total, expected)
+    };
+    exchange(messages / 10)?;
+    let start = Instant::now();
+    exchange(messages)?;
+    time_each(start.elapsed(), ENDS * messages);
+    Ok(())
 }

@@ -3,7 +3,7 @@
 //! Written once over [`Runtime`] for runtimes whose tasks block; a runtime of futures writes each as its users would, with
 //! the sizes of [`sizes`].
 
-mod channels;
+pub mod channels;
 mod locks;
 pub mod runtime;
 pub mod sizes;

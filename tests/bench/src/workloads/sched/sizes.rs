@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 /// Tasks started and joined one at a time.
-pub const SPAWN_JOIN: u64 = 100_000;
+pub const SPAWN_JOIN: u64 = 200_000;
 /// Tasks started, and then joined, at once.
 pub const SPAWN_MANY: u64 = 100_000;
 /// Times that `spawn_many` and `skynet` are done after the time for warming up.
@@ -14,11 +14,11 @@ pub const ROUNDS: u64 = 3;
 /// Tasks that yield to each other.
 pub const YIELDERS: u64 = 1_000;
 /// Yields of each.
-pub const YIELDS: u64 = 2_000;
+pub const YIELDS: u64 = 3_000;
 /// Round trips of a pair of tasks.
-pub const PING_PONG: u64 = 300_000;
+pub const PING_PONG: u64 = 1_000_000;
 /// Round trips of each of several pairs.
-pub const PING_PONG_PARALLEL: u64 = 50_000;
+pub const PING_PONG_PARALLEL: u64 = 200_000;
 /// Pairs to a processor.
 pub const PAIRS: u64 = 4;
 /// Messages through one channel.
@@ -30,9 +30,9 @@ pub const CAPACITY: usize = 128;
 /// Senders of `fan_in`.
 pub const SENDERS: u64 = 1_000;
 /// Messages of each.
-pub const MESSAGES_EACH: u64 = 3_000;
+pub const MESSAGES_EACH: u64 = 5_000;
 /// Messages through `select`, both channels together.
-pub const SELECTED: u64 = 1_000_000;
+pub const SELECTED: u64 = 2_000_000;
 /// Tasks that share a lock.
 pub const LOCKERS: u64 = 8;
 /// Times that each takes it.
@@ -40,17 +40,17 @@ pub const LOCKINGS: u64 = 750_000;
 /// One in so many takes a read-write lock for writing.
 pub const WRITE_EVERY: u64 = 16;
 /// Times that a group is waited for.
-pub const GROUPS: u64 = 6_000;
+pub const GROUPS: u64 = 10_000;
 /// Tasks in a group.
 pub const GROUP: u64 = 100;
 /// Tasks that sleep at the same time.
 pub const SLEEPERS: u64 = 100_000;
 /// Receptions with a timeout that does not come.
-pub const TIMEOUTS: u64 = 300_000;
+pub const TIMEOUTS: u64 = 500_000;
 /// That timeout.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 /// Short sleeps one after the other.
-pub const SHORT_SLEEPS: u64 = 2_000;
+pub const SHORT_SLEEPS: u64 = 800;
 /// How long each is.
 pub const SHORT_SLEEP: Duration = Duration::from_micros(100);
 /// Leaves of the tree of tasks.
@@ -66,15 +66,15 @@ pub const PARKED: u64 = 100_000;
 /// Tasks that make blocking calls.
 pub const BLOCKERS: u64 = 64;
 /// Blocking calls of each.
-pub const BLOCKING_CALLS: u64 = 50;
+pub const BLOCKING_CALLS: u64 = 150;
 /// How long each call blocks its thread.
 pub const BLOCKING_CALL: Duration = Duration::from_millis(1);
 /// Blocking sections with next to nothing in them.
 pub const BLOCKING_SHORT: u64 = 100_000;
-/// How often a short task is started beside hogs.
-pub const SHORT_TASK_EVERY: Duration = Duration::from_millis(1);
+/// Time from the end of a short task beside hogs to when the next is due. Counted from the end, so that one which is late does not make the next late.
+pub const SHORT_TASK_AFTER: Duration = Duration::from_millis(1);
 /// Short tasks beside hogs.
-pub const SHORT_TASKS: u64 = 500;
+pub const SHORT_TASKS: u64 = 100;
 /// Rounds of arithmetic in a short task.
 pub const SHORT_TASK: u64 = 1_000;
 

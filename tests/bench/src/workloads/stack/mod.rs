@@ -13,11 +13,11 @@ use std::time::Instant;
 /// Round trips to one coroutine.
 const SWITCHES: u64 = 10_000_000;
 /// Coroutines made and ended one at a time.
-const CREATIONS: u64 = 1_000_000;
+const CREATIONS: u64 = 3_000_000;
 /// Coroutines that live at the same time.
 const MANY: u64 = 10_000;
 /// Coroutines that call deeply, each on a stack that was not used before.
-const DEEP: u64 = 500;
+const DEEP: u64 = 1_000;
 /// Bytes of stack that each touches.
 const DEPTH: usize = 256 << 10;
 /// Bytes in a frame of that recursion.
