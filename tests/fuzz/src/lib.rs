@@ -5,7 +5,7 @@
 //! find little in Rust. Invariant: a target depends on its bytes alone, so that what the fuzzer found can be run again.
 //!
 //! The same targets are run in two ways: by libFuzzer (`src/main.rs`, `cargo xtask fuzz`), and over the inputs kept in
-//! `corpus/` as an ordinary test (`tests/corpus.rs`).
+//! `corpus/` as an ordinary test (`tests/fuzz/tests/corpus.rs`).
 
 #[cfg(not(fuzzing))]
 compile_error!("build with `--cfg fuzzing` in RUSTFLAGS, as `cargo xtask fuzz` does");

@@ -79,8 +79,8 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "contestants",
-        help: "no warning in the packages outside of the workspace",
-        run: compiler::clippy_apart,
+        help: "no warning in the benchmarks' programs",
+        run: compiler::clippy_contestants,
     },
     Check {
         name: "rustdoc",
