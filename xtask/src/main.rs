@@ -6,7 +6,7 @@
 //! ```text
 //!   main
 //!   demo  test  bench  lint  doc                 the commands
-//!   explore  fuzz  checked  coverage  layers     the commands that look deeper
+//!   explore  fuzz  checked  coverage  layers  soak     the commands that look deeper
 //!   kv  tools                                    the two example programs; tools that may be missing
 //!   workspace                                    the tree and its packages
 //!   process                                      children that cannot outlive their purpose
@@ -31,6 +31,7 @@ mod layers;
 mod lint;
 mod nearest;
 mod process;
+mod soak;
 mod test;
 mod tools;
 mod workspace;
@@ -82,6 +83,11 @@ const COMMANDS: &[Command] = &[
         name: "layers",
         help: "the modules of each crate, and whether they use each other in circles",
         run: layers::run,
+    },
+    Command {
+        name: "soak",
+        help: "everything at once for a while: nothing may grow, hang or fail",
+        run: soak::run,
     },
     Command {
         name: "bench",

@@ -139,6 +139,12 @@ pub const JOBS: &[Job] = &[
         &["sanitize", "address"],
     ),
     own("fuzz", "each fuzz target for ten seconds", true, &["fuzz"]),
+    own(
+        "soak",
+        "everything at once for three minutes: nothing may grow",
+        true,
+        &["soak"],
+    ),
     Job {
         name: "kv",
         help: "the server under verified load for some seconds",
