@@ -106,7 +106,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "doc",
-        help: "the API reference, and the book where mdbook is installed",
+        help: "the API reference, quoted code, links, and the book",
         run: doc::run,
     },
 ];

@@ -118,6 +118,18 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     run_all(&chosen)
 }
 
+/// Runs the checks of these names, for other commands.
+///
+/// # Errors
+/// As the command itself.
+pub fn run_named(names: &[&str]) -> Outcome {
+    let chosen: Vec<&Check> = CHECKS
+        .iter()
+        .filter(|check| names.contains(&check.name))
+        .collect();
+    run_all(&chosen)
+}
+
 fn help() -> String {
     let mut text = String::from("Usage: cargo xtask lint [check...]\n\nChecks:\n");
     for check in CHECKS {
