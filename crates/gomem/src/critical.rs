@@ -151,6 +151,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri has no signals")]
     fn a_signal_on_this_thread_sees_the_section() {
         static SEEN: AtomicU32 = AtomicU32::new(0);
         extern "C" fn handler(_: i32) {

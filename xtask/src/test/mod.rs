@@ -11,6 +11,7 @@ mod server;
 use crate::console::{Region, Row, Style};
 use crate::failure::{Failure, Outcome};
 use crate::nearest::unknown;
+use crate::tools::SKIPPED;
 use crate::{interrupt, process, workspace};
 use jobs::{JOBS, Job, Work};
 use lexopt::prelude::*;
@@ -103,6 +104,8 @@ struct Done {
     tally: Tally,
     /// Why it failed; empty when it did not.
     account: Vec<String>,
+    /// What it would have needed, if it was not run for want of that.
+    skipped: Option<String>,
 }
 
 fn run_all(jobs: &[&Job]) -> Outcome {
@@ -146,7 +149,12 @@ fn run_one(job: &Job, watch: impl FnMut(Duration)) -> Result<Done, String> {
                 Some(status) if !status.success() => account.push(format!("cargo test: {status}")),
                 Some(_) => {}
             }
-            Ok(Done { tally, account })
+            let skipped = None;
+            Ok(Done {
+                tally,
+                account,
+                skipped,
+            })
         }
         Work::Own(arguments) => {
             let program =
@@ -163,12 +171,27 @@ fn run_one(job: &Job, watch: impl FnMut(Duration)) -> Result<Done, String> {
             if ran.status.is_none() {
                 account.push(format!("killed after {}", clock(ran.took)));
             }
-            Ok(Done { tally, account })
+            let wants = ran
+                .output
+                .lines()
+                .find_map(|line| line.strip_prefix(SKIPPED));
+            let skipped = wants.filter(|_| ran.success() && tally.passed == 0);
+            let skipped = skipped.map(str::to_owned);
+            Ok(Done {
+                tally,
+                account,
+                skipped,
+            })
         }
         Work::Server(trial) => {
             let (tally, account) = server::run(trial, watch)?;
             let account = account.lines().map(str::to_owned).collect();
-            Ok(Done { tally, account })
+            let skipped = None;
+            Ok(Done {
+                tally,
+                account,
+                skipped,
+            })
         }
     }
 }
@@ -178,8 +201,10 @@ fn judge(ran: Result<Done, String>) -> Done {
     let mut done = ran.unwrap_or_else(|why| Done {
         tally: Tally::default(),
         account: why.lines().map(str::to_owned).collect(),
+        skipped: None,
     });
-    if done.account.is_empty() && done.tally.passed == 0 && done.tally.failed == 0 {
+    let ran_nothing = done.tally.passed == 0 && done.tally.failed == 0;
+    if done.account.is_empty() && ran_nothing && done.skipped.is_none() {
         done.account.push("it ran no test".to_owned());
     }
     if !done.account.is_empty() && done.tally.failed == 0 {
@@ -201,7 +226,11 @@ fn show(title: &str, done: &Done, took: Duration) -> std::io::Result<()> {
     if ignored > 0 {
         numbers.push_str(&format!(", {ignored} ignored"));
     }
+    if let Some(wants) = &done.skipped {
+        numbers = wants.clone();
+    }
     let (style, verdict) = match failed {
+        0 if done.skipped.is_some() => (Style::Dim, "skipped"),
         0 => (Style::Good, "ok    "),
         _ => (Style::Bad, "failed"),
     };
@@ -316,8 +345,14 @@ mod tests {
                 ignored: 0,
             },
             account: account.iter().map(|line| (*line).to_owned()).collect(),
+            skipped: None,
         };
         assert_eq!(judge(Ok(done(0, 0, &[]))).tally.failed, 1);
+        let skipped = Done {
+            skipped: Some("no such tool".to_owned()),
+            ..done(0, 0, &[])
+        };
+        assert_eq!(judge(Ok(skipped)).tally.failed, 0);
         assert_eq!(
             judge(Ok(done(5, 0, &["cargo test: exit status: 101"])))
                 .tally
