@@ -187,7 +187,9 @@ fn supervise(pid: u32, call: Call, refused: std::ops::Range<u32>) -> io::Result<
     loop {
         let mut wait = [poll(&listener), poll(&process)];
         // SAFETY: the array outlives the call.
-        unsafe { libc::poll(wait.as_mut_ptr(), 2, -1) };
+        if unsafe { libc::poll(wait.as_mut_ptr(), 2, -1) } < 0 {
+            continue; // a collection in this process has interrupted it
+        }
         if wait[0].revents & libc::POLLIN == 0 {
             return Ok((calls, refusals));
         }

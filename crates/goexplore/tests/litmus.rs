@@ -263,7 +263,7 @@ fn a_lost_wake_up_is_a_deadlock() {
     let site = Site::find(
         env!("CARGO_MANIFEST_DIR"),
         "tests/litmus.rs",
-        concat!("futex::wake(&", "bell, 1);"),
+        concat!("futex::wake(&", "*bell, 1);"),
     );
     let report = Exploration::exhaustive()
         .plant(Plant::remove(site))

@@ -2,7 +2,8 @@
 
 use crate::atomic::{AtomicU32, Ordering::*};
 use crate::env::{Os, Refused};
-use crate::os::LinuxOs;
+#[cfg(not(miri))]
+use crate::os::LinuxOs as Memory;
 use std::ptr::{NonNull, with_exposed_provenance_mut};
 use std::sync::Mutex;
 
@@ -15,8 +16,8 @@ pub struct SimOs {
     pub commit: Refusal,
     /// Refusals of `release`.
     pub release: Refusal,
-    /// Address and length of what was reserved.
-    reserved: Mutex<Vec<(usize, usize)>>,
+    /// Address and length of what was reserved, and how it is aligned.
+    reserved: Mutex<Vec<(usize, usize, usize)>>,
     /// Reservations longer than this are refused; 0 for no limit.
     largest: usize,
 }
@@ -68,37 +69,94 @@ impl SimOs {
 
 impl Drop for SimOs {
     fn drop(&mut self) {
-        for &(start, bytes) in self.reserved.get_mut().into_iter().flat_map(|r| r.iter()) {
+        for &(start, bytes, align) in self.reserved.get_mut().into_iter().flat_map(|r| r.iter()) {
             if let Some(start) = NonNull::new(with_exposed_provenance_mut(start)) {
                 // SAFETY: reserved by this value, whose users are gone.
-                unsafe { LinuxOs.unreserve(start, bytes) };
+                unsafe { give_back(start, bytes, align) };
             }
         }
     }
 }
 
-// SAFETY: the memory is LinuxOs's, which keeps the obligations; refusing is allowed.
+// SAFETY: the memory is that of an implementation which keeps the obligations; refusing is allowed.
 unsafe impl Os for SimOs {
     fn reserve(&self, bytes: usize, align: usize) -> Result<NonNull<u8>, Refused> {
         self.reserve.call()?;
         if self.largest != 0 && bytes > self.largest {
             return Err(Refused);
         }
-        let start = LinuxOs.reserve(bytes, align)?;
+        let start = Memory.reserve(bytes, align)?;
         let mut reserved = self.reserved.lock().map_err(|_| Refused)?;
-        reserved.push((start.as_ptr().expose_provenance(), bytes));
+        reserved.push((start.as_ptr().expose_provenance(), bytes, align));
         Ok(start)
     }
 
     unsafe fn commit(&self, start: NonNull<u8>, bytes: usize) -> Result<(), Refused> {
         self.commit.call()?;
         // SAFETY: the caller's obligations.
-        unsafe { LinuxOs.commit(start, bytes) }
+        unsafe { Memory.commit(start, bytes) }
     }
 
     unsafe fn release(&self, start: NonNull<u8>, bytes: usize) -> Result<(), Refused> {
         self.release.call()?;
         // SAFETY: the caller's obligations.
-        unsafe { LinuxOs.release(start, bytes) }
+        unsafe { Memory.release(start, bytes) }
+    }
+}
+
+/// Gives back what `Memory` reserved.
+///
+/// # Safety
+/// 1. The arguments are those and the result of a `reserve`, and nobody uses the range any more.
+#[cfg(not(miri))]
+unsafe fn give_back(start: NonNull<u8>, bytes: usize, _: usize) {
+    // SAFETY: (1).
+    unsafe { Memory.unreserve(start, bytes) }
+}
+
+/// As above.
+///
+/// # Safety
+/// 1. As above.
+#[cfg(miri)]
+unsafe fn give_back(start: NonNull<u8>, bytes: usize, align: usize) {
+    if let Ok(layout) = Memory::layout(bytes, align) {
+        // SAFETY: (1): it was allocated with this layout.
+        unsafe { std::alloc::dealloc(start.as_ptr(), layout) }
+    }
+}
+
+/// Memory for Miri, which has no mappings without access rights: the system allocator's, all of it usable from the start.
+#[cfg(miri)]
+struct Memory;
+
+#[cfg(miri)]
+impl Memory {
+    fn layout(bytes: usize, align: usize) -> Result<std::alloc::Layout, Refused> {
+        // Reservations made with foresight are too large to be interpreted; the heap then asks for what it needs.
+        if bytes > crate::page::ARENA_SIZE {
+            return Err(Refused);
+        }
+        std::alloc::Layout::from_size_align(bytes, align.max(4096)).map_err(|_| Refused)
+    }
+}
+
+// SAFETY: 1: fresh memory with that alignment. 2: zeroed when it was made. 3: overwritten with zeros. 4: the system allocator is not a heap of ours.
+#[cfg(miri)]
+unsafe impl Os for Memory {
+    fn reserve(&self, bytes: usize, align: usize) -> Result<NonNull<u8>, Refused> {
+        // SAFETY: reservations are not empty.
+        NonNull::new(unsafe { std::alloc::alloc_zeroed(Memory::layout(bytes, align)?) })
+            .ok_or(Refused)
+    }
+
+    unsafe fn commit(&self, _: NonNull<u8>, _: usize) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    unsafe fn release(&self, start: NonNull<u8>, bytes: usize) -> Result<(), Refused> {
+        // SAFETY: the range is reserved, and nobody uses its contents.
+        unsafe { start.write_bytes(0, bytes) };
+        Ok(())
     }
 }

@@ -1,5 +1,8 @@
 //! A child of a process whose other threads were in the middle of allocating goes on allocating.
 
+// Miri has no fork.
+#![cfg(not(miri))]
+
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 

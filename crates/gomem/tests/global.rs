@@ -1,5 +1,8 @@
 //! gomem as the global allocator of this test program: threads, channels, collections, alignments.
 
+// Miri has no mappings without access rights.
+#![cfg(not(miri))]
+
 use gomem::{GoMalloc, heap};
 use std::alloc::{GlobalAlloc, Layout};
 use std::collections::{BTreeMap, HashMap};

@@ -2,6 +2,9 @@
 //!
 //! One test: the hooks are the process's.
 
+// Miri has no mappings without access rights.
+#![cfg(not(miri))]
+
 use gomem::{CollectedKind, GoMalloc, critical, heap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::time::{Duration, Instant};

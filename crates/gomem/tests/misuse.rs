@@ -1,5 +1,8 @@
 //! Wrong frees end the process with a message that names the address.
 
+// Miri starts no processes.
+#![cfg(not(miri))]
+
 use gomem::{Heap, LinuxOs, Mutator};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;

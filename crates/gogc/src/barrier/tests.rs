@@ -312,7 +312,7 @@ impl Concurrent<'_> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 400 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 400 }))]
 
     /// However marking and mutation interleave, what is reachable in the end is marked.
     #[test]

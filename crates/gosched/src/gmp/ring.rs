@@ -175,7 +175,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 64 }))]
 
         #[test]
-        fn is_a_queue_that_overflows_by_half(ops in proptest::collection::vec(0..4u8, 1..200)) {
+        fn is_a_queue_that_overflows_by_half(ops in proptest::collection::vec(0..4u8, 1..if cfg!(miri) { 40 } else { 200 })) {
             let pool = gs(200);
             let mut fresh = pool.iter().copied();
             let ring = Ring::<8>::new();
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn under_theft_every_g_is_taken_once() {
-        const TOTAL: usize = 40_000;
+        const TOTAL: usize = if cfg!(miri) { 200 } else { 40_000 };
         let pool = gs(TOTAL);
         let taken: Vec<AtomicUsize> = (0..TOTAL).map(|_| AtomicUsize::new(0)).collect();
         let ring = Ring::<16>::new();

@@ -90,7 +90,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 64 }))]
 
         #[test]
-        fn behaves_as_a_list(ops in proptest::collection::vec(op(), 1..120)) {
+        fn behaves_as_a_list(ops in proptest::collection::vec(op(), 1..if cfg!(miri) { 20 } else { 120 })) {
             run(&ops);
         }
     }
