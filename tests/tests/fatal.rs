@@ -119,6 +119,10 @@ fn everybody_asleep_is_a_deadlock() {
 }
 
 #[test]
+#[cfg_attr(
+    feature = "thread-engine",
+    ignore = "the stack of a thread that ended serves the next one, whose frames may show what it held"
+)]
 fn waiting_for_what_the_collector_finds_dead_is_no_deadlock() {
     let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_deadlock_gc"));
     program.arg("dropped");

@@ -2,7 +2,7 @@
 //! which the collector's thread is about to have run.
 
 use goruntime::gc::{self, Gc, Root};
-use goruntime::{chan, go, time};
+use goruntime::{chan, go};
 use std::collections::HashMap;
 
 #[goruntime::main]
@@ -15,8 +15,6 @@ fn main() {
         stays.then(|| Root::new(owner))
     });
     let root = held.join();
-    // Where goroutines are threads, that one ends, and its stack is no root any more, a moment after it can be joined.
-    time::sleep(time::Duration::from_millis(50));
     gc::collect();
     assert!(rx.recv().is_err(), "nobody sends");
     drop(root);

@@ -77,11 +77,12 @@ impl ThreadEngine {
         let baton = Arc::new(Baton(AtomicU32::new(0)));
         let own = baton.clone();
         let threads = self.threads.clone();
-        threads.fetch_add(1, Ordering::SeqCst);
         let spawned = thread::Builder::new()
             .name("goroutine".into())
             .stack_size(spec.size.unwrap_or(DEFAULT_STACK))
             .spawn(move || {
+                // Here and not before: a thread counted that is not there yet would hide another that is, from the deadlock check.
+                threads.fetch_add(1, Ordering::SeqCst);
                 own.wait();
                 let successor = start.run();
                 // SAFETY: the engine's contract: the entry returns a context that stays valid until
@@ -97,7 +98,6 @@ impl ThreadEngine {
         match spawned {
             Ok(_) => Ok(baton),
             Err(source) => {
-                self.threads.fetch_sub(1, Ordering::SeqCst);
                 Err(EngineError {
                     message: "the system refused a thread for a goroutine; raise the limit on processes (ulimit -u, \
                               or pids.max of the cgroup)"
