@@ -6,7 +6,7 @@
 //! ```text
 //!   main
 //!   demo  test  bench  lint  doc                 the commands
-//!   explore  fuzz  checked  coverage  layers  soak     the commands that look deeper
+//!   explore  fuzz  checked  coverage  layers  soak  fastpath     the commands that look deeper
 //!   kv  tools                                    the two example programs; tools that may be missing
 //!   workspace                                    the tree and its packages
 //!   process                                      children that cannot outlive their purpose
@@ -24,6 +24,7 @@ mod demo;
 mod doc;
 mod explore;
 mod failure;
+mod fastpath;
 mod fuzz;
 mod interrupt;
 mod kv;
@@ -88,6 +89,11 @@ const COMMANDS: &[Command] = &[
         name: "soak",
         help: "everything at once for a while: nothing may grow, hang or fail",
         run: soak::run,
+    },
+    Command {
+        name: "fastpath",
+        help: "instructions of the hot paths, counted, against golden figures",
+        run: fastpath::run,
     },
     Command {
         name: "bench",

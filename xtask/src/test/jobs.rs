@@ -115,6 +115,12 @@ pub const JOBS: &[Job] = &[
         &["fuzz", "--corpus"],
     ),
     own(
+        "fastpath",
+        "instructions of the hot paths against the golden figures",
+        false,
+        &["fastpath"],
+    ),
+    own(
         "explore",
         "the concurrent protocols under the schedule explorer",
         false,
