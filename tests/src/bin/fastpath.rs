@@ -313,20 +313,28 @@ impl Pair {
             pool.switcher().switch(thread.context(), other.context());
         }
     }
-}
 
-/// Goes back to the thread whenever it is entered.
-unsafe extern "C" fn go_back(pair: *mut ()) -> *const Context {
-    loop {
-        // Else the way to switch would be chosen once for all rounds.
-        let pair: *const Pair = black_box(pair.cast());
-        // SAFETY: the creator passes a pair, which is whole when this is entered, and is parked meanwhile.
+    /// The switch back; not in the caller's loop, for the reason that `pass` has.
+    ///
+    /// # Safety
+    /// 1. As for `switch`, from the other context.
+    #[inline(never)]
+    unsafe fn switch_back(pair: *const Pair) {
+        // SAFETY: as in `switch`.
         unsafe {
             if let Some(other) = &(*pair).other {
                 let switcher = (*pair).pool.switcher();
                 switcher.switch(other.context(), (*pair).thread.context());
             }
         }
+    }
+}
+
+/// Goes back to the thread whenever it is entered.
+unsafe extern "C" fn go_back(pair: *mut ()) -> *const Context {
+    loop {
+        // SAFETY: the creator passes a pair, which is whole when this is entered, and is parked meanwhile.
+        unsafe { Pair::switch_back(pair.cast()) };
     }
 }
 
@@ -389,10 +397,16 @@ fn pointer_store() {
     repeat(|| black_box((one, other)), store, |()| ());
 }
 
+/// Not in the caller's loop, for the reason that `pass` has.
+#[inline(never)]
+fn give_way() {
+    yield_now();
+}
+
 fn yield_pair() {
     go(|| {
         loop {
-            yield_now();
+            give_way();
         }
     });
     repeat(|| (), |()| yield_now(), |()| ());

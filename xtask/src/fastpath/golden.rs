@@ -51,6 +51,16 @@ pub enum Verdict {
     New,
 }
 
+impl Verdict {
+    /// The golden figure, if this one differs from it.
+    pub fn before(self) -> Option<Figure> {
+        match self {
+            Verdict::Near(before) | Verdict::Less(before) | Verdict::Grown(before) => Some(before),
+            Verdict::Same | Verdict::New => None,
+        }
+    }
+}
+
 const HEAD: &str = "\
 # Hot paths: probe, instructions, indirect calls and jumps. `cargo xtask fastpath --bless` writes this file.
 ";

@@ -6,6 +6,7 @@
 
 mod decode;
 mod golden;
+mod show;
 mod trace;
 
 use crate::console::{Row, Style};
@@ -19,7 +20,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
-use trace::Trouble;
+use trace::{Run, Trouble};
 
 const HELP: &str = "\
 Usage: cargo xtask fastpath [probe...] [options]
@@ -30,6 +31,7 @@ with, it is only reported.
 
 Options:
   --list    name the probes instead
+  --show    then say where the instructions are, by function, and which calls are indirect
   --bless   write what was counted to the golden file; goes with no name
 ";
 
@@ -48,65 +50,81 @@ const FEWEST: usize = 8;
 /// Probes whose names begin so call C's functions, which then are those of `libgomem.so`.
 const PRELOADED: &str = "c-";
 
+#[derive(Default)]
+struct Options {
+    /// Probes; all of them if there is none.
+    names: Vec<String>,
+    list: bool,
+    show: bool,
+    bless: bool,
+}
+
 /// Runs the command.
 pub fn run(mut arguments: lexopt::Parser) -> Outcome {
-    let (mut names, mut list, mut bless) = (Vec::new(), false, false);
+    let mut options = Options::default();
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("help") | Short('h') => {
                 print!("{HELP}");
                 return Ok(ExitCode::SUCCESS);
             }
-            Long("list") => list = true,
-            Long("bless") => bless = true,
-            Value(name) => names.push(name.string()?),
+            Long("list") => options.list = true,
+            Long("show") => options.show = true,
+            Long("bless") => options.bless = true,
+            Value(name) => options.names.push(name.string()?),
             other => return Err(other.unexpected().into()),
         }
     }
-    if bless && !names.is_empty() {
+    if options.bless && !options.names.is_empty() {
         let why = "--bless writes all figures; it goes with no name";
         return Err(Failure::Usage(why.to_owned()));
     }
     interrupt::watch();
+    if options.show
+        && let Err(why) = tools::need_program("addr2line", "binutils")
+    {
+        println!("{SKIPPED}{why}");
+        return Ok(ExitCode::SUCCESS);
+    }
     let programs = Programs::build()?;
-    let known = programs.probes()?;
-    if list {
-        for (name, what) in known {
+    let probes = programs.probes()?;
+    if options.list {
+        for (name, what) in probes {
             println!("{name:<20}{what}");
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let known: Vec<String> = known.into_iter().map(|(name, _)| name).collect();
-    for name in &names {
+    let known: Vec<String> = probes.into_iter().map(|(name, _)| name).collect();
+    for name in &options.names {
         if !known.contains(name) {
             let all = known.iter().map(String::as_str);
             return Err(Failure::Usage(unknown("probe", name, all)));
         }
     }
-    let chosen: Vec<&String> = known
-        .iter()
-        .filter(|name| names.is_empty() || names.contains(name))
-        .collect();
+    measure_all(&options, &programs, &known)
+}
+
+/// Measures what is asked for and compares.
+fn measure_all(options: &Options, programs: &Programs, known: &[String]) -> Outcome {
     let path = workspace::root().join("tests/fastpath/golden.txt");
     let text = std::fs::read_to_string(&path).unwrap_or_default();
     let golden = Golden::parse(&text).map_err(|why| format!("{}: {why}", path.display()))?;
     let mut check = Check {
         made_with: made_with()?,
         golden,
-        bless,
+        bless: options.bless,
         measured: Vec::new(),
         ok: 0,
         failed: 0,
     };
-    if text.is_empty() && !bless {
-        println!("there is no tests/fastpath/golden.txt; --bless writes it");
-    } else if !check.is_comparable() && !bless {
+    if !check.is_comparable() && !options.bless {
         println!(
             "the golden figures are of {}; this is {}: differences are only reported",
             check.golden.made_with, check.made_with
         );
     }
-    for name in chosen {
+    let is_chosen = |name: &&String| options.names.is_empty() || options.names.contains(name);
+    for name in known.iter().filter(is_chosen) {
         let measured = programs.measure(name);
         if let Some(signal) = interrupt::pending() {
             return Ok(ExitCode::from(interrupt::exit_code(signal)));
@@ -116,10 +134,17 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
                 println!("{SKIPPED}{why}");
                 return Ok(ExitCode::SUCCESS);
             }
-            measured => check.show(name, measured)?,
+            Err(Trouble::Ended(why) | Trouble::Broken(why)) => check.fail(name, why)?,
+            Ok((figure, run)) => {
+                check.compare(name, figure)?;
+                let shown = run.repetitions.iter().find(|one| one.figure == figure);
+                if let Some(one) = shown.filter(|_| options.show) {
+                    show::show(one, &run.maps)?;
+                }
+            }
         }
     }
-    check.end(&known, &path)
+    check.end(known, &path)
 }
 
 /// What the figures depend on besides the sources.
@@ -181,11 +206,16 @@ impl Programs {
         }
     }
 
-    fn measure(&self, probe: &str) -> Result<Figure, Trouble> {
+    fn measure(&self, probe: &str) -> Result<(Figure, Run), Trouble> {
         let mut last = Trouble::Broken(String::new());
         for _ in 0..ATTEMPTS {
             match trace::run(self.command(probe), LIMIT) {
-                Ok(repetitions) => return steady(&repetitions).map_err(Trouble::Broken),
+                Ok(run) => {
+                    let figures: Vec<Figure> =
+                        run.repetitions.iter().map(|one| one.figure).collect();
+                    let figure = steady(&figures).map_err(Trouble::Broken)?;
+                    return Ok((figure, run));
+                }
                 Err(Trouble::Ended(why)) => last = Trouble::Ended(why),
                 Err(other) => return Err(other),
             }
@@ -245,28 +275,42 @@ struct Check {
 }
 
 impl Check {
-    /// Were the golden figures made with what these are made with?
+    /// Were the golden figures made with what these are made with? A file without figures compares with nothing, and fails.
     fn is_comparable(&self) -> bool {
-        self.golden.made_with == self.made_with
+        self.golden.made_with == self.made_with || self.golden.figures.is_empty()
     }
 
-    fn show(&mut self, name: &str, measured: Result<Figure, Trouble>) -> std::io::Result<()> {
-        let (numbers, note, is_failure) = match measured {
-            Ok(figure) => {
-                self.measured.push((name.to_owned(), figure));
-                let Figure {
-                    instructions,
-                    indirect,
-                } = figure;
-                let (note, is_failure) = remark(self.golden.judge(name, figure));
-                let numbers = format!("{instructions:>6} instructions {indirect:>3} indirect");
-                let counts = self.is_comparable() && !self.bless;
-                (numbers, note, is_failure && counts)
-            }
-            Err(Trouble::Ended(why) | Trouble::Broken(why) | Trouble::Refused(why)) => {
-                (String::new(), why, true)
-            }
+    fn compare(&mut self, name: &str, figure: Figure) -> std::io::Result<()> {
+        self.measured.push((name.to_owned(), figure));
+        let verdict = self.golden.judge(name, figure);
+        let (note, is_failure) = match self.bless {
+            true => (
+                verdict
+                    .before()
+                    .map_or(String::new(), |before| format!("  was {before}")),
+                false,
+            ),
+            false => remark(verdict),
         };
+        let Figure {
+            instructions,
+            indirect,
+        } = figure;
+        let numbers = format!("{instructions:>6} instructions {indirect:>3} indirect");
+        self.say(name, &numbers, note, is_failure && self.is_comparable())
+    }
+
+    fn fail(&mut self, name: &str, why: String) -> std::io::Result<()> {
+        self.say(name, "", why, true)
+    }
+
+    fn say(
+        &mut self,
+        name: &str,
+        numbers: &str,
+        note: String,
+        is_failure: bool,
+    ) -> std::io::Result<()> {
         let (style, verdict) = match is_failure {
             false => (Style::Good, "ok    "),
             true => (Style::Bad, "failed"),

@@ -54,11 +54,29 @@ pub enum Trouble {
     Broken(String),
 }
 
-/// Runs `command` and returns what each repetition took that no signal disturbed.
+/// One pass of a probe.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repetition {
+    /// What it took.
+    pub figure: Figure,
+    /// The addresses of its instructions, and whether each is an indirect call or jump.
+    pub path: Vec<(u64, bool)>,
+}
+
+/// A run of the program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// Those that no signal disturbed.
+    pub repetitions: Vec<Repetition>,
+    /// Where its files are mapped, as the kernel says it.
+    pub maps: String,
+}
+
+/// Runs `command` and returns what each repetition took.
 ///
 /// # Errors
 /// When the program cannot be started or traced, does not end in time, or ends by other than its own will.
-pub fn run(mut command: Command, limit: Duration) -> Result<Vec<Figure>, Trouble> {
+pub fn run(mut command: Command, limit: Duration) -> Result<Run, Trouble> {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -111,9 +129,7 @@ pub fn run(mut command: Command, limit: Duration) -> Result<Vec<Figure>, Trouble
     }
 }
 
-fn ended(
-    tracer: std::thread::JoinHandle<Result<Vec<Figure>, Trouble>>,
-) -> Result<Vec<Figure>, Trouble> {
+fn ended(tracer: std::thread::JoinHandle<Result<Run, Trouble>>) -> Result<Run, Trouble> {
     match tracer.join() {
         Ok(outcome) => outcome,
         Err(_) => Err(Trouble::Broken("the tracing thread panicked".to_owned())),
@@ -150,7 +166,7 @@ fn broken(what: &str) -> Trouble {
 }
 
 /// The tracing thread: starts the program, tells `started` its descriptor, and traces it to its end.
-fn trace(mut command: Command, started: impl FnOnce(OwnedFd)) -> Result<Vec<Figure>, Trouble> {
+fn trace(mut command: Command, started: impl FnOnce(OwnedFd)) -> Result<Run, Trouble> {
     let mut child = command.spawn().map_err(|why| {
         let name = command.get_program().to_string_lossy();
         Trouble::Broken(format!("cannot start {name}: {why}"))
@@ -186,7 +202,7 @@ fn trace(mut command: Command, started: impl FnOnce(OwnedFd)) -> Result<Vec<Figu
     }
     let said = said.trim();
     match (libc::WIFEXITED(status), libc::WEXITSTATUS(status)) {
-        (true, 0) => Ok(tracing.done),
+        (true, 0) => Ok(tracing.run),
         (true, REFUSED) => Err(Trouble::Refused(said.to_owned())),
         (true, code) => Err(Trouble::Broken(format!("exit code {code}; {said}"))),
         (false, _) => {
@@ -211,6 +227,20 @@ fn wait() -> Result<(libc::pid_t, libc::c_int), Trouble> {
     }
 }
 
+impl Repetition {
+    /// Counts the instruction that is about to be executed.
+    fn count(&mut self, at: u64, kind: Kind) {
+        let is_indirect = kind == Kind::Indirect;
+        let last = self.path.last().map(|(last, _)| *last);
+        if kind == Kind::Repeats && last == Some(at) {
+            return;
+        }
+        self.figure.instructions += 1;
+        self.figure.indirect += u64::from(is_indirect);
+        self.path.push((at, is_indirect));
+    }
+}
+
 /// How the thread goes on from a stop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Pace {
@@ -228,14 +258,12 @@ struct Tracing {
     memory: Option<File>,
     pace: Pace,
     /// What was counted of the repetition under way.
-    figure: Figure,
+    now: Repetition,
     /// A signal came meanwhile, whose handler was counted as well.
     is_disturbed: bool,
-    /// Where the last instruction was.
-    last: u64,
     /// Kinds of the instructions seen so far, by address: code does not change.
     kinds: HashMap<u64, Kind>,
-    done: Vec<Figure>,
+    run: Run,
 }
 
 impl Tracing {
@@ -247,6 +275,8 @@ impl Tracing {
             ask(libc::PTRACE_SETOPTIONS, thread, 0, option)?;
             let memory = File::open(format!("/proc/{thread}/mem"));
             self.memory = Some(memory.map_err(|why| Trouble::Broken(why.to_string()))?);
+            let maps = std::fs::read_to_string(format!("/proc/{thread}/maps"));
+            self.run.maps = maps.map_err(|why| Trouble::Broken(why.to_string()))?;
         }
         let signal = libc::WSTOPSIG(status);
         if status >> 16 != 0 || is_group_stop(thread, signal) {
@@ -265,23 +295,19 @@ impl Tracing {
                 return self.go_on(thread, signal);
             }
             self.pace = Pace::Step;
-            (self.figure, self.is_disturbed, self.last) = (Figure::default(), false, 0);
+            self.is_disturbed = false;
         }
         match self.kind(at) {
             Kind::Marker => {
                 at += 1;
                 ask(libc::PTRACE_POKEUSER, thread, POINTER, at as usize)?;
                 self.pace = Pace::Run;
+                let done = std::mem::take(&mut self.now);
                 if !self.is_disturbed {
-                    self.done.push(self.figure);
+                    self.run.repetitions.push(done);
                 }
             }
-            kind => {
-                let is_same = kind == Kind::Repeats && at == self.last;
-                self.figure.instructions += u64::from(!is_same);
-                self.figure.indirect += u64::from(kind == Kind::Indirect);
-                self.last = at;
-            }
+            kind => self.now.count(at, kind),
         }
         self.go_on(thread, 0)
     }
@@ -382,9 +408,14 @@ mod tests {
         command
     }
 
+    fn figures(outcome: Result<Run, Trouble>) -> Result<Vec<Figure>, Trouble> {
+        let figures = |run: Run| run.repetitions.iter().map(|one| one.figure).collect();
+        outcome.map(figures)
+    }
+
     /// The figures, unless tracing is not allowed here.
     fn traced(name: &str, limit: Duration) -> Option<Result<Vec<Figure>, Trouble>> {
-        match run(part(name), limit) {
+        match figures(run(part(name), limit)) {
             Err(Trouble::Refused(why)) => {
                 eprintln!("not tested: {why}");
                 None
@@ -409,6 +440,7 @@ mod tests {
             match part.as_str() {
                 "nine" => nine(),
                 "signals" => signals(),
+                "waits" => waits(),
                 _ => forever(),
             }
         }
@@ -456,6 +488,15 @@ mod tests {
         }
     }
 
+    /// For something that never comes, in the kernel.
+    fn waits() {
+        // SAFETY: a breakpoint is the tracer's; the call has no arguments.
+        unsafe {
+            std::arch::asm!("int3");
+            libc::pause();
+        }
+    }
+
     fn forever() {
         // SAFETY: a breakpoint is the tracer's.
         unsafe { std::arch::asm!("int3", "2:", "pause", "jmp 2b") };
@@ -482,18 +523,20 @@ mod tests {
 
     #[test]
     fn what_never_ends_is_killed() {
-        let begin = Instant::now();
-        let Some(outcome) = traced("forever", Duration::from_millis(300)) else {
-            return;
-        };
-        assert!(matches!(outcome, Err(Trouble::Ended(_))), "{outcome:?}");
-        assert!(begin.elapsed() < LONG);
+        for part in ["forever", "waits"] {
+            let begin = Instant::now();
+            let Some(outcome) = traced(part, Duration::from_millis(500)) else {
+                return;
+            };
+            assert!(matches!(outcome, Err(Trouble::Ended(_))), "{outcome:?}");
+            assert!(begin.elapsed() < LONG);
+        }
     }
 
     #[test]
     fn a_program_that_is_not_traced_is_waited_for_and_judged() {
         let short = Duration::from_millis(300);
-        let ended = |script| run(shell(script), LONG);
+        let ended = |script| figures(run(shell(script), LONG));
         assert_eq!(ended("exit 0"), Ok(Vec::new()));
         let broken = ended("echo why >&2; exit 3");
         assert_eq!(broken, Err(Trouble::Broken("exit code 3; why".to_owned())));
