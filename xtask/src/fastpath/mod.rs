@@ -207,8 +207,8 @@ impl Programs {
     }
 
     fn measure(&self, probe: &str) -> Result<(Figure, Run), Trouble> {
-        let mut last = Trouble::Broken(String::new());
-        for _ in 0..ATTEMPTS {
+        let mut attempt = 1;
+        loop {
             match trace::run(self.command(probe), LIMIT) {
                 Ok(run) => {
                     let figures: Vec<Figure> =
@@ -216,11 +216,13 @@ impl Programs {
                     let figure = steady(&figures).map_err(Trouble::Broken)?;
                     return Ok((figure, run));
                 }
-                Err(Trouble::Ended(why)) => last = Trouble::Ended(why),
-                Err(other) => return Err(other),
+                Err(Trouble::Ended(why)) if attempt < ATTEMPTS => {
+                    attempt += 1;
+                    println!("        {probe}: {why}; attempt {attempt} of {ATTEMPTS}");
+                }
+                Err(trouble) => return Err(trouble),
             }
         }
-        Err(last)
     }
 
     fn command(&self, probe: &str) -> Command {
