@@ -269,12 +269,43 @@ fn explore_idle_caches() {
     let plants = vec![
         Plant::named("a cache is taken without a fence"),
         Plant::named("a cache is emptied while it is in use"),
-        weaken(
-            "src/local.rs",
-            "self.cache.store(attachment.word(), Release)",
-        ),
     ];
     random.catches("gomem: an idle cache", plants, an_idle_cache);
+}
+
+/// A thread takes a block from its cache, which another has just emptied. Invariant: it sees that the cache is empty.
+fn an_emptied_cache() {
+    let shared = Shared::new();
+    let cache = shared.heap.attach_cache().unwrap();
+    let class = SizeClass::of(SIZE);
+    shared.got(shared.heap.malloc_small(cache, class));
+    let local = Arc::new(Local::new());
+    local.attach(Attachment::Cache(cache));
+    shared.heap.set_local(cache, Some(&local));
+    let theirs = shared.clone();
+    let other = thread::spawn(move || {
+        let mut mutator = theirs.heap.mutator().unwrap();
+        let lock = theirs.heap.reclaiming.lock();
+        theirs.heap.empty_idle(cache);
+        drop(lock);
+        theirs.alloc(&mut mutator);
+    });
+    if let Some(block) = local.with_cache(|cache| cache.pop(class)) {
+        shared.got(Some(block));
+    }
+    other.join().unwrap();
+}
+
+#[test]
+fn explore_emptied_caches() {
+    let exploration = Exploration::exhaustive().preemptions(1).stale_reads(1);
+    exploration.check("gomem: an emptied cache", an_emptied_cache);
+    let file = "src/local.rs";
+    let plants = vec![
+        weaken(file, "self.cache.store(attachment.word(), Release)"),
+        weaken(file, "f(unsafe { &*self.cache.load(Acquire) })"),
+    ];
+    exploration.catches("gomem: an emptied cache", plants, an_emptied_cache);
 }
 
 /// A thread sweeps while another allocates from spans that are still to be swept. Invariant: no object that was marked is handed out, none twice,

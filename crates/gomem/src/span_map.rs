@@ -8,7 +8,8 @@
 //! simpler, and is not to be had where address space is limited.)
 //!
 //! Invariant: roots, leaves and records are never unmapped, so a lookup is safe at any time, for any address. What it finds may be out of date
-//! unless the caller knows that the span cannot go away: because it owns a block of it, or because the world is stopped.
+//! unless the caller knows that the span cannot go away: because it owns a block of it, or because the world is stopped. Who relies on nothing of the kind
+//! looks at the record's kind first, which is stored last when a span is made.
 
 use crate::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering::*};
 use crate::env::{Os, Refused};
@@ -140,7 +141,7 @@ impl SpanMap {
     #[inline(always)]
     pub(crate) fn find(&self, addr: usize) -> Option<SpanPtr> {
         let leaf = self.leaf(addr)?;
-        let span = leaf.0[(addr >> PAGE_SHIFT) % ARENA_PAGES].load(Acquire);
+        let span = leaf.0[(addr >> PAGE_SHIFT) % ARENA_PAGES].load(Relaxed);
         // SAFETY: entries are null or point to span records.
         NonNull::new(span).map(|span| unsafe { SpanPtr::new(span) })
     }
@@ -183,7 +184,7 @@ impl SpanMap {
                 entry.store(class, Relaxed);
             }
             if let Some(leaf) = self.leaf(addr) {
-                leaf.0[(addr >> PAGE_SHIFT) % ARENA_PAGES].store(value, Release);
+                leaf.0[(addr >> PAGE_SHIFT) % ARENA_PAGES].store(value, Relaxed);
             }
         }
     }
