@@ -36,9 +36,9 @@ unsafe impl GlobalAlloc for GoMalloc {
     }
 
     #[inline]
-    unsafe fn dealloc(&self, ptr: *mut u8, _: Layout) {
-        // SAFETY: a block that `alloc` returned, by the caller's obligation, so not null.
-        unsafe { heap().free(NonNull::new_unchecked(ptr)) }
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: a block that `alloc` returned for this layout, by the caller's obligation, so not null.
+        unsafe { heap().free_sized(NonNull::new_unchecked(ptr), layout.size(), layout.align()) }
     }
 
     #[inline]

@@ -17,7 +17,7 @@ impl<O: Os> Heap<O> {
     /// reads as zero when touched again.
     pub fn scavenge(&self, bytes: usize) -> usize {
         let section = critical::enter();
-        self.collect_ownerless();
+        self.drain_transfers(true);
         drop(section);
         let (mut released, mut limit) = (0, PageId(u32::MAX));
         while released < bytes {
