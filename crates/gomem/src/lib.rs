@@ -27,8 +27,8 @@
 //! | `span`, `span_map` | a run of pages, its blocks, and how an address leads to it |
 //! | `cache`, `local`, `critical` | what a thread has of its own |
 //! | `central`, `pages`, `heap` | what all threads share |
-//! | `malloc`, `object`, `collect`, `roots`, `manual`, `scavenge`, `stats` | what the heap is used for |
-//! | `mutator`, `process`, `fork`, `global` | who uses it |
+//! | `large`, `malloc`, `object`, `collect`, `roots`, `manual`, `scavenge`, `stats` | what the heap is used for |
+//! | `mutator`, `process`, `resize`, `fork`, `global` | who uses it |
 
 #[cfg(not(all(
     target_os = "linux",
@@ -52,6 +52,7 @@ mod fork;
 pub mod fuzzing;
 mod global;
 mod heap;
+mod large;
 mod local;
 mod lock;
 mod malloc;
@@ -64,6 +65,7 @@ mod page;
 mod page_alloc;
 mod pages;
 mod process;
+mod resize;
 mod roots;
 mod scavenge;
 mod size_class;

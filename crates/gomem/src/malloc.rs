@@ -12,13 +12,6 @@ use crate::size_class::SizeClass;
 use crate::span::{Block, Inbox, Kind, NEVER, Place, Pushed, SpanList, SpanPtr, for_each_block};
 use std::ptr::{NonNull, null_mut, with_exposed_provenance_mut};
 
-/// A block for `malloc`, and what is known of its contents.
-pub(crate) struct Fresh {
-    pub(crate) block: NonNull<u8>,
-    /// It reads as zero.
-    pub(crate) zero: bool,
-}
-
 impl<O: Os> Heap<O> {
     /// A block of `class`, by way of the cache of the calling thread; `None` when out of memory.
     #[inline]
@@ -79,19 +72,6 @@ impl<O: Os> Heap<O> {
         Some(span)
     }
 
-    /// A block that takes pages of its own.
-    pub(crate) fn malloc_large(&self, size: usize, align: usize) -> Option<Fresh> {
-        let pages = PageCount::holding(size)?;
-        let span = self.new_span(Kind::MallocLarge, None, pages, align.max(PAGE_SIZE));
-        let span = span.ok()?;
-        span.used.store(1, Relaxed);
-        self.counters.large_mallocs.fetch_add(1, Relaxed);
-        Some(Fresh {
-            block: NonNull::new(with_exposed_provenance_mut(span.base()))?,
-            zero: !span.dirty.load(Relaxed),
-        })
-    }
-
     /// Frees a block, on the thread of `cache`, which may be one that stands for none.
     ///
     /// # Safety
@@ -145,7 +125,7 @@ impl<O: Os> Heap<O> {
                 }
             }
             Kind::MallocLarge if span.base() == addr => {
-                self.free_span(span);
+                self.free_large(span);
             }
             Kind::Malloc | Kind::MallocLarge => misuse(addr, Misuse::Inside),
             Kind::Free => misuse(addr, Misuse::NotOurs),

@@ -35,7 +35,7 @@ impl<O: Os> Mutator<'_, O> {
         let _section = critical::enter();
         match SizeClass::aligned(size, align) {
             Some(class) => self.heap.malloc_small(self.cache, class),
-            None => self.heap.malloc_large(size, align).map(|fresh| fresh.block),
+            None => self.heap.malloc_large(size, align),
         }
     }
 

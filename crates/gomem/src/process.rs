@@ -11,7 +11,6 @@ use crate::critical::{self, Critical};
 use crate::env::Os;
 use crate::heap::Heap;
 use crate::local::{DETACHED, Local, UNATTACHED, is_attached};
-use crate::malloc::Fresh;
 use crate::object::CollectedKind;
 use crate::os::LinuxOs;
 use crate::size_class::{SMALL_MAX, SizeClass};
@@ -198,27 +197,9 @@ impl ProcessHeap {
             Some(class) => self.malloc_class(class),
             None => {
                 let _section = critical::enter();
-                self.malloc_large(size, align).map(|fresh| fresh.block)
+                self.malloc_large(size, align)
             }
         }
-    }
-
-    /// The same, filled with zeroes. Large blocks of fresh memory are not written.
-    pub fn calloc(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
-        if SizeClass::aligned(size, align).is_none() {
-            let section = critical::enter();
-            let Fresh { block, zero } = self.malloc_large(size, align)?;
-            drop(section);
-            if !zero {
-                // SAFETY: a block of at least `size` bytes, ours.
-                unsafe { block.write_bytes(0, size) };
-            }
-            return Some(block);
-        }
-        let block = self.malloc(size, align)?;
-        // SAFETY: as above.
-        unsafe { block.write_bytes(0, size) };
-        Some(block)
     }
 
     /// Frees a block; from any thread. Aborts with a message if it is not one, where that is cheap to see.
@@ -236,35 +217,6 @@ impl ProcessHeap {
     #[inline]
     pub fn usable_size(&self, block: NonNull<u8>) -> usize {
         self.block_size(block)
-    }
-
-    /// A block of at least `size` bytes with the contents of `block`, as far as they fit: the same one where a block of its class, or of its pages, is what
-    /// `size` would get. `None` when out of memory; `block` stays as it is then.
-    ///
-    /// # Safety
-    /// 1. As for [`free`](Self::free), unless `None` is returned.
-    /// 2. `align` is that with which `block` was allocated, or a smaller one.
-    pub unsafe fn realloc(
-        &self,
-        block: NonNull<u8>,
-        size: usize,
-        align: usize,
-    ) -> Option<NonNull<u8>> {
-        let old = self.usable_size(block);
-        let fits = match SizeClass::aligned(size, align) {
-            Some(class) => class.size() == old,
-            None => old > SMALL_MAX && size <= old && size > old / 2,
-        };
-        if fits {
-            return Some(block);
-        }
-        let new = self.malloc(size, align)?;
-        // SAFETY: two blocks, each at least that long, ours.
-        unsafe {
-            new.copy_from_nonoverlapping(block, size.min(old));
-            self.free(block);
-        }
-        Some(new)
     }
 
     /// A collected object of at least `size` bytes, zeroed. `None` when out of memory.
