@@ -55,6 +55,21 @@ impl Local {
         self.cache.get()
     }
 
+    /// Writes what a thread has that will never have a cache.
+    ///
+    /// # Safety
+    /// 1. `at` is the place of the value in the block of a thread that does not run yet.
+    pub(crate) unsafe fn init(at: *mut Local) {
+        let local = Local {
+            depth: AtomicU32::new(0),
+            leaf: AtomicBool::new(false),
+            pending: AtomicU8::new(0),
+            cache: Cell::new((&raw const DETACHED).cast_mut()),
+        };
+        // SAFETY: (1).
+        unsafe { at.write(local) };
+    }
+
     pub(crate) fn set_cache(&self, cache: *mut Cache) {
         self.cache.set(cache);
     }

@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 
 /// A thread's access to a [`Heap`]. May be sent to another thread, not shared. Dropping it gives what it holds back to the heap.
 pub struct Mutator<'h, O: Os> {
-    heap: &'h Heap<O>,
+    pub(crate) heap: &'h Heap<O>,
     cache: CachePtr,
 }
 

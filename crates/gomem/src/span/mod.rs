@@ -153,6 +153,8 @@ pub(crate) struct Span {
     /// Objects: the word of the free bitmap that is being allocated from.
     cursor: AtomicU32,
     page: AtomicU32,
+    /// Large malloc blocks: see [`large`](crate::large).
+    pub(crate) moved: AtomicU32,
 }
 
 const _: () = assert!(size_of::<Span>() == 128);
@@ -271,6 +273,12 @@ impl Span {
 
     pub(crate) fn pages(&self) -> PageCount {
         PageCount(self.pages.load(Relaxed))
+    }
+
+    /// Makes a span of one block longer or shorter. Called by who owns the block.
+    pub(crate) fn resize(&self, pages: PageCount) {
+        self.pages.store(pages.0, Relaxed);
+        self.size.store(pages.bytes(), Relaxed);
     }
 
     pub(crate) fn page(&self) -> PageId {
