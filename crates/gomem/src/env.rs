@@ -3,7 +3,8 @@
 //! Three verbs are enough. Address space is *reserved* once and never given back, so that an address keeps its meaning for the
 //! life of the heap; it is *committed* before its first use, and its physical memory is *released* when idle and faulted in again
 //! by the next touch. Memory that was committed and not yet touched, or released and not touched since, reads as zero: the heap
-//! relies on that to hand out zeroed memory without writing it.
+//! relies on that to hand out zeroed memory without writing it. The other methods make things cheaper where the system can;
+//! an implementation may leave them out.
 
 use std::fmt;
 use std::ptr::NonNull;
@@ -20,6 +21,15 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+/// Why memory was not moved, see [`Os::move_memory`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmoved {
+    /// The range that it was to be moved to is still there; its contents are as before or zero.
+    Kept,
+    /// That range cannot be used any more.
+    Lost,
+}
+
 /// Virtual memory, as the heap sees it.
 ///
 /// # Safety
@@ -31,7 +41,9 @@ impl std::error::Error for Refused {}
 ///    Committing twice is allowed and changes nothing.
 /// 3. After `release` returned `Ok` the range is still committed and reads as zero. If it returned `Err` the contents are
 ///    either unchanged or zero, page by page.
-/// 4. No method allocates from a heap that uses this implementation, unwinds, or changes `errno`.
+/// 4. After `move_memory` returned `Ok` the second range is committed and has the first one's contents, and the first is committed and reads as zero;
+///    if it returned `Err` the first is unchanged. After `renew` returned `Ok` the range is as after `release`.
+/// 5. No method allocates from a heap that uses this implementation, unwinds, or changes `errno`.
 pub unsafe trait Os: Sync {
     /// Reserves `bytes` bytes of address space that cannot be touched yet, aligned to `align`, a power of two.
     ///
@@ -59,4 +71,64 @@ pub unsafe trait Os: Sync {
     /// 2. `start` and `bytes` are multiples of 8 KiB.
     /// 3. Nobody uses the contents.
     unsafe fn release(&self, start: NonNull<u8>, bytes: usize) -> Result<(), Refused>;
+
+    /// Moves the memory of the first range, contents and all, to the second, whose own memory is dropped. The first then reads as zero and has no
+    /// physical memory. Only worth while for large ranges; the other range may cost the system some bookkeeping until it is [renewed](Self::renew).
+    ///
+    /// # Errors
+    /// What became of the second range. The first is as before. An implementation that cannot do this says so by [`Unmoved::Kept`], as does
+    /// the one provided.
+    ///
+    /// # Safety
+    /// 1. Both ranges were committed and do not overlap.
+    /// 2. `from`, `to` and `bytes` are multiples of 8 KiB.
+    /// 3. Nobody uses the first range meanwhile, and nobody the contents of the second.
+    unsafe fn move_memory(
+        &self,
+        _from: NonNull<u8>,
+        _to: NonNull<u8>,
+        _bytes: usize,
+    ) -> Result<(), Unmoved> {
+        Err(Unmoved::Kept)
+    }
+
+    /// Gives the physical memory of a range to which some was [moved](Self::move_memory) back, as [`release`](Self::release) does, and what
+    /// bookkeeping that cost. Called for no other ranges.
+    ///
+    /// # Errors
+    /// If the system would not. The range cannot be used any more then.
+    ///
+    /// # Safety
+    /// 1. As for [`release`](Self::release).
+    unsafe fn renew(&self, start: NonNull<u8>, bytes: usize) -> Result<(), Refused> {
+        // SAFETY: (1).
+        unsafe { self.release(start, bytes) }
+    }
+
+    /// Bytes of the range that have physical memory; `None` if that is not known, or not cheaply. What is swapped out counts as not having any.
+    ///
+    /// # Safety
+    /// 1. The range was committed.
+    /// 2. `start` and `bytes` are multiples of 8 KiB.
+    unsafe fn resident(&self, _start: NonNull<u8>, _bytes: usize) -> Option<usize> {
+        None
+    }
+
+    /// Asks for huge pages in the range.
+    ///
+    /// # Errors
+    /// If the system has none.
+    ///
+    /// # Safety
+    /// 1. The range was committed.
+    /// 2. `start` and `bytes` are multiples of 2 MiB.
+    unsafe fn advise_huge(&self, _start: NonNull<u8>, _bytes: usize) -> Result<(), Refused> {
+        Err(Refused)
+    }
+
+    /// Whether the system makes huge pages of any memory, without being asked. Then to give back part of one is to split it, and the system may
+    /// put it together again, and take back what was given.
+    fn prefers_huge(&self) -> bool {
+        false
+    }
 }

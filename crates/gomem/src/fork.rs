@@ -31,7 +31,7 @@ pub(crate) fn link() {
 extern "C" fn register() {
     // SAFETY: the handlers stay where they are as long as the code that is unloaded with them. A refusal (no memory) leaves the process as it
     // would be without: a child of a threaded process may then hang when it allocates.
-    unsafe { libc::pthread_atfork(Some(before), Some(after), Some(after)) };
+    unsafe { libc::pthread_atfork(Some(before), Some(after), Some(after_in_child)) };
 }
 
 extern "C" fn before() {
@@ -44,4 +44,9 @@ extern "C" fn after() {
     unsafe { heap().release_locks() };
     // SAFETY: `before` has entered it.
     drop(unsafe { critical::resume() });
+}
+
+extern "C" fn after_in_child() {
+    crate::background::forget_helper();
+    after();
 }

@@ -49,6 +49,6 @@ unsafe impl GlobalAlloc for GoMalloc {
     #[inline]
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: as in `dealloc`; the alignment is that of the allocation.
-        raw(unsafe { heap().realloc(NonNull::new_unchecked(ptr), new_size, layout.align()) })
+        raw(unsafe { heap().realloc_sized(NonNull::new_unchecked(ptr), new_size, layout.align()) })
     }
 }

@@ -6,9 +6,10 @@ use crate::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
 use crate::cache::{Cache, CachePtr, OBJECT_KINDS};
 use crate::central::{MallocCentral, ObjectCentral};
 use crate::env::{Os, Refused};
-use crate::lock::Lock;
-use crate::page::PageCount;
-use crate::pages::Pages;
+use crate::lock::{Lock, Locked};
+use crate::page::{PAGE_SIZE, PageCount};
+use crate::page_alloc::PageRuns;
+use crate::pages::{Left, Pages, Run};
 use crate::size_class::{CLASSES, SizeClass};
 use crate::span::{Kind, ObjectSpanPtr, SpanInit, SpanPtr};
 use crate::span_map::SpanMap;
@@ -22,6 +23,7 @@ use std::ptr::null_mut;
 /// that is dropped gives its memory back only as far as its `Os` does when dropped.
 pub struct Heap<O: Os> {
     pub(crate) os: O,
+    on_surplus: Option<fn()>,
     pub(crate) map: SpanMap,
     pub(crate) pages: Lock<Pages>,
     pub(crate) malloc: [MallocCentral; CLASSES],
@@ -61,11 +63,28 @@ pub(crate) struct Cycle {
     pub(crate) hand: AtomicUsize,
 }
 
+/// Free memory, beyond a tenth of what is in use, that is worth a thread to give it back.
+const SURPLUS_MIN: usize = 8 << 20;
+
+/// The addresses of a span that lead to it. Only of those spans whose blocks are looked up by addresses inside must that be all.
+fn mapped(span: SpanPtr) -> Range<usize> {
+    match span.kind() {
+        Kind::MallocLarge | Kind::Manual => span.base()..span.base() + PAGE_SIZE,
+        _ => span.bytes(),
+    }
+}
+
 impl<O: Os> Heap<O> {
     /// A heap that has no memory yet.
     pub const fn new(os: O) -> Heap<O> {
+        Heap::watched(os, None)
+    }
+
+    /// The same; `on_surplus` is called, inside of critical sections, when there is much free memory.
+    pub(crate) const fn watched(os: O, on_surplus: Option<fn()>) -> Heap<O> {
         Heap {
             os,
+            on_surplus,
             map: SpanMap::new(),
             pages: Lock::new(Pages::new()),
             malloc: [const { MallocCentral::new() }; CLASSES],
@@ -109,6 +128,12 @@ impl<O: Os> Heap<O> {
         }
     }
 
+    /// Counts bytes of spans that came into use, or went out of it. Under the heap's lock, so without a read-modify-write.
+    pub(crate) fn count_in_use(&self, _: &Locked<'_, Pages>, kind: Kind, bytes: isize) {
+        let counter = self.counter(kind);
+        counter.store(counter.load(Relaxed).wrapping_add_signed(bytes), Relaxed);
+    }
+
     /// Makes a span; of one block that takes `pages` pages, unless there is a class.
     pub(crate) fn new_span(
         &self,
@@ -117,20 +142,20 @@ impl<O: Os> Heap<O> {
         pages: PageCount,
         align: usize,
     ) -> Result<SpanPtr, Refused> {
-        let mut state = self.pages.lock();
-        let mut found = state.take(pages, align);
-        if found.is_none() {
-            drop(state);
-            // Blocks on their way between threads may make whole spans free.
-            self.drain_transfers(true);
-            state = self.pages.lock();
-            found = state.take(pages, align);
-            while found.is_none() {
-                state.grow(&self.os, &self.map, pages, align)?;
-                found = state.take(pages, align);
-            }
-        }
-        let run = found.ok_or(Refused)?;
+        self.place_span(kind, class, pages, align, PageCount(0), None)
+    }
+
+    /// The same with `room` free pages behind it, if there is as much memory. Which of its pages do not read as zero is noted in `dirty`.
+    pub(crate) fn place_span(
+        &self,
+        kind: Kind,
+        class: Option<SizeClass>,
+        pages: PageCount,
+        align: usize,
+        room: PageCount,
+        dirty: Option<&mut PageRuns>,
+    ) -> Result<SpanPtr, Refused> {
+        let (mut state, run) = self.take_run(pages, align, room, dirty)?;
         let record = if kind.is_collected() {
             state
                 .object_span_record(&self.os)
@@ -145,6 +170,11 @@ impl<O: Os> Heap<O> {
                 return Err(refused);
             }
         };
+        self.count_in_use(&state, kind, pages.bytes() as isize);
+        if kind == Kind::MallocLarge {
+            let blocks = &self.counters.large_mallocs;
+            blocks.store(blocks.load(Relaxed) + 1, Relaxed);
+        }
         drop(state);
         span.init(SpanInit {
             kind,
@@ -154,20 +184,66 @@ impl<O: Os> Heap<O> {
             base: run.base,
             dirty: !run.clean,
         });
-        self.map.set(span.bytes(), Some(span));
-        self.counter(kind).fetch_add(pages.bytes(), Relaxed);
+        self.map.set(mapped(span), Some(span));
         Ok(span)
+    }
+
+    fn take_run(
+        &self,
+        pages: PageCount,
+        align: usize,
+        mut room: PageCount,
+        mut dirty: Option<&mut PageRuns>,
+    ) -> Result<(Locked<'_, Pages>, Run), Refused> {
+        let mut state = self.pages.lock();
+        if let Some(run) = state.take(pages, align, room, dirty.as_deref_mut()) {
+            return Ok((state, run));
+        }
+        drop(state);
+        // Blocks that came back to spans without an owner may make whole spans free.
+        self.drain_transfers(true);
+        state = self.pages.lock();
+        loop {
+            if let Some(run) = state.take(pages, align, room, dirty.as_deref_mut()) {
+                return Ok((state, run));
+            }
+            if let Err(refused) = state.grow(&self.os, &self.map, pages, align, room) {
+                if room == PageCount(0) {
+                    return Err(refused);
+                }
+                room = PageCount(0);
+            }
+        }
     }
 
     /// Gives the pages of a span back. Called by who has it to itself; nothing of it is in use.
     pub(crate) fn free_span(&self, span: SpanPtr) {
+        self.retire_span(span, Left::Dirty);
+    }
+
+    /// The same, of a span whose pages were left like that.
+    pub(crate) fn retire_span(&self, span: SpanPtr, left: Left) {
         let (page, pages, kind) = (span.page(), span.pages(), span.kind());
-        self.map.set(span.bytes(), None);
+        self.map.set(mapped(span), None);
         span.retire();
-        self.counter(kind).fetch_sub(pages.bytes(), Relaxed);
         let mut state = self.pages.lock();
-        state.put(page, pages, false);
+        self.count_in_use(&state, kind, -(pages.bytes() as isize));
+        state.put_left(page, pages, left);
         state.put_record(span, kind.is_collected());
+        let surplus = state.surplus();
+        drop(state);
+        self.note_surplus(surplus);
+    }
+
+    /// Tells who gives memory back that there is enough of it to be worth while.
+    #[inline]
+    pub(crate) fn note_surplus(&self, surplus: usize) {
+        if surplus > SURPLUS_MIN
+            && let Some(hook) = self.on_surplus
+            && surplus - SURPLUS_MIN > self.in_use() / 10
+        {
+            hook();
+        }
     }
 
     /// A cache for a thread to use.

@@ -27,8 +27,8 @@
 //! | `span`, `span_map` | a run of pages, its blocks, and how an address leads to it |
 //! | `cache`, `local`, `critical` | what a thread has of its own |
 //! | `central`, `pages`, `heap` | what all threads share |
-//! | `large`, `malloc`, `object`, `collect`, `roots`, `manual`, `reclaim`, `scavenge`, `stats` | what the heap is used for |
-//! | `mutator`, `process`, `resize`, `fork`, `global` | who uses it |
+//! | `large`, `malloc`, `object`, `collect`, `roots`, `manual`, `reclaim`, `scavenge`, `stats`, `background` | what the heap is used for |
+//! | `mutator`, `process`, `resize`, `fork`, `options`, `global` | who uses it |
 
 #[cfg(not(all(
     target_os = "linux",
@@ -38,6 +38,7 @@
 compile_error!("gomem runs on Linux on x86-64 only");
 
 mod atomic;
+pub mod background;
 mod cache;
 mod central;
 mod collect;
@@ -60,6 +61,7 @@ mod manual;
 mod meta;
 mod mutator;
 mod object;
+mod options;
 mod os;
 mod page;
 mod page_alloc;
@@ -77,7 +79,7 @@ pub mod testing;
 
 pub use cache::Cache;
 pub use collect::SweepProgress;
-pub use env::{Os, Refused};
+pub use env::{Os, Refused, Unmoved};
 pub use global::GoMalloc;
 pub use heap::Heap;
 pub use mutator::Mutator;

@@ -129,6 +129,19 @@ impl Local {
         self.busy.load(Acquire) || self.depth.load(Acquire) != 0
     }
 
+    /// Writes what a thread has that will never have a cache.
+    ///
+    /// # Safety
+    /// 1. `at` is the place of the value in the block of a thread that does not run yet.
+    pub(crate) unsafe fn init(at: *mut Local) {
+        let local = Local {
+            cache: AtomicPtr::new(Attachment::Detached.word()),
+            ..Local::new()
+        };
+        // SAFETY: (1).
+        unsafe { at.write(local) };
+    }
+
     pub(crate) fn cache_slot(&self) -> *mut *mut Cache {
         self.cache.as_ptr()
     }

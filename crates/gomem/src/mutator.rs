@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 
 /// A thread's access to a [`Heap`]. May be sent to another thread, not shared. Dropping it gives what it holds back to the heap.
 pub struct Mutator<'h, O: Os> {
-    heap: &'h Heap<O>,
+    pub(crate) heap: &'h Heap<O>,
     cache: CachePtr,
 }
 
@@ -35,7 +35,7 @@ impl<O: Os> Mutator<'_, O> {
         let _section = critical::enter();
         match SizeClass::aligned(size, align) {
             Some(class) => self.heap.malloc_small(self.cache, class),
-            None => self.heap.malloc_large(size, align).map(|fresh| fresh.block),
+            None => self.heap.malloc_large(size, align),
         }
     }
 

@@ -16,6 +16,8 @@ pub const ARENA_SIZE: usize = 1 << ARENA_SHIFT;
 /// log2 of the pages in an arena.
 pub(crate) const ARENA_PAGES_SHIFT: u32 = ARENA_SHIFT - PAGE_SHIFT;
 pub(crate) const ARENA_PAGES: usize = 1 << ARENA_PAGES_SHIFT;
+/// Pages of the heap in a huge page of the processor: 2 MiB.
+pub(crate) const HUGE_PAGES: usize = (2 << 20) / PAGE_SIZE;
 /// How many arenas there can be: 4 TiB of heap.
 pub(crate) const MAX_ARENAS: usize = 1 << 16;
 

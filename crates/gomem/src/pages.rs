@@ -9,11 +9,13 @@ use crate::atomic::Ordering::*;
 use crate::cache::{Cache, CachePtr};
 use crate::env::{Os, Refused};
 use crate::meta::{Meta, Slab, Zeroed};
-use crate::page::{ARENA_PAGES, ARENA_SIZE, MAX_ARENAS, PAGE_SHIFT, PAGE_SIZE, PageCount, PageId};
-use crate::page_alloc::{ArenaPages, PageAlloc, Tree};
+use crate::page::{
+    ARENA_PAGES, ARENA_SIZE, HUGE_PAGES, MAX_ARENAS, PAGE_SHIFT, PAGE_SIZE, PageCount, PageId,
+};
+use crate::page_alloc::{ArenaPages, PageAlloc, PageRuns, Tree};
 use crate::span::{ObjectSpan, ObjectSpanPtr, Slot, Span, SpanPtr};
 use crate::span_map::SpanMap;
-use std::ptr::{NonNull, null_mut};
+use std::ptr::{NonNull, null_mut, with_exposed_provenance_mut};
 
 /// Address space reserved at a time, where allowed.
 const RESERVATION: usize = 64 << 30;
@@ -46,6 +48,17 @@ pub(crate) struct Run {
     pub(crate) clean: bool,
 }
 
+/// What is left of the pages of a span that is freed.
+#[derive(Clone, Copy)]
+pub(crate) enum Left {
+    /// They hold something.
+    Dirty,
+    /// They have no physical memory.
+    Clean,
+    /// They cannot be used any more.
+    Lost,
+}
+
 struct Space {
     pages: PageAlloc,
     bases: NonNull<[usize; MAX_ARENAS]>,
@@ -63,6 +76,12 @@ pub(crate) struct Pages {
     arenas: usize,
     /// Free pages whose memory is not there.
     clean: usize,
+    /// The other free pages.
+    dirty: usize,
+    /// Large blocks in use whose memory was moved to them, see [`large`](crate::large).
+    pub(crate) moved: u32,
+    /// Whether arenas are advised to be of huge pages.
+    advised: bool,
     spans: Slab<Span>,
     object_spans: Slab<ObjectSpan>,
     idle_spans: *mut Span,
@@ -83,6 +102,9 @@ impl Pages {
             frugal: false,
             arenas: 0,
             clean: 0,
+            dirty: 0,
+            moved: 0,
+            advised: false,
             spans: Slab::new(),
             object_spans: Slab::new(),
             idle_spans: null_mut(),
@@ -101,6 +123,11 @@ impl Pages {
         self.clean << PAGE_SHIFT
     }
 
+    /// Bytes of free pages that have, or may have, physical memory.
+    pub(crate) fn surplus(&self) -> usize {
+        self.dirty << PAGE_SHIFT
+    }
+
     /// Bytes of tables and records.
     pub(crate) fn meta_bytes(&self) -> usize {
         self.meta.total()
@@ -110,28 +137,52 @@ impl Pages {
         (&self.spans, &self.object_spans)
     }
 
-    /// Takes the lowest run of `n` pages whose address is a multiple of `align`, a power of two, from the arenas there are.
-    pub(crate) fn take(&mut self, n: PageCount, align: usize) -> Option<Run> {
+    /// Takes the lowest run of `n` pages whose address is a multiple of `align`, a power of two, and behind which `room` more pages are free, from
+    /// the arenas there are. What of it is not clean is noted in `dirty`, if that is wanted.
+    pub(crate) fn take(
+        &mut self,
+        n: PageCount,
+        align: usize,
+        room: PageCount,
+        dirty: Option<&mut PageRuns>,
+    ) -> Option<Run> {
         let space = self.space.as_mut()?;
-        let found = space.pages.find(Self::padded(n, align)?)?;
+        let found = space.pages.find(Self::padded(n, align, room)?)?;
         // SAFETY: made with the space.
         let bases = unsafe { space.bases.as_ref() };
         let base = bases[found.arena() as usize] + (found.index_in_arena() << PAGE_SHIFT);
         let aligned = base.next_multiple_of(align);
         let page = found.plus(PageCount(((aligned - base) >> PAGE_SHIFT) as u32));
-        let clean = space.pages.take(page, n);
-        self.clean -= clean.0 as usize;
+        if let Some(dirty) = dirty {
+            space.pages.note_dirty(page, n, dirty);
+        }
         Some(Run {
             page,
             base: aligned,
-            clean: clean == n,
+            clean: self.take_free(page, n),
         })
     }
 
-    /// As many pages as contain `n` aligned ones wherever they start.
-    fn padded(n: PageCount, align: usize) -> Option<PageCount> {
+    /// Takes the `n` pages from `page`, if all of them are free. The value tells whether they are clean.
+    pub(crate) fn take_at(&mut self, page: PageId, n: PageCount) -> Option<bool> {
+        let space = self.space.as_ref()?;
+        let free = space.pages.is_free(page, n);
+        free.then(|| self.take_free(page, n))
+    }
+
+    /// Takes pages that are free. True if they are clean.
+    fn take_free(&mut self, page: PageId, n: PageCount) -> bool {
+        let clean = self.space.as_mut().map_or(0, |s| s.pages.take(page, n).0);
+        self.clean -= clean as usize;
+        self.dirty -= (n.0 - clean) as usize;
+        clean == n.0
+    }
+
+    /// As many pages as contain `n` aligned ones, and `room` more behind them, wherever they start.
+    fn padded(n: PageCount, align: usize, room: PageCount) -> Option<PageCount> {
         let slack = align.saturating_sub(PAGE_SIZE);
-        PageCount::holding(n.bytes().checked_add(slack)?)
+        let bytes = n.bytes().checked_add(slack)?.checked_add(room.bytes())?;
+        PageCount::holding(bytes)
     }
 
     /// Frees pages that were taken; `clean` if they have no physical memory.
@@ -140,33 +191,53 @@ impl Pages {
             space.pages.put(page, n, clean);
             if clean {
                 self.clean += n.0 as usize;
+            } else {
+                self.dirty += n.0 as usize;
             }
         }
     }
 
-    /// Takes the highest free run below `limit` that has physical memory, at most `most` pages of it.
+    /// The same, as the pages were left.
+    pub(crate) fn put_left(&mut self, page: PageId, n: PageCount, left: Left) {
+        match left {
+            Left::Dirty => self.put(page, n, false),
+            Left::Clean => self.put(page, n, true),
+            // In use for good.
+            Left::Lost => {}
+        }
+    }
+
+    /// Takes the highest free run below `limit` that has physical memory, at most `most` pages of it; or the highest such huge page
+    /// (all of which may not have memory).
     pub(crate) fn take_dirty(
         &mut self,
         limit: PageId,
         most: PageCount,
+        huge: bool,
     ) -> Option<(Run, PageCount)> {
         let space = self.space.as_mut()?;
-        let (page, n) = space.pages.find_dirty(limit.min(space.pages.end()), most)?;
-        space.pages.take(page, n);
+        let limit = limit.min(space.pages.end());
+        let (page, n) = if huge {
+            let page = space.pages.find_dirty_huge(limit)?;
+            (page, PageCount(HUGE_PAGES as u32))
+        } else {
+            space.pages.find_dirty(limit, most)?
+        };
         // SAFETY: made with the space.
         let bases = unsafe { space.bases.as_ref() };
         let base = bases[page.arena() as usize] + (page.index_in_arena() << PAGE_SHIFT);
-        let clean = false;
+        let clean = self.take_free(page, n);
         Some((Run { page, base, clean }, n))
     }
 
-    /// Obtains arenas enough for a run of `n` pages aligned to `align`.
+    /// Obtains arenas enough for a run of `n` pages aligned to `align` with `room` more behind it.
     pub(crate) fn grow(
         &mut self,
         os: &impl Os,
         map: &SpanMap,
         n: PageCount,
         align: usize,
+        room: PageCount,
     ) -> Result<(), Refused> {
         if self.space.is_none() {
             let tables = self.meta.carve::<Tables>(os)?.as_ptr();
@@ -178,7 +249,7 @@ impl Pages {
                 }
             });
         }
-        let wanted = Self::padded(n, align).ok_or(Refused)?.arenas();
+        let wanted = Self::padded(n, align, room).ok_or(Refused)?.arenas();
         let mut region = match self.region.take_if(|region| region.arenas >= wanted) {
             Some(region) => region,
             None => {
@@ -243,6 +314,10 @@ impl Pages {
         };
         // SAFETY: the start of the region, which holds at least one arena, reserved from `os`.
         unsafe { os.commit(region.start, ARENA_SIZE)? };
+        if self.advised {
+            // SAFETY: just committed. A system that does not take advice is none the worse.
+            let _ = unsafe { os.advise_huge(region.start, ARENA_SIZE) };
+        }
         let base = region.start.as_ptr().expose_provenance();
         map.add_arena(base, &mut self.meta, os)?;
         let leaf = self.meta.carve::<ArenaPages>(os)?;
@@ -257,6 +332,27 @@ impl Pages {
         region.arenas -= 1;
         region.number += 1;
         Ok(())
+    }
+
+    /// Has all arenas, those to come among them, be of huge pages where the system can. Returns whether it would for those there are.
+    pub(crate) fn advise_huge(&mut self, os: &impl Os) -> bool {
+        self.advised = true;
+        let Some(space) = &self.space else {
+            return true;
+        };
+        // SAFETY: made with the space.
+        let bases = unsafe { space.bases.as_ref() };
+        let arenas = bases[..space.pages.end().arena() as usize].iter();
+        arenas.filter(|&&base| base != 0).all(|&base| {
+            let start = NonNull::new(with_exposed_provenance_mut(base));
+            // SAFETY: an arena, committed.
+            start.is_some_and(|start| unsafe { os.advise_huge(start, ARENA_SIZE) }.is_ok())
+        })
+    }
+
+    /// Whether [`advise_huge`](Self::advise_huge) was called.
+    pub(crate) fn is_advised(&self) -> bool {
+        self.advised
     }
 
     /// A record for a malloc or manual span.

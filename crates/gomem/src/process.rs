@@ -21,7 +21,11 @@ use std::ptr::NonNull;
 /// The heap of the process: a [`Heap`] with a cache for each thread. There is one, [`heap()`].
 pub struct ProcessHeap(Heap<LinuxOs>);
 
-static HEAP: ProcessHeap = ProcessHeap(Heap::new(LinuxOs));
+static HEAP: ProcessHeap = ProcessHeap(Heap::watched(LinuxOs, Some(want_helper)));
+
+fn want_helper() {
+    crate::background::wanted(|| crate::background::help(&HEAP));
+}
 
 /// The heap of the process.
 #[inline(always)]
@@ -77,6 +81,7 @@ pub fn cache_slot() -> *mut *mut Cache {
 #[cold]
 fn attach(_: &Critical) -> Option<CachePtr> {
     crate::fork::link();
+    crate::options::link();
     // Without a key the cache could not be taken back.
     let key = exit_key()?;
     let cache = HEAP.attach_cache().ok()?;
@@ -180,7 +185,7 @@ impl ProcessHeap {
             Some(class) => self.malloc_class(class),
             None => {
                 let _section = critical::enter();
-                self.malloc_large(size, align).map(|fresh| fresh.block)
+                self.malloc_large(size, align)
             }
         }
     }

@@ -115,8 +115,8 @@ impl<O: Os> Heap<O> {
         }
     }
 
-    /// Whether the address lies in memory that malloc of this heap handed out, or may hand out next. With the address of a `Box` it
-    /// tells whether this heap is behind the global allocator.
+    /// Whether the address lies in memory that malloc of this heap handed out, or may hand out next; of a block of more than 32 KiB only if it lies
+    /// in its first 8 KiB. With the address of a `Box` it tells whether this heap is behind the global allocator.
     #[inline]
     pub fn owns(&self, ptr: *const u8) -> bool {
         self.map

@@ -64,9 +64,16 @@ impl<O: Os> Heap<O> {
         }
     }
 
-    fn in_use(&self) -> usize {
+    pub(crate) fn in_use(&self) -> usize {
         let c = &self.counters;
         c.malloc.load(Relaxed) + c.manual.load(Relaxed) + c.collected.load(Relaxed)
+    }
+
+    /// Bytes of spans in use, and of free pages that have, or may have, memory.
+    pub(crate) fn in_use_and_surplus(&self) -> (usize, usize) {
+        let _section = critical::enter();
+        let surplus = self.pages.lock().surplus();
+        (self.in_use(), surplus)
     }
 
     /// A snapshot of everything. Looks at every span: for people and tests, not for policies.

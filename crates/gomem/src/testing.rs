@@ -1,7 +1,7 @@
 //! A system that refuses: for tests of what the heap does then.
 
-use crate::atomic::{AtomicU32, Ordering::*};
-use crate::env::{Os, Refused};
+use crate::atomic::{AtomicBool, AtomicU32, Ordering::*};
+use crate::env::{Os, Refused, Unmoved};
 #[cfg(not(miri))]
 use crate::os::LinuxOs as Memory;
 use std::ptr::{NonNull, with_exposed_provenance_mut};
@@ -16,6 +16,14 @@ pub struct SimOs {
     pub commit: Refusal,
     /// Refusals of `release`.
     pub release: Refusal,
+    /// Refusals of `move_memory`.
+    pub moves: Refusal,
+    /// Refusals of `renew`.
+    pub renew: Refusal,
+    /// Says [`Unmoved::Lost`] of refused moves.
+    pub lose: AtomicBool,
+    /// What [`Os::prefers_huge`] says.
+    pub huge: AtomicBool,
     /// Address and length of what was reserved, and how it is aligned.
     reserved: Mutex<Vec<(usize, usize, usize)>>,
     /// Reservations longer than this are refused; 0 for no limit.
@@ -101,6 +109,34 @@ unsafe impl Os for SimOs {
         self.release.call()?;
         // SAFETY: the caller's obligations.
         unsafe { Memory.release(start, bytes) }
+    }
+
+    unsafe fn move_memory(
+        &self,
+        from: NonNull<u8>,
+        to: NonNull<u8>,
+        bytes: usize,
+    ) -> Result<(), Unmoved> {
+        if self.moves.call().is_err() {
+            let lost = self.lose.load(Relaxed);
+            return Err(if lost { Unmoved::Lost } else { Unmoved::Kept });
+        }
+        // SAFETY: the caller's obligations: both ranges are committed, apart, and used by nobody else.
+        unsafe {
+            to.copy_from_nonoverlapping(from, bytes);
+            from.write_bytes(0, bytes);
+        }
+        Ok(())
+    }
+
+    unsafe fn renew(&self, start: NonNull<u8>, bytes: usize) -> Result<(), Refused> {
+        self.renew.call()?;
+        // SAFETY: the caller's obligations.
+        unsafe { Memory.release(start, bytes) }
+    }
+
+    fn prefers_huge(&self) -> bool {
+        self.huge.load(Relaxed)
     }
 }
 

@@ -12,9 +12,11 @@ const STEPS: usize = 100;
 
 fn read(bytes: &mut Bytes) -> Vec<Op> {
     std::iter::from_fn(|| {
-        Some(match bytes.byte()? % 8 {
+        Some(match bytes.byte()? % 10 {
             0..4 => Op::Alloc(1 + bytes.magnitude(15)? as u32),
             4..7 => Op::Free(bytes.below(256)?),
+            7 => Op::Grow(bytes.below(256)?, 1 + bytes.magnitude(11)? as u32),
+            8 => Op::ReleaseHuge,
             _ => Op::Release(1 + bytes.magnitude(10)? as u32),
         })
     })

@@ -13,10 +13,10 @@ pub(crate) use futex::{futex_wait, futex_wake_one};
 pub use linux::LinuxOs;
 
 /// Restores `errno` when dropped: an allocator is called between a failing system call and the look at its error.
-struct KeepErrno(i32);
+pub(crate) struct KeepErrno(i32);
 
 impl KeepErrno {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // SAFETY: always a valid pointer to this thread's errno.
         KeepErrno(unsafe { *libc::__errno_location() })
     }

@@ -4,6 +4,7 @@
 //! read as zero, and is there nothing here to give back. Pages in use are never clean.
 
 use super::summary::Summary;
+use crate::page::HUGE_PAGES;
 use std::ops::Range;
 
 /// Pages in a chunk: 4 MiB of memory, as in Go.
@@ -60,8 +61,27 @@ impl Chunk {
         }
     }
 
+    pub(super) fn is_free(&self, range: Range<usize>) -> bool {
+        words(&range).all(|word| !self.free[word] & mask(word, &range) == 0)
+    }
+
+    /// Calls `visit` with the runs of free pages in the range that are not clean, ascending; each lies in one word.
+    pub(super) fn each_dirty_run(&self, range: Range<usize>, mut visit: impl FnMut(Range<usize>)) {
+        for word in words(&range) {
+            let mut dirty = self.free[word] & !self.clean[word] & mask(word, &range);
+            while dirty != 0 {
+                let from = dirty.trailing_zeros();
+                let len = (dirty >> from).trailing_ones();
+                let start = word * 64 + from as usize;
+                visit(start..start + len as usize);
+                dirty &= !(u64::MAX >> (64 - len) << from);
+            }
+        }
+    }
+
     pub(super) fn summary(&self) -> Summary {
         let (mut longest, mut run, mut start) = (0, 0, None);
+        // First the runs at the borders of words.
         for word in self.free {
             if word == u64::MAX {
                 run += 64;
@@ -69,12 +89,20 @@ impl Chunk {
             }
             let joined = run + word.trailing_ones();
             start.get_or_insert(joined);
-            longest = longest.max(joined).max(longest_run(word));
+            longest = longest.max(joined);
             run = word.leading_ones();
+        }
+        longest = longest.max(run);
+        // Those inside of a word are at most 62 pages long, so there is seldom a need to look for them.
+        for word in self.free {
+            if longest >= 62 {
+                break;
+            }
+            longest = longest_run(word, longest);
         }
         Summary {
             start: start.unwrap_or(run),
-            longest: longest.max(run),
+            longest,
             end: run,
         }
     }
@@ -122,16 +150,35 @@ impl Chunk {
         }
         (start < end).then_some(start..end)
     }
+
+    /// The first page of the highest huge page below `limit` that is free as a whole and not clean as a whole.
+    pub(super) fn find_dirty_huge(&self, limit: usize) -> Option<usize> {
+        const HUGE_WORDS: usize = HUGE_PAGES / 64;
+        (0..limit / HUGE_PAGES).rev().find_map(|huge| {
+            let words = huge * HUGE_WORDS..(huge + 1) * HUGE_WORDS;
+            let is = |bits: &[u64; WORDS]| bits[words.clone()].iter().all(|&word| word == u64::MAX);
+            (is(&self.free) && !is(&self.clean)).then_some(huge * HUGE_PAGES)
+        })
+    }
 }
 
-/// The longest run of ones in a word: each step shortens every run by one.
-fn longest_run(mut word: u64) -> u32 {
-    let mut length = 0;
+/// The longest run of ones in a word, or `known` if none is longer.
+///
+/// `w & w << n` shortens every run by `n`, as long as `n` is no more than one longer than what it was shortened by before.
+fn longest_run(mut word: u64, known: u32) -> u32 {
+    let (mut left, mut step) = (known, 1);
+    while left > 0 {
+        let by = step.min(left);
+        word &= word << by;
+        left -= by;
+        step *= 2;
+    }
+    let mut longest = known;
     while word != 0 {
         word &= word << 1;
-        length += 1;
+        longest += 1;
     }
-    length
+    longest
 }
 
 #[cfg(test)]
@@ -144,6 +191,18 @@ mod tests {
         assert_eq!(mask(1, &(0..64)), 0);
         assert_eq!(mask(1, &(65..128)), !1);
         assert_eq!(mask(0, &(3..5)), 0b11000);
+    }
+
+    #[test]
+    fn longest_runs() {
+        for known in 0..64 {
+            assert_eq!(longest_run(0, known), known);
+            assert_eq!(longest_run(u64::MAX, known), 64);
+            for len in 1..61 {
+                let word = (u64::MAX >> (64 - len) << 1) | 0b11 << 62;
+                assert_eq!(longest_run(word, known), known.max(len).max(2), "{word:b}");
+            }
+        }
     }
 
     #[test]

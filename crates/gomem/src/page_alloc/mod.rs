@@ -11,7 +11,7 @@
 mod chunk;
 mod summary;
 
-use crate::page::{ARENA_PAGES, ARENA_PAGES_SHIFT, MAX_ARENAS, PageCount, PageId};
+use crate::page::{ARENA_PAGES, ARENA_PAGES_SHIFT, HUGE_PAGES, MAX_ARENAS, PageCount, PageId};
 use chunk::{CHUNK_PAGES, Chunk};
 use std::ops::{Range, RangeInclusive};
 use std::ptr::NonNull;
@@ -58,20 +58,29 @@ impl Tree {
         }
     }
 
-    /// Brings the entries above the arenas `first..=last` up to date.
+    /// Brings the entries above the arenas `first..=last`, whose summaries have changed, up to date. A level that stays as it was is the
+    /// last to be looked at: nothing above it can change. Most often that is the first.
     fn update(&mut self, first: usize, last: usize) {
         let at = |shift: u32| first >> shift..=last >> shift;
         let [level1, level2, arena] = [SHIFTS[1], SHIFTS[2], SHIFTS[3]].map(|shift| 1 << shift);
-        sum_up(&self.arenas, &mut self.level2, at(FANOUT_SHIFT), arena);
-        sum_up(&self.level2, &mut self.level1, at(2 * FANOUT_SHIFT), level2);
-        sum_up(&self.level1, &mut self.roots, at(3 * FANOUT_SHIFT), level1);
+        let _ = sum_up(&self.arenas, &mut self.level2, at(FANOUT_SHIFT), arena)
+            && sum_up(&self.level2, &mut self.level1, at(2 * FANOUT_SHIFT), level2)
+            && sum_up(&self.level1, &mut self.roots, at(3 * FANOUT_SHIFT), level1);
     }
 }
 
-fn sum_up(parts: &[Summary], wholes: &mut [Summary], which: RangeInclusive<usize>, pages: u32) {
+/// True if one of the sums changed.
+fn sum_up(
+    parts: &[Summary],
+    wholes: &mut [Summary],
+    which: RangeInclusive<usize>,
+    pages: u32,
+) -> bool {
+    let mut changed = false;
     for i in which {
-        wholes[i] = Summary::of_parts(&parts[i * FANOUT..][..FANOUT], pages);
+        changed |= wholes[i].set(Summary::of_parts(&parts[i * FANOUT..][..FANOUT], pages));
     }
+    changed
 }
 
 /// Where the first long enough run of free pages among some neighbours is.
@@ -102,6 +111,32 @@ fn search(entries: &[Summary], first: usize, shift: u32, wanted: u32) -> Search 
         }
     }
     Search::Nowhere
+}
+
+/// Which pages of a block are meant, by their offsets: a few runs, ascending. What is too scattered is joined, so there may be others in between.
+#[derive(Default)]
+pub(crate) struct PageRuns {
+    runs: [Range<u32>; 8],
+    len: usize,
+}
+
+impl PageRuns {
+    /// Adds pages behind those added before.
+    fn add(&mut self, run: Range<u32>) {
+        match self.runs[..self.len].last_mut() {
+            Some(last) if last.end == run.start => last.end = run.end,
+            Some(last) if self.len == 8 => last.end = run.end,
+            _ => {
+                self.runs[self.len] = run;
+                self.len += 1;
+            }
+        }
+    }
+
+    /// The runs, ascending.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Range<u32>> {
+        self.runs[..self.len].iter().cloned()
+    }
 }
 
 /// The allocator. Its memory is lent to it for good.
@@ -207,6 +242,45 @@ impl PageAlloc {
         self.lowest = self.lowest.min(start);
     }
 
+    /// Whether `pages` pages from `start`, which may be any, are all free.
+    pub(crate) fn is_free(&self, start: PageId, pages: PageCount) -> bool {
+        if start.0 as usize + pages.0 as usize > self.end().0 as usize {
+            return false;
+        }
+        self.parts(start, pages)
+            .all(|(chunk, range)| chunk.is_some_and(|chunk| chunk.is_free(range)))
+    }
+
+    /// Notes which of `pages` pages from `start`, which are free, are not clean.
+    pub(crate) fn note_dirty(&self, start: PageId, pages: PageCount, dirty: &mut PageRuns) {
+        let mut done = 0;
+        for (chunk, range) in self.parts(start, pages) {
+            let (from, len) = (range.start, range.len());
+            if let Some(chunk) = chunk {
+                chunk.each_dirty_run(range, |run| {
+                    let offset = |page: usize| (done + page - from) as u32;
+                    dirty.add(offset(run.start)..offset(run.end));
+                });
+            }
+            done += len;
+        }
+    }
+
+    /// The chunks that the pages lie in, each with the range of its pages that is meant.
+    fn parts(
+        &self,
+        start: PageId,
+        pages: PageCount,
+    ) -> impl Iterator<Item = (Option<&Chunk>, Range<usize>)> {
+        let (first, end) = (start.0 as usize, (start.0 + pages.0) as usize);
+        (first >> CHUNK_SHIFT..=(end - 1) >> CHUNK_SHIFT).map(move |number| {
+            let base = number << CHUNK_SHIFT;
+            let leaf = self.leaf(number / CHUNKS);
+            let range = first.saturating_sub(base)..(end - base).min(CHUNK_PAGES);
+            (leaf.map(|leaf| &leaf.chunks[number % CHUNKS]), range)
+        })
+    }
+
     fn for_each_chunk(
         &mut self,
         start: PageId,
@@ -214,22 +288,30 @@ impl PageAlloc {
         mut change: impl FnMut(&mut Chunk, Range<usize>),
     ) {
         let (first, end) = (start.0 as usize, (start.0 + pages.0) as usize);
-        let arenas = first >> ARENA_PAGES_SHIFT..=(end - 1) >> ARENA_PAGES_SHIFT;
-        for arena in arenas.clone() {
+        // The arenas whose summary is another now.
+        let mut changed: Option<(usize, usize)> = None;
+        for arena in first >> ARENA_PAGES_SHIFT..=(end - 1) >> ARENA_PAGES_SHIFT {
             let base = arena << ARENA_PAGES_SHIFT;
             let from = first.saturating_sub(base);
             let to = (end - base).min(ARENA_PAGES);
             let leaf = self.leaf_mut(arena);
+            let mut leaf_changed = false;
             for i in from >> CHUNK_SHIFT..=(to - 1) >> CHUNK_SHIFT {
                 let chunk_base = i << CHUNK_SHIFT;
                 let range = from.saturating_sub(chunk_base)..(to - chunk_base).min(CHUNK_PAGES);
                 change(&mut leaf.chunks[i], range);
-                leaf.summaries[i] = leaf.chunks[i].summary();
+                leaf_changed |= leaf.summaries[i].set(leaf.chunks[i].summary());
             }
-            let summary = Summary::of_parts(&leaf.summaries, CHUNK_PAGES as u32);
-            self.tree_mut().arenas[arena] = summary;
+            if leaf_changed {
+                let summary = Summary::of_parts(&leaf.summaries, CHUNK_PAGES as u32);
+                if self.tree_mut().arenas[arena].set(summary) {
+                    changed = Some((changed.map_or(arena, |(first, _)| first), arena));
+                }
+            }
         }
-        self.tree_mut().update(*arenas.start(), *arenas.end());
+        if let Some((first, last)) = changed {
+            self.tree_mut().update(first, last);
+        }
     }
 
     /// The page after the last.
@@ -252,6 +334,30 @@ impl PageAlloc {
                     if let Some(run) = leaf.chunks[i].find_dirty(below, most.0 as usize) {
                         let start = PageId((base + chunk_base + run.start) as u32);
                         return Some((start, PageCount(run.len() as u32)));
+                    }
+                }
+            }
+            end = base;
+        }
+        None
+    }
+
+    /// The highest huge page below `limit` that is free as a whole and part of whose memory could be given back.
+    pub(crate) fn find_dirty_huge(&self, limit: PageId) -> Option<PageId> {
+        let mut end = limit.0 as usize;
+        while end > 0 {
+            let arena = (end - 1) >> ARENA_PAGES_SHIFT;
+            let base = arena << ARENA_PAGES_SHIFT;
+            if self.tree().arenas[arena].longest as usize >= HUGE_PAGES
+                && let Some(leaf) = self.leaf(arena)
+            {
+                for i in (0..=(end - 1 - base) >> CHUNK_SHIFT).rev() {
+                    let chunk_base = base + (i << CHUNK_SHIFT);
+                    let below = (end - chunk_base).min(CHUNK_PAGES);
+                    if leaf.summaries[i].longest as usize >= HUGE_PAGES
+                        && let Some(first) = leaf.chunks[i].find_dirty_huge(below)
+                    {
+                        return Some(PageId((chunk_base + first) as u32));
                     }
                 }
             }

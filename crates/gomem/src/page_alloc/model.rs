@@ -14,6 +14,10 @@ pub(super) const ARENAS: [u32; 3] = [0, 1, 3];
 pub enum Op {
     /// Takes the lowest run of so many pages, if there is one.
     Alloc(u32),
+    /// Takes so many pages behind one of the runs taken, if they are free; the number is as in `Free`.
+    Grow(usize, u32),
+    /// Gives the memory of the highest huge page back that is free and has some.
+    ReleaseHuge,
     /// Frees one of the runs taken: the number is reduced to how many there are.
     Free(usize),
     /// Gives the memory of at most so many pages back.
@@ -93,6 +97,42 @@ impl Plain {
         None
     }
 
+    fn is_free(&self, start: PageId, n: u32) -> bool {
+        let pages = self.0.get(start.0 as usize..(start.0 + n) as usize);
+        pages.is_some_and(|pages| pages.iter().all(|p| matches!(p, Page::Clean | Page::Dirty)))
+    }
+
+    /// What is noted as dirty must be at least what is, and exactly that if it is in few pieces.
+    fn compare_dirty(&self, pages: &PageAlloc, start: PageId, n: u32) {
+        let mut noted = PageRuns::default();
+        pages.note_dirty(start, PageCount(n), &mut noted);
+        let mut is_noted = vec![false; n as usize];
+        for run in noted.iter() {
+            is_noted[run.start as usize..run.end as usize].fill(true);
+        }
+        let dirty: Vec<bool> = self.0[start.0 as usize..][..n as usize]
+            .iter()
+            .map(|&page| page == Page::Dirty)
+            .collect();
+        if noted.iter().count() < 8 {
+            assert_eq!(is_noted, dirty);
+        }
+        assert!(
+            is_noted
+                .iter()
+                .zip(&dirty)
+                .all(|(&noted, &dirty)| noted || !dirty)
+        );
+    }
+
+    fn highest_huge(&self) -> Option<usize> {
+        let huge = self.0.chunks(HUGE_PAGES).rposition(|pages| {
+            let free = pages.iter().all(|p| matches!(p, Page::Clean | Page::Dirty));
+            free && pages.contains(&Page::Dirty)
+        });
+        huge.map(|number| number * HUGE_PAGES)
+    }
+
     fn highest_dirty(&self) -> Option<usize> {
         self.0.iter().rposition(|&page| page == Page::Dirty)
     }
@@ -110,6 +150,7 @@ pub fn run(ops: &[Op]) {
                 let found = pages.find(PageCount(n));
                 assert_eq!(found.map(|p| p.0 as usize), plain.find(n as usize));
                 if let Some(start) = found {
+                    plain.compare_dirty(pages, start, n);
                     let clean = pages.take(start, PageCount(n));
                     let range = &mut plain.0[start.0 as usize..][..n as usize];
                     let plain_clean = range.iter().filter(|&&p| p == Page::Clean).count();
@@ -123,7 +164,30 @@ pub fn run(ops: &[Op]) {
                 pages.put(start, n, false);
                 plain.0[start.0 as usize..][..n.0 as usize].fill(Page::Dirty);
             }
-            Op::Free(_) => {}
+            Op::Grow(which, more) if !live.is_empty() => {
+                let which = which % live.len();
+                let (start, n) = live[which];
+                let end = start.plus(n);
+                let free = pages.is_free(end, PageCount(more));
+                assert_eq!(free, plain.is_free(end, more));
+                if free {
+                    plain.compare_dirty(pages, end, more);
+                    pages.take(end, PageCount(more));
+                    plain.0[end.0 as usize..][..more as usize].fill(Page::Used);
+                    live[which].1 = PageCount(n.0 + more);
+                }
+            }
+            Op::Free(_) | Op::Grow(..) => {}
+            Op::ReleaseHuge => {
+                let found = pages.find_dirty_huge(pages.end());
+                assert_eq!(found.map(|start| start.0 as usize), plain.highest_huge());
+                if let Some(start) = found {
+                    let n = PageCount(HUGE_PAGES as u32);
+                    pages.take(start, n);
+                    pages.put(start, n, true);
+                    plain.0[start.0 as usize..][..HUGE_PAGES].fill(Page::Clean);
+                }
+            }
             Op::Release(most) => {
                 let found = pages.find_dirty(pages.end(), PageCount(most));
                 let last = found.map(|(start, n)| (start.0 + n.0 - 1) as usize);

@@ -24,6 +24,13 @@ impl Summary {
         }
     }
 
+    /// Becomes `new`; true if that is another one.
+    pub(super) fn set(&mut self, new: Summary) -> bool {
+        let changed = *self != new;
+        *self = new;
+        changed
+    }
+
     /// Of the stretch that consists of `parts`, each `pages` pages long.
     pub(super) fn of_parts(parts: &[Summary], pages: u32) -> Summary {
         let mut whole = Summary::default();

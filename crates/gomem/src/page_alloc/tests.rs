@@ -10,6 +10,8 @@ fn op() -> impl Strategy<Value = Op> {
         4 => size.prop_map(Op::Alloc),
         3 => any::<usize>().prop_map(Op::Free),
         1 => (1u32..300).prop_map(Op::Release),
+        1 => Just(Op::ReleaseHuge),
+        2 => (any::<usize>(), 1u32..1200).prop_map(|(which, more)| Op::Grow(which, more)),
     ]
 }
 

@@ -14,7 +14,7 @@ pub(crate) type Slot = AtomicPtr<u8>;
 impl Span {
     /// Blocks in the span that are not out.
     pub(crate) fn available(&self) -> u32 {
-        self.available.load(Relaxed)
+        self.available.load(Relaxed) as u32
     }
 
     /// Takes the lowest free blocks out, as many as there are and `slots` has room for, and writes them there with the lowest last. Returns how many.
@@ -33,7 +33,7 @@ impl Span {
             {
                 let index = number * 64 + bits.trailing_zeros() as usize;
                 place.store(with_exposed_provenance_mut(base + index * size), Relaxed);
-                end = index as u32 + 1;
+                end = index as u16 + 1;
                 bits &= bits - 1;
             }
             word.store(bits, Relaxed);
@@ -41,7 +41,8 @@ impl Span {
                 break;
             }
         }
-        self.available.store(self.available() - n as u32, Relaxed);
+        self.available
+            .store((self.available() - n as u32) as u16, Relaxed);
         if end > self.fresh.load(Relaxed) {
             self.fresh.store(end, Relaxed);
         }
@@ -56,7 +57,7 @@ impl Span {
             return false;
         }
         word.store(bits | bit, Relaxed);
-        self.available.store(self.available() + 1, Relaxed);
+        self.available.store((self.available() + 1) as u16, Relaxed);
         true
     }
 
@@ -78,7 +79,7 @@ impl Span {
     /// Calls `visit` with the addresses of the blocks in the program's hands, neighbours joined: those that were ever handed out, and are neither in the span
     /// nor noted as being in a cache.
     pub(crate) fn visit_live(&self, mut visit: impl FnMut(Range<usize>)) {
-        let fresh = self.fresh.load(Relaxed);
+        let fresh = self.fresh.load(Relaxed) as u32;
         let address = |index: u32| self.base() + index as usize * self.size();
         let mut run: Option<u32> = None;
         for (number, (free, marks)) in self.free.iter().zip(&self.marks).enumerate() {

@@ -38,7 +38,7 @@ pub(crate) use list::SpanList;
 pub(crate) use objects::{MIN_OBJECT, ObjectSpan, ObjectSpanPtr};
 
 use crate::atomic::{
-    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::*,
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering::*,
 };
 use crate::meta::Zeroed;
 use crate::page::{MAX_BLOCKS, PageCount, PageId};
@@ -111,9 +111,11 @@ pub(crate) struct Span {
     pages: AtomicU32,
     page: AtomicU32,
     /// Malloc: the number of bits set in `free`.
-    available: AtomicU32,
+    available: AtomicU16,
     /// Malloc: blocks from this index on were never handed out.
-    fresh: AtomicU32,
+    fresh: AtomicU16,
+    /// Large malloc blocks: see [`large`](crate::large).
+    pub(crate) moved: AtomicU32,
     /// Objects: the word of `free` that is being allocated from.
     cursor: AtomicU32,
     kind: AtomicU8,
@@ -202,7 +204,7 @@ impl Span {
         self.count.store(count, Relaxed);
         self.pages.store(init.pages.0, Relaxed);
         self.page.store(init.page.0, Relaxed);
-        self.available.store(count, Relaxed);
+        self.available.store(count as u16, Relaxed);
         self.fresh.store(0, Relaxed);
         self.cursor.store(0, Relaxed);
         self.class.store(class as u8, Relaxed);
@@ -238,6 +240,12 @@ impl Span {
 
     pub(crate) fn pages(&self) -> PageCount {
         PageCount(self.pages.load(Relaxed))
+    }
+
+    /// Makes a span of one block longer or shorter. Called by who owns the block.
+    pub(crate) fn resize(&self, pages: PageCount) {
+        self.pages.store(pages.0, Relaxed);
+        self.size.store(pages.bytes(), Relaxed);
     }
 
     pub(crate) fn page(&self) -> PageId {

@@ -8,6 +8,8 @@ use crate::world::stop::{self, Gates};
 /// # Errors
 /// When the system refuses the handler.
 pub(crate) fn install() -> std::io::Result<()> {
+    // Its thread would not answer the signal.
+    gomem::background::disable();
     gomem::critical::set_stop_hook(stop_here);
     gosched::critical::set_stop_hook(stop_here);
     stop::install(Gates { defer, mid_switch }).map_err(std::io::Error::from_raw_os_error)

@@ -31,6 +31,8 @@ pub(crate) fn start(scheduler: &'static Scheduler<GoEnv>) {
     match Driver::start(config, scheduler.procs(), target) {
         Ok(driver) => {
             scheduler.add_service_thread();
+            // From now on the monitor gives memory back.
+            gomem::background::disable();
             let waker = driver.waker();
             let _ = DRIVER.set((driver, waker));
         }
