@@ -115,6 +115,12 @@ pub const JOBS: &[Job] = &[
         &["fuzz", "--corpus"],
     ),
     own(
+        "preload",
+        "programs that are there, on libgomem.so",
+        false,
+        &["preload", "--check"],
+    ),
+    own(
         "explore",
         "the concurrent protocols under the schedule explorer",
         false,
@@ -144,6 +150,12 @@ pub const JOBS: &[Job] = &[
         "everything at once for three minutes: nothing may grow",
         true,
         &["soak"],
+    ),
+    own(
+        "preload-long",
+        "servers, databases, test suites and builds on libgomem.so, installed where need be",
+        true,
+        &["preload", "--check", "--long"],
     ),
     Job {
         name: "kv",
