@@ -171,7 +171,7 @@ pub fn mariadb(stand: &Stand) -> Result<String, String> {
     let work = |number: usize| {
         for _ in 0..4 {
             ask(&format!(
-                "insert into d.t(client, n, v) select {number}, seq, repeat('v', seq % 400) from seq_1_to_5000"
+                "use d; insert into t(client, n, v) select {number}, seq, repeat('v', seq % 400) from seq_1_to_5000"
             ))?;
             ask(&format!(
                 "update d.t set v = concat(left(v, 300), '{number}') where client = {number} and n % 3 = 0"

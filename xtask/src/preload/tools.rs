@@ -185,16 +185,17 @@ pub fn stress(stand: &Stand) -> Result<String, String> {
         "--malloc-pthreads",
         "2",
         "--malloc-ops",
-        "400000",
+        "3000000",
         "--malloc-bytes",
-        "200M",
+        "64K",
+        "--malloc-max",
+        "4000",
         "--malloc-touch",
-        "--malloc-trim",
         "--verify",
         "--timeout",
         "120",
         "--temp-path",
         ".",
     ])?;
-    Ok("400,000 operations, verified".to_owned())
+    Ok("3,000,000 operations, verified".to_owned())
 }

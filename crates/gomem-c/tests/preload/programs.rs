@@ -100,3 +100,19 @@ fn libraries_that_come_and_go() {
 fn before_main_and_after() {
     works("early.c");
 }
+
+#[test]
+fn exceptions_in_a_library_that_is_loaded_late() {
+    let options = ["-shared", "-fPIC"];
+    let Some(plugin) = compile("cpp_plugin.cpp", "cpp-plugin.so", &options) else {
+        return;
+    };
+    if let Some(program) = compile("late_cpp.c", "late-cpp", &["-ldl"]) {
+        run(Command::new(program).arg(plugin)).unwrap().well();
+    }
+}
+
+#[test]
+fn nothing_left_and_something_again() {
+    works("exhaust.c");
+}
