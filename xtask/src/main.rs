@@ -7,6 +7,7 @@
 //!   main
 //!   demo  test  bench  lint  doc                 the commands
 //!   explore  fuzz  checked  coverage  layers  soak  fastpath     the commands that look deeper
+//!   preload                                      the allocator under other people's programs
 //!   kv  tools                                    the two example programs; tools that may be missing
 //!   workspace                                    the tree and its packages
 //!   process                                      children that cannot outlive their purpose
@@ -31,6 +32,7 @@ mod kv;
 mod layers;
 mod lint;
 mod nearest;
+mod preload;
 mod process;
 mod soak;
 mod test;
@@ -99,6 +101,11 @@ const COMMANDS: &[Command] = &[
         name: "bench",
         help: "this runtime and its peers measured in turn, as ratios; --peers for all of them",
         run: bench::run,
+    },
+    Command {
+        name: "preload",
+        help: "libgomem.so built, and its path; --check: programs run on it",
+        run: preload::run,
     },
     Command {
         name: "lint",
