@@ -128,7 +128,7 @@ pub fn chosen<'a>(suite: &'a Suite, options: &'a Options) -> impl Iterator<Item 
         options
             .row
             .as_ref()
-            .is_none_or(|part| row.name.contains(part.as_str()))
+            .is_none_or(|part| row.title().contains(part.as_str()))
     })
 }
 
@@ -321,6 +321,7 @@ fn command(suite: &Suite, row: &Row, contestant: &Contestant, options: &Options)
     for name in UNWANTED {
         command.env_remove(name);
     }
+    command.envs(row.environment.iter().copied());
     // Servers that are not found beside the clients have to be told where those are.
     command.env("NET_LOAD", prepare::clients());
     if let Some(library) = contestant.preload().and_then(prepare::library) {
@@ -406,7 +407,8 @@ fn table(suite: &Suite, options: &Options, jobs: &[Job]) -> SuiteResults {
             .next();
         let unit = unit.unwrap_or_default();
         Some(RowResults {
-            name: row.name.to_owned(),
+            name: row.title(),
+            group: row.group.to_owned(),
             help: row.help.to_owned(),
             better: row.better,
             cells: entries
@@ -457,9 +459,11 @@ mod tests {
 
     const ROW: Row = Row {
         name: "speed",
+        group: "",
         help: "How fast.",
         workload: "w",
         arguments: &["n=1"],
+        environment: &[],
         figure: "time",
         better: Better::Lower,
         pin: Pin::Any,

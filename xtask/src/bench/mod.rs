@@ -128,8 +128,21 @@ fn report() -> Outcome {
 fn list(suites: &[&Suite], options: &Options) {
     for suite in suites {
         println!("{}: {}", suite.name, suite.help);
+        let (mut group, mut told) = ("", "");
         for row in measure::chosen(suite, options) {
-            println!("  {}: {}", row.name, row.help);
+            if row.group != group {
+                group = row.group;
+                println!("  [{group}]");
+            }
+            if row.is_peak() {
+                // One sentence is about all of them.
+                if told != row.help {
+                    told = row.help;
+                    println!("  of each of the rows: {told}");
+                }
+                continue;
+            }
+            println!("  {}: {}", row.title(), row.help);
             println!("    {}", row.contestants.join(", "));
         }
     }
