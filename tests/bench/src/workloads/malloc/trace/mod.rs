@@ -1,7 +1,8 @@
 //! Traces of real programs, played to the allocator.
 //!
-//! All calls are made by one thread, in the order in which they were recorded: the programs make nearly all of theirs on one thread, and a
-//! hand-over between threads for each call would cost more than the call. What a program gets it writes to, so the replay does: a byte in
+//! All calls are made by one thread, in the order in which they were recorded, as in the programs of the kept traces: their other threads, where
+//! they have some, allocate nothing. (Of a trace with several threads the order would be kept, and not the threads: a hand-over for a call
+//! costs more than the call.) What a program gets it writes to, so the replay does: a byte in
 //! each cache line of the first page, and one in each page beyond. The first byte is checked when the block goes.
 //!
 //! The traces are kept in the repository (`tests/bench/traces`) and not recorded when they are wanted, so that the rows mean the same on every machine
