@@ -38,7 +38,10 @@ impl MallocShare<'_> {
     pub unsafe fn for_each_block(&self, mut visit: impl FnMut(Range<usize>)) {
         for record in &self.block.records {
             match record.kind() {
-                Kind::MallocLarge => visit(record.base()..record.base() + record.size()),
+                // Not those that are freed and kept.
+                Kind::MallocLarge if record.used.load(Relaxed) != 0 => {
+                    visit(record.base()..record.base() + record.size())
+                }
                 Kind::Malloc => {
                     // SAFETY: a record.
                     let span = unsafe { SpanPtr::new(NonNull::from(record)) };

@@ -36,6 +36,7 @@ impl<O: Os> Heap<O> {
     pub(crate) fn reclaim_idle(&self) {
         let _section = critical::enter();
         self.collect_ownerless();
+        self.free_spare();
     }
 
     /// Whether memory is to be given back by huge pages.
