@@ -1,6 +1,7 @@
 //! Helpers shared by the suites that cross crates.
 
 pub mod refuse;
+pub mod still;
 
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};

@@ -6,7 +6,8 @@
 //! ```text
 //!   main
 //!   demo  test  bench  lint  doc                 the commands
-//!   explore  fuzz  checked  coverage  layers  soak     the commands that look deeper
+//!   explore  fuzz  checked  coverage  layers  soak  fastpath     the commands that look deeper
+//!   preload                                      the allocator under other people's programs
 //!   kv  tools                                    the two example programs; tools that may be missing
 //!   workspace                                    the tree and its packages
 //!   process                                      children that cannot outlive their purpose
@@ -24,12 +25,14 @@ mod demo;
 mod doc;
 mod explore;
 mod failure;
+mod fastpath;
 mod fuzz;
 mod interrupt;
 mod kv;
 mod layers;
 mod lint;
 mod nearest;
+mod preload;
 mod process;
 mod soak;
 mod test;
@@ -90,9 +93,19 @@ const COMMANDS: &[Command] = &[
         run: soak::run,
     },
     Command {
+        name: "fastpath",
+        help: "instructions of the hot paths, counted, against golden figures",
+        run: fastpath::run,
+    },
+    Command {
         name: "bench",
         help: "this runtime and its peers measured in turn, as ratios; --peers for all of them",
         run: bench::run,
+    },
+    Command {
+        name: "preload",
+        help: "libgomem.so built, and its path; --check: programs run on it",
+        run: preload::run,
     },
     Command {
         name: "lint",

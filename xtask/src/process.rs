@@ -27,15 +27,7 @@ impl Supervised {
     /// When it cannot be started; the text says what, why, and for a missing program that it is missing.
     pub fn start(mut command: Command) -> Result<Supervised, String> {
         command.stdin(Stdio::null()).process_group(0);
-        // SAFETY: between fork and exec only prctl is called, which is a bare system call.
-        unsafe {
-            command.pre_exec(
-                || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                    0 => Ok(()),
-                    _ => Err(std::io::Error::last_os_error()),
-                },
-            );
-        }
+        die_with_starter(&mut command);
         match command.spawn() {
             Ok(child) => Ok(Supervised {
                 child,
@@ -104,6 +96,19 @@ impl Drop for Supervised {
         if self.status.is_none() {
             self.stop();
         }
+    }
+}
+
+/// Has the kernel kill the child that `command` will be when the thread that starts it ends.
+pub fn die_with_starter(command: &mut Command) {
+    // SAFETY: between fork and exec only prctl is called, which is a bare system call.
+    unsafe {
+        command.pre_exec(
+            || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            },
+        );
     }
 }
 

@@ -88,7 +88,17 @@ impl Toolchain {
 /// # Errors
 /// If it is not there and cannot be installed; the text says what to do.
 pub fn need_program(program: &str, package: &str) -> Result<(), String> {
-    if workspace::is_installed(program, &["--version"]) {
+    need(program, package, || {
+        workspace::is_installed(program, &["--version"])
+    })
+}
+
+/// Makes sure of something that can be seen to be there, installing the Debian package that has it if need be.
+///
+/// # Errors
+/// As [`need_program`].
+pub fn need(what: &str, package: &str, is_there: impl Fn() -> bool) -> Result<(), String> {
+    if is_there() {
         return Ok(());
     }
     // SAFETY: getuid has no arguments and cannot fail.
@@ -98,12 +108,12 @@ pub fn need_program(program: &str, package: &str) -> Result<(), String> {
         let mut command = Command::new("apt-get");
         command.args(["install", "-y", "--no-install-recommends", package]);
         let ran = process::capture(command, LIMIT, |_| ());
-        if ran.is_ok_and(|ran| ran.success()) {
+        if ran.is_ok_and(|ran| ran.success()) && is_there() {
             return Ok(());
         }
     }
     Err(format!(
-        "{program} is missing; Debian's package {package} has it"
+        "{what} is missing; Debian's package {package} has it"
     ))
 }
 

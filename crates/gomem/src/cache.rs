@@ -1,17 +1,27 @@
 //! What a thread allocates from without a lock.
 //!
-//! For `malloc`, per size class: a list of free blocks, all of the *current* span, from which blocks are popped; that span; and the other
-//! spans that the cache owns, which are *partial* (have free blocks) or *full*. A freed block goes to the list of its span, not to the cache's,
-//! so the current list runs dry at a regular pace and that is when housekeeping is done: refilling it from the span's own list, taking
-//! in what other threads freed, moving on to the next span. For collected objects, per kind and class: the span that is being filled.
+//! For `malloc`, per size class: a *list* of free blocks, an array of pointers that is filled and emptied at its top. The block freed last is
+//! handed out first, and free blocks are not written to. When a list is empty it is filled from the central list, half as full as it may be; when it is
+//! full, the older half goes there. A list may be fuller the more often it was empty, so a thread that allocates much gets large batches, and one that
+//! only frees what others allocate keeps few. For collected objects, per kind and class: the span that is being filled.
 //!
-//! Invariant: only the thread that a cache is attached to uses it, but for other threads putting spans into its inbox, and the collector
-//! while the world is stopped. A cache record is never unmapped and is used again for another thread.
+//! ```text
+//!   slots:   null | b b b b b . . . . | null | b b . . ...       (. not in use)
+//!             class 1         ^       ^  class 2
+//!                            top    limit
+//! ```
+//!
+//! The null below each list stands for "empty", so popping asks one question only.
+//!
+//! Invariant: only the thread that a cache is attached to uses it, but for whoever takes an idle one by the protocol of [`reclaim`](crate::reclaim), and
+//! the collector while the world is stopped. A list may be looked at between any two instructions of its thread, which a signal may stop
+//! there: a block is in the list exactly if it is below `top`, and each change becomes visible by one store of `top`. A cache record is never
+//! unmapped and is used again for another thread.
 
-use crate::atomic::{AtomicPtr, AtomicU64, Ordering::*};
+use crate::atomic::{AtomicPtr, AtomicU64, Ordering::*, compiler_fence};
 use crate::meta::Zeroed;
 use crate::size_class::{CLASSES, SizeClass};
-use crate::span::{Block, Inbox, ObjectSpan, ObjectSpanPtr, Span, SpanList, SpanPtr};
+use crate::span::{ObjectSpan, ObjectSpanPtr, Slot};
 use std::ops::Deref;
 use std::ptr::{NonNull, null_mut};
 
@@ -21,111 +31,116 @@ pub(crate) const OBJECT_KINDS: usize = 3;
 /// A thread's cache. Opaque: a pointer to one may be kept and copied, see [`cache_slot`](crate::cache_slot).
 #[repr(C)]
 pub struct Cache {
-    /// First, so that a span's owner is a pointer to its cache.
-    pub(crate) inbox: Inbox,
+    /// One past the last block of each list. Class 0 has none: its list is always empty and always full.
+    tops: [AtomicPtr<Slot>; CLASSES],
+    /// Where each list is full.
+    limits: [AtomicPtr<Slot>; CLASSES],
+    /// Blocks of each class that were handed out since the making of the cache.
+    mallocs: [AtomicU64; CLASSES],
+    objects: [[AtomicPtr<ObjectSpan>; CLASSES]; OBJECT_KINDS],
     /// The cache made before this one. Written before the cache is known to others.
     pub(crate) older: AtomicPtr<Cache>,
     /// The next one in the list of caches that are not attached. Under the heap's lock.
     pub(crate) next_idle: AtomicPtr<Cache>,
-    /// Blocks of other owners' spans that were freed through this cache, since its making.
-    pub(crate) remote_frees: AtomicU64,
-    lists: [List; CLASSES],
-    owned: [Owned; CLASSES],
-    objects: [[AtomicPtr<ObjectSpan>; CLASSES]; OBJECT_KINDS],
+    /// See [`reclaim`](crate::reclaim): where the thread has its words, and what [`activity`](CachePtr::activity) last was.
+    pub(crate) local: AtomicPtr<()>,
+    pub(crate) seen: AtomicU64,
 }
 
-/// The free blocks of one class.
+/// A cache and its lists.
 #[repr(C)]
-struct List {
-    head: AtomicPtr<Block>,
-    /// Blocks popped since the making of the cache.
-    mallocs: AtomicU64,
+pub(crate) struct CacheRecord {
+    cache: Cache,
+    slots: [Slot; SLOTS],
 }
 
-/// The malloc spans of one class.
-pub(crate) struct Owned {
-    /// The span that the list's blocks are of.
-    pub(crate) current: AtomicPtr<Span>,
-    pub(crate) partial: SpanList,
-    pub(crate) full: SpanList,
-    /// Blocks put into the list since the making of the cache.
-    pub(crate) handed: AtomicU64,
+// SAFETY: atomics, for which zero is valid. (A record is opened before it is used.)
+unsafe impl Zeroed for CacheRecord {}
+
+/// The most blocks of a class that a thread keeps: 64 KiB of them, but no more than 256.
+pub(crate) const fn most(class: usize) -> usize {
+    match (64 << 10) / SizeClass::size_at(class) {
+        0..4 => 4,
+        256.. => 256,
+        n => n,
+    }
 }
 
-// SAFETY: atomics and what is made of them, for which zero is valid: a cache that holds nothing.
-unsafe impl Zeroed for Cache {}
+/// How many before it is known what the thread needs.
+const FIRST: usize = 16;
+
+/// The most that freeing alone makes a list grow to.
+const FREED: usize = 64;
+
+/// Where the list of each class begins in `slots`: behind its null.
+const STARTS: [usize; CLASSES + 1] = {
+    let mut starts = [1; CLASSES + 1];
+    let mut class = 1;
+    while class < CLASSES {
+        starts[class + 1] = starts[class] + most(class) + 1;
+        class += 1;
+    }
+    starts
+};
+const SLOTS: usize = STARTS[CLASSES];
+
+/// The list of a cache that stands for none.
+static NOTHING: [Slot; 1] = [Slot::new(null_mut())];
 
 impl Cache {
-    /// Holds nothing.
-    pub(crate) const fn new() -> Cache {
+    /// One that stands for none: every list is empty and full, so every fast path fails on it without asking; never written.
+    pub(crate) const fn stand_in() -> Cache {
         Cache {
-            inbox: Inbox::new(),
+            tops: [const { AtomicPtr::new(NOTHING.as_ptr_range().end.cast_mut()) }; CLASSES],
+            limits: [const { AtomicPtr::new(NOTHING.as_ptr_range().end.cast_mut()) }; CLASSES],
+            mallocs: [const { AtomicU64::new(0) }; CLASSES],
+            objects: [const { [const { AtomicPtr::new(null_mut()) }; CLASSES] }; OBJECT_KINDS],
             older: AtomicPtr::new(null_mut()),
             next_idle: AtomicPtr::new(null_mut()),
-            remote_frees: AtomicU64::new(0),
-            lists: [const {
-                List {
-                    head: AtomicPtr::new(null_mut()),
-                    mallocs: AtomicU64::new(0),
-                }
-            }; CLASSES],
-            owned: [const {
-                Owned {
-                    current: AtomicPtr::new(null_mut()),
-                    partial: SpanList::new(),
-                    full: SpanList::new(),
-                    handed: AtomicU64::new(0),
-                }
-            }; CLASSES],
-            objects: [const { [const { AtomicPtr::new(null_mut()) }; CLASSES] }; OBJECT_KINDS],
+            local: AtomicPtr::new(null_mut()),
+            seen: AtomicU64::new(0),
         }
     }
 
     /// Takes a block of the class, if the list has one. Called by the cache's thread.
     #[inline(always)]
     pub(crate) fn pop(&self, class: SizeClass) -> Option<NonNull<u8>> {
-        let list = &self.lists[class.index()];
-        let block = NonNull::new(list.head.load(Relaxed))?;
-        // SAFETY: a free block in this cache's list.
-        list.head.store(unsafe { (*block.as_ptr()).next }, Relaxed);
-        list.mallocs.store(list.mallocs.load(Relaxed) + 1, Relaxed);
-        Some(block.cast())
+        let top = self.tops[class.index()].load(Relaxed);
+        // SAFETY: the lowest slot that a top points behind is a null.
+        let slot = unsafe { top.sub(1) };
+        // SAFETY: as above.
+        let block = NonNull::new(unsafe { &*slot }.load(Relaxed))?;
+        self.tops[class.index()].store(slot, Relaxed);
+        let mallocs = &self.mallocs[class.index()];
+        mallocs.store(mallocs.load(Relaxed) + 1, Relaxed);
+        Some(block)
     }
 
-    /// Makes the blocks the list, which is empty, and counts them.
-    pub(crate) fn fill(&self, class: SizeClass, blocks: *mut Block, n: u32) {
-        self.lists[class.index()].head.store(blocks, Relaxed);
-        let handed = &self.owned[class.index()].handed;
-        handed.store(handed.load(Relaxed) + n as u64, Relaxed);
-    }
-
-    /// Takes the list, which holds `n` blocks, away.
-    pub(crate) fn drain(&self, class: SizeClass) -> *mut Block {
-        self.lists[class.index()].head.swap(null_mut(), Relaxed)
-    }
-
-    /// The first block of the list.
-    pub(crate) fn list(&self, class: SizeClass) -> *mut Block {
-        self.lists[class.index()].head.load(Relaxed)
-    }
-
-    pub(crate) fn owned(&self, class: SizeClass) -> &Owned {
-        &self.owned[class.index()]
+    /// Puts a block into the list of the class with this index. False, with nothing done, if the list is full or the block is the one put there last.
+    ///
+    /// Called by the cache's thread.
+    #[inline(always)]
+    pub(crate) fn push(&self, class: usize, block: NonNull<u8>) -> bool {
+        let top = self.tops[class].load(Relaxed);
+        // SAFETY: as in `pop`; where the list is not full, `top` is a slot of it.
+        unsafe {
+            if top == self.limits[class].load(Relaxed)
+                || (*top.sub(1)).load(Relaxed) == block.as_ptr()
+            {
+                return false;
+            }
+            (*top).store(block.as_ptr(), Relaxed);
+        }
+        // A handler on this thread must not find the new top over the old block.
+        compiler_fence(SeqCst);
+        // SAFETY: at most the limit.
+        self.tops[class].store(unsafe { top.add(1) }, Relaxed);
+        true
     }
 
     /// Blocks that the program got through this cache.
     pub(crate) fn mallocs(&self) -> u64 {
-        self.lists
-            .iter()
-            .map(|list| list.mallocs.load(Relaxed))
-            .sum()
-    }
-
-    /// Blocks that are in the list. Approximate if the cache is in use meanwhile.
-    pub(crate) fn listed(&self, class: SizeClass) -> u64 {
-        let popped = self.lists[class.index()].mallocs.load(Relaxed);
-        let handed = self.owned[class.index()].handed.load(Relaxed);
-        handed.saturating_sub(popped)
+        self.mallocs.iter().map(|n| n.load(Relaxed)).sum()
     }
 
     /// The span that objects of this kind and class are taken from.
@@ -142,21 +157,9 @@ impl Cache {
     }
 }
 
-impl Owned {
-    pub(crate) fn current(&self) -> Option<SpanPtr> {
-        // SAFETY: a record or null.
-        unsafe { SpanPtr::from_raw(self.current.load(Relaxed)) }
-    }
-
-    pub(crate) fn set_current(&self, span: Option<SpanPtr>) {
-        self.current
-            .store(span.map_or(null_mut(), SpanPtr::as_ptr), Relaxed);
-    }
-}
-
-/// A pointer to a cache record of a heap that still exists.
+/// A pointer to a cache record of a heap that still exists; not to one that stands for none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct CachePtr(NonNull<Cache>);
+pub(crate) struct CachePtr(NonNull<CacheRecord>);
 
 // SAFETY: a record is all atomics; who may use it how is said at the head of the file.
 unsafe impl Send for CachePtr {}
@@ -166,40 +169,122 @@ impl Deref for CachePtr {
     #[inline(always)]
     fn deref(&self) -> &Cache {
         // SAFETY: obligation 1 of `new`.
-        unsafe { self.0.as_ref() }
+        unsafe { &self.0.as_ref().cache }
     }
 }
 
 impl CachePtr {
     /// # Safety
     /// 1. `cache` is a record that is not unmapped while the value is in use.
-    pub(crate) unsafe fn new(cache: NonNull<Cache>) -> CachePtr {
+    pub(crate) unsafe fn new(cache: NonNull<CacheRecord>) -> CachePtr {
         CachePtr(cache)
     }
 
-    /// The same, from a field of a record or of the heap.
+    /// The same, from a pointer to the cache of a record, or null.
     ///
     /// # Safety
     /// 1. As for [`new`](Self::new), or `cache` is null.
     pub(crate) unsafe fn from_raw(cache: *mut Cache) -> Option<CachePtr> {
-        NonNull::new(cache).map(CachePtr)
-    }
-
-    /// The cache whose inbox this is: the owner of a span.
-    ///
-    /// # Safety
-    /// 1. `owner` is null or was read from a span's `owner`.
-    pub(crate) unsafe fn of_owner(owner: *mut Inbox) -> Option<CachePtr> {
-        NonNull::new(owner.cast()).map(CachePtr)
+        NonNull::new(cache.cast()).map(CachePtr)
     }
 
     pub(crate) fn as_ptr(self) -> *mut Cache {
-        self.0.as_ptr()
+        self.0.as_ptr().cast()
     }
 
-    /// What the spans of this cache have for an owner.
-    #[inline(always)]
-    pub(crate) fn as_owner(self) -> *mut Inbox {
-        self.0.as_ptr().cast()
+    /// Makes a new record one of a cache that holds nothing.
+    pub(crate) fn open(self) {
+        for class in SizeClass::all() {
+            self.reset(class);
+        }
+        let end = NOTHING.as_ptr_range().end.cast_mut();
+        self.tops[0].store(end, Relaxed);
+        self.limits[0].store(end, Relaxed);
+    }
+
+    /// Where the list of the class begins.
+    fn start(self, class: SizeClass) -> *mut Slot {
+        // SAFETY: in the record, by the table that it was sized with.
+        unsafe { (&raw mut (*self.0.as_ptr()).slots[STARTS[class.index()]]).cast() }
+    }
+
+    fn slots(self, class: SizeClass, n: usize) -> &'static [Slot] {
+        debug_assert!(n <= most(class.index()));
+        // SAFETY: the list has so many slots, and records are never unmapped while they can be used.
+        unsafe { std::slice::from_raw_parts(self.start(class), n) }
+    }
+
+    fn set_limit(self, class: SizeClass, n: usize) {
+        // SAFETY: within the list, or one past it.
+        let limit = unsafe { self.start(class).add(n) };
+        self.limits[class.index()].store(limit, Relaxed);
+    }
+
+    /// How many blocks the list may hold now.
+    fn limit(self, class: SizeClass) -> usize {
+        (self.limits[class.index()].load(Relaxed).addr() - self.start(class).addr())
+            / size_of::<Slot>()
+    }
+
+    /// The blocks of the list, the oldest first. Approximate if the cache is in use by another thread.
+    pub(crate) fn blocks(self, class: SizeClass) -> &'static [Slot] {
+        let top = self.tops[class.index()].load(Relaxed).addr();
+        self.slots(class, (top - self.start(class).addr()) / size_of::<Slot>())
+    }
+
+    /// Makes the first `n` slots, which hold blocks, the list.
+    pub(crate) fn set_len(self, class: SizeClass, n: usize) {
+        // SAFETY: within the list, or one past it.
+        let top = unsafe { self.start(class).add(n) };
+        self.tops[class.index()].store(top, Relaxed);
+    }
+
+    /// Slots to be filled of a list that is empty; the next time there will be more.
+    pub(crate) fn room_to_fill(self, class: SizeClass) -> &'static [Slot] {
+        let limit = self.limit(class);
+        self.set_limit(class, (2 * limit).min(most(class.index())));
+        self.slots(class, (limit / 2).max(1))
+    }
+
+    /// Blocks to be taken out of a full list, the oldest. None if it may grow instead, which it does then.
+    pub(crate) fn surplus(self, class: SizeClass) -> &'static [Slot] {
+        let limit = self.limit(class);
+        let more = (2 * limit).min(FREED).min(most(class.index()));
+        if more > limit {
+            self.set_limit(class, more);
+            return &[];
+        }
+        let blocks = self.blocks(class);
+        &blocks[..blocks.len().div_ceil(2)]
+    }
+
+    /// Takes the `n` oldest blocks out of the list.
+    pub(crate) fn remove_oldest(self, class: SizeClass, n: usize) {
+        let blocks = self.blocks(class);
+        for (to, from) in blocks.iter().zip(&blocks[n..]) {
+            to.store(from.load(Relaxed), Relaxed);
+        }
+        self.set_len(class, blocks.len() - n);
+    }
+
+    /// The list is empty, and small again.
+    pub(crate) fn reset(self, class: SizeClass) {
+        self.set_len(class, 0);
+        self.set_limit(class, FIRST.min(most(class.index())));
+    }
+
+    /// No list has a block.
+    pub(crate) fn is_empty(self) -> bool {
+        SizeClass::all().all(|class| self.blocks(class).is_empty())
+    }
+
+    /// A number that changes when the cache is used, but for one case in many.
+    pub(crate) fn activity(self) -> u64 {
+        SizeClass::all()
+            .map(|class| {
+                let top = self.tops[class.index()].load(Relaxed).addr() as u64;
+                top.wrapping_add(self.mallocs[class.index()].load(Relaxed))
+            })
+            .fold(0, |sum, each| sum.wrapping_mul(31).wrapping_add(each))
     }
 }

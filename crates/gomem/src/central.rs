@@ -1,24 +1,124 @@
-//! Spans that no thread owns, by class: what threads that exited left behind, and objects' spans that are full or not swept.
+//! What threads share, by class: free blocks on their way from one cache to another and spans that have some; objects' spans that are full or not swept.
 //!
-//! Invariant: a span is in at most one list of one central; who removes it from there, under the lock, has it to itself.
+//! Invariant: a span is in at most one list of one central; who removes it from there, under the lock, has it to itself. A block in `transfer` is
+//! in no span and no cache.
 
 use crate::lock::Lock;
-use crate::span::{Inbox, SpanList};
+use crate::size_class::SizeClass;
+use crate::span::{Slot, SpanList};
+use std::ptr::NonNull;
 
-/// Malloc spans of one class without an owner.
+/// The malloc blocks of one class.
 pub(crate) struct MallocCentral {
-    /// Those with room. Those without are in no list: the first block freed puts them into the inbox.
-    pub(crate) partial: Lock<SpanList>,
-    /// Spans without an owner whose `remote` is not empty. Emptied under the lock of `partial`.
-    pub(crate) inbox: Inbox,
+    pub(crate) lists: Lock<MallocLists>,
+}
+
+pub(crate) struct MallocLists {
+    pub(crate) transfer: Transfer,
+    /// Spans with free blocks.
+    pub(crate) partial: SpanList,
+    /// Used since the last time somebody looked whether it is.
+    pub(crate) used: bool,
 }
 
 impl MallocCentral {
     pub(crate) const fn new() -> MallocCentral {
         MallocCentral {
-            partial: Lock::new(SpanList::new()),
-            inbox: Inbox::new(),
+            lists: Lock::new(MallocLists {
+                transfer: Transfer {
+                    slots: None,
+                    len: 0,
+                },
+                partial: SpanList::new(),
+                used: false,
+            }),
         }
+    }
+}
+
+impl MallocLists {
+    /// Takes blocks, those that were put into `transfer` last before those of spans, as many as there are and `slots` has room for. Returns how many.
+    pub(crate) fn take(&mut self, slots: &[Slot]) -> usize {
+        self.used = true;
+        let mut n = self.transfer.take(slots);
+        while n < slots.len()
+            && let Some(span) = self.partial.first()
+        {
+            n += span.take_blocks(&slots[n..]);
+            if span.available() == 0 {
+                self.partial.remove(span);
+            }
+        }
+        n
+    }
+}
+
+/// Blocks that one thread had too many of, for the next that needs some: a stack. Neither the blocks nor their spans are touched.
+pub(crate) struct Transfer {
+    /// `None` until the first is put in.
+    slots: Option<NonNull<[Slot]>>,
+    len: usize,
+}
+
+// SAFETY: the slots belong to this value.
+unsafe impl Send for Transfer {}
+
+impl Transfer {
+    /// How many blocks of a class it holds at most: four full lists of a cache.
+    pub(crate) fn capacity(class: SizeClass) -> usize {
+        4 * crate::cache::most(class.index())
+    }
+
+    pub(crate) fn has_slots(&self) -> bool {
+        self.slots.is_some()
+    }
+
+    /// Gives it room for blocks.
+    ///
+    /// # Safety
+    /// 1. The slots live as long as the value and are used by nobody else.
+    pub(crate) unsafe fn set_slots(&mut self, slots: NonNull<[Slot]>) {
+        self.slots = Some(slots);
+    }
+
+    fn slots(&self) -> &[Slot] {
+        // SAFETY: obligation 1 of `set_slots`.
+        self.slots.map_or(&[], |slots| unsafe { slots.as_ref() })
+    }
+
+    /// The blocks in it.
+    pub(crate) fn blocks(&self) -> &[Slot] {
+        &self.slots()[..self.len]
+    }
+
+    /// Puts blocks in, if there is room for all.
+    pub(crate) fn put(&mut self, blocks: &[Slot]) -> bool {
+        let Some(room) = self.slots().get(self.len..self.len + blocks.len()) else {
+            return false;
+        };
+        copy(blocks, room);
+        self.len += blocks.len();
+        true
+    }
+
+    /// Takes as many out as there are and `slots` has room for.
+    pub(crate) fn take(&mut self, slots: &[Slot]) -> usize {
+        let n = slots.len().min(self.len);
+        copy(&self.slots()[self.len - n..][..n], slots);
+        #[cfg(explore)]
+        if goexplore::planted("a block is copied out of transfer and stays") {
+            return n;
+        }
+        self.len -= n;
+        n
+    }
+}
+
+/// Copies blocks to the first slots of `to`, in order.
+fn copy(from: &[Slot], to: &[Slot]) {
+    use crate::atomic::Ordering::Relaxed;
+    for (from, to) in from.iter().zip(to) {
+        to.store(from.load(Relaxed), Relaxed);
     }
 }
 

@@ -1,14 +1,17 @@
-//! The allocator's concurrent protocols under the schedule explorer: the lock, freeing from another thread while owners come and go, sweeping beside
-//! allocation, and lookups beside new spans.
+//! The allocator's concurrent protocols under the schedule explorer: the lock, freeing from another thread while threads come and go, taking the caches of idle
+//! threads, sweeping beside allocation, and lookups beside new spans.
 //!
 //! Each model runs production code on a heap of its own, and has bugs planted that it must catch.
 
+use crate::cache::CachePtr;
 use crate::env::Os;
 use crate::heap::Heap;
+use crate::local::{Attachment, Local};
 use crate::lock::Lock;
 use crate::mutator::Mutator;
 use crate::object::CollectedKind;
 use crate::page::PAGE_SIZE;
+use crate::size_class::SizeClass;
 use crate::testing::SimOs;
 use goexplore::sync::Guarded;
 use goexplore::{Exploration, Plant, Site, thread};
@@ -17,7 +20,10 @@ use std::sync::Arc;
 
 /// A size of which few blocks make a span.
 const SIZE: usize = 2048;
-const BLOCKS: usize = PAGE_SIZE / SIZE;
+/// Blocks in a malloc span of that size.
+const BLOCKS: usize = 2 * PAGE_SIZE / SIZE;
+/// Objects in a span.
+const OBJECTS: usize = PAGE_SIZE / SIZE;
 
 fn site(file: &str, snippet: &str) -> Site {
     Site::find(env!("CARGO_MANIFEST_DIR"), file, snippet)
@@ -83,7 +89,11 @@ impl Shared {
     }
 
     fn alloc<O: Os>(&self, mutator: &mut Mutator<'_, O>) -> Block {
-        let block = mutator.malloc(SIZE, 8).expect("memory for the model");
+        self.got(mutator.malloc(SIZE, 8))
+    }
+
+    fn got(&self, block: Option<NonNull<u8>>) -> Block {
+        let block = block.expect("memory for the model");
         let place = block.as_ptr().addr() / SIZE % self.in_use.len();
         // SAFETY: the block was handed out, so its place is ours: that is what is explored.
         let before = unsafe { self.in_use[place].with_mut(|used| std::mem::replace(used, true)) };
@@ -92,26 +102,28 @@ impl Shared {
     }
 
     fn free<O: Os>(&self, mutator: &mut Mutator<'_, O>, block: Block) {
+        self.gives(block);
         // SAFETY: the block is ours until it is freed.
-        unsafe {
-            assert!(self.in_use[block.1].with_mut(|used| std::mem::replace(used, false)));
-            mutator.free(block.0);
-        }
+        unsafe { mutator.free(block.0) };
+    }
+
+    fn gives(&self, block: Block) {
+        // SAFETY: as in `got`.
+        assert!(unsafe { self.in_use[block.1].with_mut(|used| std::mem::replace(used, false)) });
     }
 
     /// Nothing is in use any more, and no memory was lost.
     fn assert_empty(&self) {
-        self.heap.collect_ownerless();
+        self.heap.drain_transfers(true);
         assert_eq!(self.heap.stats().malloc_inuse, 0, "a span was lost");
     }
 }
 
-/// One thread frees blocks of another one's span, which goes on allocating from it, and then ends.
+/// One thread frees blocks that another has allocated, which goes on allocating, and then ends.
 fn freed_by_another() {
     let shared = Shared::new();
     let mut mine = shared.heap.mutator().unwrap();
-    let all = [(); BLOCKS].map(|()| shared.alloc(&mut mine));
-    let [kept, rest @ ..] = all;
+    let [kept, rest @ ..] = [(); 4].map(|()| shared.alloc(&mut mine));
     let theirs = shared.clone();
     let other = thread::spawn(move || {
         let mut mutator = theirs.heap.mutator().unwrap();
@@ -119,8 +131,8 @@ fn freed_by_another() {
             theirs.free(&mut mutator, block);
         }
     });
-    // The span is full or has got blocks back; either way these are two blocks that nobody has.
-    let more = [(); 2].map(|()| shared.alloc(&mut mine));
+    // More than were left, so these are fresh ones or those that came back.
+    let more = [(); BLOCKS - 2].map(|()| shared.alloc(&mut mine));
     shared.free(&mut mine, kept);
     for block in more {
         shared.free(&mut mine, block);
@@ -130,52 +142,170 @@ fn freed_by_another() {
     shared.assert_empty();
 }
 
-/// A thread ends while another frees blocks of two of its spans, and a third takes the spans over.
-fn owner_ends() {
+/// A thread ends while another frees blocks that it allocated, and a third allocates what both leave behind.
+fn a_thread_ends() {
     let shared = Shared::new();
     let mut mine = shared.heap.mutator().unwrap();
-    let [first, rest @ .., last] = [(); BLOCKS + 1].map(|()| shared.alloc(&mut mine));
+    let [first, second, rest @ ..] = [(); BLOCKS].map(|()| shared.alloc(&mut mine));
     let theirs = shared.clone();
     let freeing = thread::spawn(move || {
         let mut mutator = theirs.heap.mutator().unwrap();
         theirs.free(&mut mutator, first);
-        theirs.free(&mut mutator, last);
+        theirs.free(&mut mutator, second);
     });
     for block in rest {
         shared.free(&mut mine, block);
     }
     drop(mine);
     let mut next = shared.heap.mutator().unwrap();
-    let block = shared.alloc(&mut next);
-    shared.free(&mut next, block);
+    let blocks = [(); 3].map(|()| shared.alloc(&mut next));
+    for block in blocks {
+        shared.free(&mut next, block);
+    }
     drop(next);
     freeing.join().unwrap();
+    shared.assert_empty();
+}
+
+/// Blocks are put back into the spans while a thread allocates.
+fn drained() {
+    let shared = Shared::new();
+    let mut mine = shared.heap.mutator().unwrap();
+    let blocks = [(); 2].map(|()| shared.alloc(&mut mine));
+    for block in blocks {
+        shared.free(&mut mine, block);
+    }
+    drop(mine);
+    let theirs = shared.clone();
+    let other = thread::spawn(move || theirs.heap.drain_transfers(true));
+    let mut mine = shared.heap.mutator().unwrap();
+    let blocks = [(); 2].map(|()| shared.alloc(&mut mine));
+    for block in blocks {
+        shared.free(&mut mine, block);
+    }
+    drop(mine);
+    other.join().unwrap();
     shared.assert_empty();
 }
 
 #[test]
 fn explore_freeing_from_another_thread() {
     let exploration = Exploration::exhaustive().preemptions(1);
-    exploration.check("gomem: freed by another", freed_by_another);
-    exploration.check("gomem: the owner ends", owner_ends);
     let random = Exploration::random(1).executions(1500);
-    random.check("gomem: freed by another", freed_by_another);
-    random.check("gomem: the owner ends", owner_ends);
-    let (span, inbox) = ("src/span/mod.rs", "src/span/inbox.rs");
+    for exploration in [&exploration, &random] {
+        exploration.check("gomem: freed by another", freed_by_another);
+        exploration.check("gomem: a thread ends", a_thread_ends);
+        exploration.check("gomem: drained", drained);
+    }
+    let plants = || {
+        vec![
+            Plant::named("a block is copied out of transfer and stays"),
+            weaken("src/lock.rs", "self.lock.state.swap(FREE, Release)"),
+        ]
+    };
+    random.catches("gomem: freed by another", plants(), freed_by_another);
+    random.catches("gomem: a thread ends", plants(), a_thread_ends);
+}
+
+/// A thread uses its cache while another takes it for idle and empties it. Invariant: no block is handed out twice, and none is lost.
+fn an_idle_cache() {
+    let shared = Shared::new();
+    let cache = shared.heap.attach_cache().unwrap();
+    let theirs = shared.clone();
+    let other = thread::spawn(move || {
+        let (heap, local) = (&theirs.heap, Local::new());
+        local.attach(Attachment::Cache(cache));
+        heap.set_local(cache, Some(&local));
+        let class = SizeClass::of(SIZE);
+        // What the process's heap does, with words that are not the thread's own.
+        let at_length = |f: &dyn Fn(CachePtr) -> Option<NonNull<u8>>| {
+            local.enter();
+            let Attachment::Cache(cache) = heap.settled(&local) else {
+                panic!("the cache is gone");
+            };
+            let block = f(cache);
+            local.exit();
+            block
+        };
+        let alloc = || {
+            let block = local.with_cache(|cache| cache.pop(class));
+            theirs.got(block.or_else(|| at_length(&|cache| heap.malloc_small(cache, class))))
+        };
+        let free = |block: Block| {
+            theirs.gives(block);
+            if !local.with_cache(|cache| cache.push(class.index(), block.0)) {
+                at_length(&|cache| {
+                    // SAFETY: the block is ours until it is freed.
+                    unsafe { heap.free_slow(Some(cache), block.0) };
+                    None
+                });
+            }
+        };
+        let (first, second) = (alloc(), alloc());
+        free(first);
+        let third = alloc();
+        free(second);
+        free(third);
+        heap.set_local(cache, None);
+        heap.detach_cache(cache);
+    });
+    let mut mine = shared.heap.mutator().unwrap();
+    let lock = shared.heap.reclaiming.lock();
+    shared.heap.empty_idle(cache);
+    drop(lock);
+    let block = shared.alloc(&mut mine);
+    shared.free(&mut mine, block);
+    drop(mine);
+    other.join().unwrap();
+    shared.assert_empty();
+}
+
+#[test]
+fn explore_idle_caches() {
+    let exploration = Exploration::exhaustive().preemptions(1);
+    let random = Exploration::random(3).executions(3000);
+    exploration.check("gomem: an idle cache", an_idle_cache);
+    random.check("gomem: an idle cache", an_idle_cache);
     let plants = vec![
-        weaken(
-            span,
-            "self\n                .remote\n                .compare_exchange_weak(head, block, Release",
-        ),
-        weaken(span, "self.remote.swap(null_mut(), Acquire)"),
-        Plant::named("a pusher that finds the list empty tells nobody"),
+        Plant::named("a cache is taken without a fence"),
+        Plant::named("a cache is emptied while it is in use"),
     ];
-    random.catches("gomem: freed by another", plants, freed_by_another);
+    random.catches("gomem: an idle cache", plants, an_idle_cache);
+}
+
+/// A thread takes a block from its cache, which another has just emptied. Invariant: it sees that the cache is empty.
+fn an_emptied_cache() {
+    let shared = Shared::new();
+    let cache = shared.heap.attach_cache().unwrap();
+    let class = SizeClass::of(SIZE);
+    shared.got(shared.heap.malloc_small(cache, class));
+    let local = Arc::new(Local::new());
+    local.attach(Attachment::Cache(cache));
+    shared.heap.set_local(cache, Some(&local));
+    let theirs = shared.clone();
+    let other = thread::spawn(move || {
+        let mut mutator = theirs.heap.mutator().unwrap();
+        let lock = theirs.heap.reclaiming.lock();
+        theirs.heap.empty_idle(cache);
+        drop(lock);
+        theirs.alloc(&mut mutator);
+    });
+    if let Some(block) = local.with_cache(|cache| cache.pop(class)) {
+        shared.got(Some(block));
+    }
+    other.join().unwrap();
+}
+
+#[test]
+fn explore_emptied_caches() {
+    let exploration = Exploration::exhaustive().preemptions(1).stale_reads(1);
+    exploration.check("gomem: an emptied cache", an_emptied_cache);
+    let file = "src/local.rs";
     let plants = vec![
-        Plant::named("an owner that ends leaves its inbox open"),
-        weaken(inbox, "self.head.swap(CLOSED, AcqRel)"),
+        weaken(file, "self.cache.store(attachment.word(), Release)"),
+        weaken(file, "f(unsafe { &*self.cache.load(Acquire) })"),
     ];
-    random.catches("gomem: the owner ends", plants, owner_ends);
+    exploration.catches("gomem: an emptied cache", plants, an_emptied_cache);
 }
 
 /// Two threads take and free large blocks of one size, while a third gives up those that are kept. Invariant: a block is handed out once.
@@ -236,7 +366,7 @@ fn sweep_beside_allocation() {
         let object = mutator.alloc_collected(SIZE, 8, CollectedKind::NoScan);
         object.expect("memory for the model").as_ptr().addr()
     };
-    let old = [(); BLOCKS].map(|()| new(&mut mine));
+    let old = [(); OBJECTS].map(|()| new(&mut mine));
     assert!(shared.heap.find(old[1]).unwrap().try_mark());
     // SAFETY: nobody else runs, and nothing but the marked object is reachable.
     unsafe { shared.heap.start_sweep() };
@@ -310,8 +440,8 @@ fn explore_lookups_beside_a_new_span() {
     let exploration = Exploration::exhaustive().preemptions(2).stale_reads(2);
     exploration.check("gomem: lookup beside a new span", lookup_beside_a_new_span);
     let plants = vec![weaken(
-        "src/span_map.rs",
-        "leaf.0[(addr >> PAGE_SHIFT) % ARENA_PAGES].store(value, Release)",
+        "src/span/mod.rs",
+        "self.kind.store(init.kind as u8, Release)",
     )];
     exploration.catches(
         "gomem: lookup beside a new span",

@@ -56,7 +56,14 @@ pub(crate) fn misuse(addr: usize, misuse: Misuse) -> ! {
     };
     // Writing to a `Line` does not fail.
     let _ = writeln!(line, "gomem: free({addr:#x}): {}", misuse.text());
+    // An exploration goes on to say how it came to this.
+    #[cfg(explore)]
+    panic!("{}", misuse.text());
     // SAFETY: the buffer's initialised part.
-    unsafe { libc::write(2, line.bytes.as_ptr().cast(), line.len) };
+    #[cfg(not(explore))]
+    unsafe {
+        libc::write(2, line.bytes.as_ptr().cast(), line.len)
+    };
+    #[cfg(not(explore))]
     std::process::abort()
 }

@@ -36,9 +36,9 @@ unsafe impl GlobalAlloc for GoMalloc {
     }
 
     #[inline]
-    unsafe fn dealloc(&self, ptr: *mut u8, _: Layout) {
-        // SAFETY: a block that `alloc` returned, by the caller's obligation, so not null.
-        unsafe { heap().free(NonNull::new_unchecked(ptr)) }
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: a block that `alloc` returned for this layout, by the caller's obligation, so not null.
+        unsafe { heap().free_sized(NonNull::new_unchecked(ptr), layout.size(), layout.align()) }
     }
 
     #[inline]
@@ -49,6 +49,6 @@ unsafe impl GlobalAlloc for GoMalloc {
     #[inline]
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: as in `dealloc`; the alignment is that of the allocation.
-        raw(unsafe { heap().realloc(NonNull::new_unchecked(ptr), new_size, layout.align()) })
+        raw(unsafe { heap().realloc_sized(NonNull::new_unchecked(ptr), new_size, layout.align()) })
     }
 }

@@ -1,6 +1,6 @@
 //! The heap: spans made of pages, on behalf of everything above.
 //!
-//! Lock order: a central list's before `pages`. Every method enters a critical section itself or is internal to one that did.
+//! Lock order: `reclaiming`, `shared_cache`, a central list's, `pages`. Every method enters a critical section itself or is internal to one that did.
 
 use crate::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
 use crate::cache::{Cache, CachePtr, OBJECT_KINDS};
@@ -35,6 +35,8 @@ pub struct Heap<O: Os> {
     /// For threads without a cache of their own.
     pub(crate) shared_cache: Lock<Option<CachePtr>>,
     pub(crate) spare: Spare,
+    /// Held by who takes idle caches, see [`reclaim`](crate::reclaim).
+    pub(crate) reclaiming: Lock<()>,
     pub(crate) counters: Counters,
     pub(crate) cycle: Cycle,
 }
@@ -45,10 +47,8 @@ pub(crate) struct Counters {
     pub(crate) manual: AtomicUsize,
     pub(crate) collected: AtomicUsize,
     pub(crate) large_mallocs: AtomicU64,
-    /// Blocks put on `remote` lists by threads without a cache.
-    pub(crate) detached_frees: AtomicU64,
-    /// Blocks collected from `remote` lists.
-    pub(crate) remote_collected: AtomicU64,
+    /// Small ones handed out to threads without a cache.
+    pub(crate) uncached_mallocs: AtomicU64,
 }
 
 /// Where the collected part of the heap stands between two collections.
@@ -94,13 +94,13 @@ impl<O: Os> Heap<O> {
             newest_cache: AtomicPtr::new(null_mut()),
             shared_cache: Lock::new(None),
             spare: Spare::new(),
+            reclaiming: Lock::new(()),
             counters: Counters {
                 malloc: AtomicUsize::new(0),
                 manual: AtomicUsize::new(0),
                 collected: AtomicUsize::new(0),
                 large_mallocs: AtomicU64::new(0),
-                detached_frees: AtomicU64::new(0),
-                remote_collected: AtomicU64::new(0),
+                uncached_mallocs: AtomicU64::new(0),
             },
             cycle: Cycle {
                 retained: AtomicUsize::new(0),
@@ -187,9 +187,6 @@ impl<O: Os> Heap<O> {
             base: run.base,
             dirty: !run.clean,
         });
-        if let Some(objects) = span.as_objects() {
-            objects.init_slots();
-        }
         self.map.set(mapped(span), Some(span));
         Ok(span)
     }
@@ -207,7 +204,7 @@ impl<O: Os> Heap<O> {
         }
         drop(state);
         // Blocks that came back to spans without an owner may make whole spans free.
-        self.collect_ownerless();
+        self.drain_transfers(true);
         self.free_spare();
         state = self.pages.lock();
         loop {
@@ -261,14 +258,14 @@ impl<O: Os> Heap<O> {
             cache.older.store(self.newest_cache.load(Relaxed), Relaxed);
             self.newest_cache.store(cache.as_ptr(), Release);
         }
-        cache.inbox.open();
         Ok(cache)
     }
 
     /// Takes every lock of the heap, in the order of [`lock`](crate::lock), until [`release_locks`](Self::release_locks).
     pub(crate) fn acquire_locks(&self) {
+        self.reclaiming.acquire();
         self.shared_cache.acquire();
-        self.malloc.iter().for_each(|c| c.partial.acquire());
+        self.malloc.iter().for_each(|c| c.lists.acquire());
         self.objects
             .iter()
             .flatten()
@@ -288,9 +285,10 @@ impl<O: Os> Heap<O> {
                 central.lists.release();
             }
             for central in &self.malloc {
-                central.partial.release();
+                central.lists.release();
             }
             self.shared_cache.release();
+            self.reclaiming.release();
         }
     }
 

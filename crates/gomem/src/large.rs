@@ -3,7 +3,7 @@
 //! Only the first page of such a block has an entry in the span map: a block is freed by its first address, and it is not among the objects
 //! that are looked up by any address inside.
 //!
-//! Those of up to 1 MiB are kept for a moment when they are freed, see [`spare`](crate::spare). `used` of a span is 1, and 0 while it is kept.
+//! Those of up to 1 MiB are kept for a moment when they are freed, see [`spare`](crate::spare).
 //!
 //! # Blocks that grow
 //!
@@ -24,7 +24,7 @@ use crate::heap::Heap;
 use crate::page::{ARENA_PAGES, PAGE_SIZE, PageCount};
 use crate::page_alloc::PageRuns;
 use crate::pages::Left;
-use crate::span::{Kind, SpanPtr};
+use crate::span::{KEPT, Kind, SpanPtr};
 use crate::spare::Size;
 use std::ptr::{NonNull, with_exposed_provenance_mut};
 
@@ -68,7 +68,7 @@ impl<O: Os> Heap<O> {
             && let Some(size) = Size::of(pages)
         {
             if let Some(span) = self.spare.take(size) {
-                span.used.store(1, Relaxed);
+                span.moved.store(0, Relaxed);
                 if let Some(dirty) = dirty {
                     dirty.add_all(size.pages);
                 }
@@ -95,7 +95,6 @@ impl<O: Os> Heap<O> {
     ) -> Result<SpanPtr, Refused> {
         let align = align.max(PAGE_SIZE);
         let span = self.place_span(Kind::MallocLarge, None, pages, align, room, dirty)?;
-        span.used.store(1, Relaxed);
         span.moved.store(0, Relaxed);
         Ok(span)
     }
@@ -137,16 +136,15 @@ impl<O: Os> Heap<O> {
 
     /// Frees the block that a span of the kind `MallocLarge` is.
     pub(crate) fn free_large(&self, span: SpanPtr) {
-        if span.moved.load(Relaxed) != 0 {
-            return self.free_moved(span);
+        match span.moved.load(Relaxed) {
+            0 => {}
+            KEPT => misuse(span.base(), Misuse::NotOurs),
+            _ => return self.free_moved(span),
         }
         if let Some(size) = Size::of(span.pages())
             && size.pages == span.pages()
         {
-            if span.used.load(Relaxed) == 0 {
-                misuse(span.base(), Misuse::NotOurs);
-            }
-            span.used.store(0, Relaxed);
+            span.moved.store(KEPT, Relaxed);
             if self.spare.put(size, span) {
                 return;
             }
@@ -156,6 +154,7 @@ impl<O: Os> Heap<O> {
 
     /// Frees the pages of all blocks that are kept for the next of their size.
     pub(crate) fn free_spare(&self) {
+        let _section = critical::enter();
         self.spare.drain(|span| self.free_span(span));
     }
 

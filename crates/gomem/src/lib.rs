@@ -27,7 +27,7 @@
 //! | `span`, `span_map`, `spare` | a run of pages, its blocks, and how an address leads to it |
 //! | `cache`, `local`, `critical` | what a thread has of its own |
 //! | `central`, `pages`, `heap` | what all threads share |
-//! | `large`, `malloc`, `object`, `collect`, `roots`, `manual`, `scavenge`, `stats`, `background` | what the heap is used for |
+//! | `large`, `malloc`, `object`, `collect`, `roots`, `manual`, `reclaim`, `scavenge`, `stats`, `background` | what the heap is used for |
 //! | `mutator`, `process`, `resize`, `fork`, `options`, `global` | who uses it |
 
 #[cfg(not(all(
@@ -67,6 +67,7 @@ mod page;
 mod page_alloc;
 mod pages;
 mod process;
+mod reclaim;
 mod resize;
 mod roots;
 mod scavenge;

@@ -1,12 +1,11 @@
 //! The thread-local words of the allocator, side by side, so that one address computation reaches them all.
 //!
 //! Invariant: everything here is const-initialised and has no destructor, so reading it never allocates and it is there
-//! from a thread's first instruction to its last. No address of it is kept: a goroutine has thread-locals of its own, and what must
+//! from a thread's first instruction to its last. A goroutine has thread-locals of its own, and what must
 //! follow the OS thread from one to the other (the cache) is copied at each switch by whoever switches.
 
-use crate::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::*, compiler_fence};
-use crate::cache::Cache;
-use std::cell::Cell;
+use crate::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, Ordering::*, compiler_fence};
+use crate::cache::{Cache, CachePtr};
 
 /// What to do at the end of the outermost critical section: bits of `Local::pending`.
 pub(crate) const STOP: u8 = 1;
@@ -19,40 +18,115 @@ pub(crate) struct Local {
     leaf: AtomicBool,
     /// Set by signal handlers on this thread, too.
     pending: AtomicU8,
-    cache: Cell<*mut Cache>,
+    /// Using the cache without being in a critical section.
+    busy: AtomicBool,
+    cache: AtomicPtr<Cache>,
 }
 
-/// Stands for "no cache yet". Holds nothing, so that every fast path fails on it without asking; never written.
-pub(crate) static UNATTACHED: Cache = Cache::new();
+/// Stands for "no cache yet".
+static UNATTACHED: Cache = Cache::stand_in();
 /// Stands for "no cache any more": the thread is exiting.
-pub(crate) static DETACHED: Cache = Cache::new();
+static DETACHED: Cache = Cache::stand_in();
+/// Stands for "the cache is with somebody who empties it": see [`reclaim`](crate::reclaim).
+static TAKEN: Cache = Cache::stand_in();
 
-/// Whether it is a cache that a thread may write to, and not one that stands for none.
-#[inline]
-pub(crate) fn is_attached(cache: *const Cache) -> bool {
-    cache != &raw const UNATTACHED && cache != &raw const DETACHED
+/// What a context has for a cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Attachment {
+    Cache(CachePtr),
+    /// None yet.
+    Unattached,
+    /// None any more.
+    Detached,
+    /// One that is being emptied, and will be there again soon.
+    Taken,
+}
+
+impl Attachment {
+    fn of(cache: *mut Cache) -> Attachment {
+        match cache.cast_const() {
+            word if word == &raw const UNATTACHED => Attachment::Unattached,
+            word if word == &raw const DETACHED => Attachment::Detached,
+            word if word == &raw const TAKEN => Attachment::Taken,
+            // SAFETY: not a stand-in, so a cache record; never null.
+            _ => match unsafe { CachePtr::from_raw(cache) } {
+                Some(cache) => Attachment::Cache(cache),
+                None => Attachment::Unattached,
+            },
+        }
+    }
+
+    fn word(self) -> *mut Cache {
+        match self {
+            Attachment::Cache(cache) => cache.as_ptr(),
+            Attachment::Unattached => (&raw const UNATTACHED).cast_mut(),
+            Attachment::Detached => (&raw const DETACHED).cast_mut(),
+            Attachment::Taken => (&raw const TAKEN).cast_mut(),
+        }
+    }
 }
 
 thread_local! {
-    static LOCAL: Local = const {
+    static LOCAL: Local = const { Local::new() };
+}
+
+impl Local {
+    pub(crate) const fn new() -> Local {
         Local {
             depth: AtomicU32::new(0),
             leaf: AtomicBool::new(false),
             pending: AtomicU8::new(0),
-            cache: Cell::new((&raw const UNATTACHED).cast_mut()),
+            busy: AtomicBool::new(false),
+            cache: AtomicPtr::new((&raw const UNATTACHED).cast_mut()),
         }
-    };
-}
+    }
 
-impl Local {
     #[inline(always)]
     pub(crate) fn with<R>(f: impl FnOnce(&Local) -> R) -> R {
         LOCAL.with(f)
     }
 
+    /// Calls `f` with the context's cache, or with one that stands for none and on which every try fails. Nobody takes the cache meanwhile: see
+    /// [`reclaim`](crate::reclaim).
+    ///
+    /// Not a critical section: the thread may be stopped in it. `f` does not come here again.
+    #[inline(always)]
+    pub(crate) fn with_cache<R>(&self, f: impl FnOnce(&Cache) -> R) -> R {
+        self.busy.store(true, Relaxed);
+        compiler_fence(SeqCst);
+        // SAFETY: a record or a stand-in, which is never unmapped while the thread can use it.
+        let result = f(unsafe { &*self.cache.load(Acquire) });
+        compiler_fence(SeqCst);
+        self.busy.store(false, Release);
+        result
+    }
+
+    /// The context's cache or stand-in, for a leaf section.
     #[inline(always)]
     pub(crate) fn cache(&self) -> *mut Cache {
-        self.cache.get()
+        self.cache.load(Relaxed)
+    }
+
+    /// What the context has. Called in a critical section, during which it stays as it is unless it is `Taken`.
+    #[inline(always)]
+    pub(crate) fn attachment(&self) -> Attachment {
+        Attachment::of(self.cache.load(Acquire))
+    }
+
+    pub(crate) fn attach(&self, attachment: Attachment) {
+        self.cache.store(attachment.word(), Release);
+    }
+
+    /// If the context has this cache, puts `Taken` in its place.
+    pub(crate) fn take(&self, cache: CachePtr) -> bool {
+        self.cache
+            .compare_exchange(cache.as_ptr(), Attachment::Taken.word(), AcqRel, Relaxed)
+            .is_ok()
+    }
+
+    /// Whether the context may be using its cache. Called after a heavy fence by who took it.
+    pub(crate) fn is_using_cache(&self) -> bool {
+        self.busy.load(Acquire) || self.depth.load(Acquire) != 0
     }
 
     /// Writes what a thread has that will never have a cache.
@@ -61,17 +135,11 @@ impl Local {
     /// 1. `at` is the place of the value in the block of a thread that does not run yet.
     pub(crate) unsafe fn init(at: *mut Local) {
         let local = Local {
-            depth: AtomicU32::new(0),
-            leaf: AtomicBool::new(false),
-            pending: AtomicU8::new(0),
-            cache: Cell::new((&raw const DETACHED).cast_mut()),
+            cache: AtomicPtr::new(Attachment::Detached.word()),
+            ..Local::new()
         };
         // SAFETY: (1).
         unsafe { at.write(local) };
-    }
-
-    pub(crate) fn set_cache(&self, cache: *mut Cache) {
-        self.cache.set(cache);
     }
 
     pub(crate) fn cache_slot(&self) -> *mut *mut Cache {

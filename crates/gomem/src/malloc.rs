@@ -1,16 +1,19 @@
-//! `malloc` and `free` over spans: what happens when the lists of a [`Cache`] do not suffice.
+//! `malloc` and `free` of small blocks, when the lists of a [`Cache`](crate::cache::Cache) do not suffice: filled from what threads share, and emptied into it.
 //!
-//! The states of a span and who may touch what are at the head of [`span`](crate::span). Everything here runs in a critical section.
+//! Blocks move between caches in batches and by way of [`Transfer`], where nobody looks at them; only what is too much there goes back into the spans, one by
+//! one. So a block that one thread allocates and another frees costs each of them what it costs to use its own cache, and a share of a lock. Everything here runs in a
+//! critical section.
 
-use crate::atomic::{Ordering::*, spin_loop};
-use crate::cache::{Cache, CachePtr, Owned};
+use crate::atomic::Ordering::*;
+use crate::cache::CachePtr;
+use crate::central::Transfer;
 use crate::env::Os;
 use crate::fatal::{Misuse, misuse};
 use crate::heap::Heap;
 use crate::page::{PAGE_SIZE, PageCount};
 use crate::size_class::SizeClass;
-use crate::span::{Block, Inbox, Kind, NEVER, Place, Pushed, SpanList, SpanPtr, for_each_block};
-use std::ptr::{NonNull, null_mut, with_exposed_provenance_mut};
+use crate::span::{Kind, Place, Slot, SpanList, SpanPtr};
+use std::ptr::NonNull;
 
 impl<O: Os> Heap<O> {
     /// A block of `class`, by way of the cache of the calling thread; `None` when out of memory.
@@ -24,112 +27,167 @@ impl<O: Os> Heap<O> {
 
     #[cold]
     fn refill(&self, cache: CachePtr, class: SizeClass) -> Option<NonNull<u8>> {
-        if !cache.inbox.is_empty() {
-            self.collect_inbox(cache);
-        }
-        let owned = cache.owned(class);
-        if let Some(span) = owned.current() {
-            if let Some(block) = self.fill_from(cache, class, span) {
-                return Some(block);
-            }
-            // Every block of it is out.
-            owned.set_current(None);
-            span.notify.store(span.count() - 1, Relaxed);
-            owned.full.push(span, Place::Full);
-        }
-        let span = match owned.partial.pop() {
-            Some(span) => span,
-            None => self.adopt(cache, class).or_else(|| {
-                let pages = PageCount(class.pages());
-                let span = self.new_span(Kind::Malloc, Some(class), pages, PAGE_SIZE);
-                let span = span.ok()?;
-                span.owner.store(cache.as_owner(), Release);
-                Some(span)
-            })?,
-        };
-        span.notify.store(NEVER, Relaxed);
-        owned.set_current(Some(span));
-        self.fill_from(cache, class, span)
-    }
-
-    /// Fills the cache's list from its current span.
-    fn fill_from(&self, cache: CachePtr, class: SizeClass, span: SpanPtr) -> Option<NonNull<u8>> {
-        let before = span.used.load(Relaxed);
-        let mut blocks = span.take_local();
-        if blocks.is_null() {
-            blocks = span.carve();
-        }
-        cache.fill(class, blocks, span.used.load(Relaxed) - before);
+        let n = self.take_blocks(class, cache.room_to_fill(class));
+        cache.set_len(class, n);
         cache.pop(class)
     }
 
-    /// Takes over a span that has no owner.
-    fn adopt(&self, cache: CachePtr, class: SizeClass) -> Option<SpanPtr> {
-        let partial = self.malloc[class.index()].partial.lock();
-        self.collect_ownerless_of(&partial, class);
-        let span = partial.pop()?;
-        span.owner.store(cache.as_owner(), Release);
-        Some(span)
+    /// A block for a thread without a cache.
+    pub(crate) fn malloc_uncached(&self, class: SizeClass) -> Option<NonNull<u8>> {
+        let slot = [Slot::default()];
+        self.take_blocks(class, &slot);
+        self.counters.uncached_mallocs.fetch_add(1, Relaxed);
+        NonNull::new(slot[0].load(Relaxed))
     }
 
-    /// Frees a block, on the thread of `cache`, which may be one that stands for none.
+    /// Takes at least one block of those that threads share, or of a new span, if there is memory for one. Returns how many.
+    fn take_blocks(&self, class: SizeClass, slots: &[Slot]) -> usize {
+        let central = &self.malloc[class.index()];
+        let n = central.lists.lock().take(slots);
+        if n != 0 {
+            return n;
+        }
+        let pages = PageCount(class.malloc_pages());
+        let Ok(span) = self.new_span(Kind::Malloc, Some(class), pages, PAGE_SIZE) else {
+            return 0;
+        };
+        // Nobody else knows the span yet.
+        let n = span.take_blocks(slots);
+        if span.available() != 0 {
+            let lists = central.lists.lock();
+            // Blocks of it cannot have come back before: they are in the caller's slots.
+            lists.partial.push(span, Place::Partial);
+        }
+        n
+    }
+
+    /// Frees a block, on the thread of `cache` if it has one.
     ///
     /// # Safety
     /// 1. `block` was allocated by a malloc of this heap and is not used any more. (Breaking this is detected where that is cheap.)
-    /// 2. `cache` is the calling thread's.
     #[inline(always)]
-    pub(crate) unsafe fn free_block(&self, cache: *mut Cache, block: NonNull<u8>) {
-        let addr = block.as_ptr().expose_provenance();
-        let Some(span) = self.map.find(addr) else {
-            misuse(addr, Misuse::NotOurs)
-        };
-        if span.owner.load(Relaxed) != cache.cast::<Inbox>() {
+    pub(crate) unsafe fn free_block(&self, cache: CachePtr, block: NonNull<u8>) {
+        let class = self.map.malloc_class(block.as_ptr().addr());
+        if !cache.push(class, block) {
             // SAFETY: (1).
-            return unsafe { self.free_elsewhere(cache, span, block) };
-        }
-        if !span.starts_block(addr) {
-            misuse(addr, Misuse::Inside);
-        }
-        // SAFETY: (1): a block of a span that the calling thread owns.
-        match unsafe { span.push_local(block.as_ptr().cast()) } {
-            Pushed::Done => {}
-            // SAFETY: an owner of spans is a cache.
-            Pushed::Notify => self.notified(unsafe { CachePtr::of_owner(cache.cast()) }, span),
-            Pushed::Twice => misuse(addr, Misuse::Twice),
+            unsafe { self.free_slow(Some(cache), block) }
         }
     }
 
-    /// Frees a block of a span that is not the calling thread's.
+    /// The same, for blocks that do not simply go on top of a list.
     ///
     /// # Safety
     /// 1. As for [`free_block`](Self::free_block).
     #[cold]
-    unsafe fn free_elsewhere(&self, cache: *mut Cache, span: SpanPtr, block: NonNull<u8>) {
-        let addr = block.as_ptr().addr();
+    pub(crate) unsafe fn free_slow(&self, cache: Option<CachePtr>, block: NonNull<u8>) {
+        let addr = block.as_ptr().expose_provenance();
+        let Some(span) = self.map.find(addr) else {
+            misuse(addr, Misuse::NotOurs)
+        };
         match span.kind() {
-            Kind::Malloc if span.starts_block(addr) => {
-                if crate::local::is_attached(cache) {
-                    // SAFETY: a cache record; its thread is the calling one.
-                    let frees = unsafe { &(*cache).remote_frees };
-                    frees.store(frees.load(Relaxed) + 1, Relaxed);
-                } else {
-                    self.counters.detached_frees.fetch_add(1, Relaxed);
-                }
-                // SAFETY: (1).
-                let has_duty = unsafe { span.push_remote(block.as_ptr().cast()) };
-                #[cfg(explore)]
-                let has_duty = has_duty
-                    && !goexplore::planted("a pusher that finds the list empty tells nobody");
-                if has_duty {
-                    self.tell_owner(span);
-                }
-            }
-            Kind::MallocLarge if span.base() == addr => {
-                self.free_large(span);
-            }
+            Kind::Malloc if span.starts_block(addr) => {}
+            Kind::MallocLarge if span.base() == addr => return self.free_large(span),
             Kind::Malloc | Kind::MallocLarge => misuse(addr, Misuse::Inside),
             Kind::Free => misuse(addr, Misuse::NotOurs),
             _ => misuse(addr, Misuse::OtherKind),
+        }
+        let class = span.class();
+        let Some(cache) = cache else {
+            return self.put_into_spans(class, &[Slot::new(block.as_ptr())]);
+        };
+        let is_block = |slot: &Slot| slot.load(Relaxed) == block.as_ptr();
+        if cache.blocks(class).iter().any(is_block) {
+            misuse(addr, Misuse::Twice);
+        }
+        if !cache.push(class.index(), block) {
+            let surplus = cache.surplus(class);
+            self.put_blocks(class, surplus);
+            cache.remove_oldest(class, surplus.len());
+            cache.push(class.index(), block);
+        }
+    }
+
+    /// Gives blocks of a class to the threads at large. The slots are the caller's to reuse.
+    pub(crate) fn put_blocks(&self, class: SizeClass, blocks: &[Slot]) {
+        if blocks.is_empty() {
+            return;
+        }
+        let mut lists = self.malloc[class.index()].lists.lock();
+        lists.used = true;
+        if !lists.transfer.has_slots() {
+            let n = Transfer::capacity(class);
+            // Without slots everything goes back to the spans.
+            if let Ok(slots) = self.pages.lock().slots(&self.os, n) {
+                // SAFETY: just made, and as long-lived as the heap.
+                unsafe { lists.transfer.set_slots(slots) };
+            }
+        }
+        if !lists.transfer.put(blocks) {
+            drop(lists);
+            self.put_into_spans(class, blocks);
+        }
+    }
+
+    /// Puts blocks back into their spans, and gives those that are whole again to the page heap.
+    pub(crate) fn put_into_spans(&self, class: SizeClass, blocks: &[Slot]) {
+        // All records are fetched at once, before the lock is held, and not one after the other while others wait.
+        for slot in blocks {
+            self.map.prefetch_span(slot.load(Relaxed).addr());
+        }
+        let whole = SpanList::new();
+        let lists = self.malloc[class.index()].lists.lock();
+        for slot in blocks {
+            let addr = slot.load(Relaxed).addr();
+            let span = self.span_of(addr, class);
+            if !span.put_block(span.index_of(addr)) {
+                misuse(addr, Misuse::Twice);
+            }
+            if span.available() == span.count() {
+                if span.place() == Place::Partial {
+                    lists.partial.remove(span);
+                }
+                whole.push(span, Place::Full);
+            } else if span.place() == Place::None {
+                lists.partial.push(span, Place::Partial);
+            }
+        }
+        drop(lists);
+        while let Some(span) = whole.pop() {
+            self.free_span(span);
+        }
+    }
+
+    /// The span that a block of this class is in. Ends the process if it is none: `addr` was freed wrongly, some time ago.
+    fn span_of(&self, addr: usize, class: SizeClass) -> SpanPtr {
+        match self.map.find(addr) {
+            Some(span) if span.kind() == Kind::Malloc && span.class_index() == class.index() => {
+                if !span.starts_block(addr) || span.index_of(addr) >= span.count() {
+                    misuse(addr, Misuse::Inside);
+                }
+                span
+            }
+            _ => misuse(addr, Misuse::NotOurs),
+        }
+    }
+
+    /// Puts what lies in transfer back into the spans; of every class, or of those that nobody used since the last time this was called.
+    pub(crate) fn drain_transfers(&self, all: bool) {
+        for class in SizeClass::all() {
+            let central = &self.malloc[class.index()];
+            let mut lists = central.lists.lock();
+            if std::mem::take(&mut lists.used) && !all {
+                continue;
+            }
+            drop(lists);
+            loop {
+                const BATCH: usize = 64;
+                let batch = [const { Slot::new(std::ptr::null_mut()) }; BATCH];
+                let n = central.lists.lock().transfer.take(&batch);
+                if n == 0 {
+                    break;
+                }
+                self.put_into_spans(class, &batch[..n]);
+            }
         }
     }
 
@@ -142,145 +200,18 @@ impl<O: Os> Heap<O> {
         }
     }
 
-    /// Puts a span, for which the caller has the duty, into its owner's inbox.
-    fn tell_owner(&self, span: SpanPtr) {
-        loop {
-            let owner = span.owner.load(Acquire);
-            // SAFETY: an owner is null or a cache record.
-            let told = match unsafe { CachePtr::of_owner(owner) } {
-                Some(cache) => cache.inbox.push(span),
-                None => self.malloc[span.class_index()].inbox.push(span),
-            };
-            if told {
-                return;
-            }
-            // Its thread exits and has given the span away by now.
-            spin_loop();
-        }
-    }
-
-    /// `used` of a span of this cache fell to `notify`.
-    #[cold]
-    fn notified(&self, cache: Option<CachePtr>, span: SpanPtr) {
-        if let Some(cache) = cache {
-            self.replace(cache.owned(span.class()), span);
-        }
-    }
-
-    /// Puts a span of a cache, whose free blocks became more, into the list where it belongs.
-    fn replace(&self, owned: &Owned, span: SpanPtr) {
-        match span.place() {
-            // The current span stays, empty or not.
-            Place::None => return,
-            Place::Partial => owned.partial.remove(span),
-            Place::Full => owned.full.remove(span),
-        }
-        // One empty span per class is kept, so that a program that allocates and frees at the edge of a span does not make and free spans.
-        if span.used.load(Relaxed) == 0 && owned.partial.len() > 0 {
-            self.free_span(span);
-        } else {
-            span.notify.store(0, Relaxed);
-            owned.partial.push(span, Place::Partial);
-        }
-    }
-
-    /// Takes in what other threads freed of the spans of this cache.
-    fn collect_inbox(&self, cache: CachePtr) {
-        for span in cache.inbox.take() {
-            if span.owner.load(Relaxed) == cache.as_owner() {
-                let n = span.collect_remote();
-                self.counters.remote_collected.fetch_add(n as u64, Relaxed);
-                self.replace(cache.owned(span.class()), span);
-            } else {
-                self.tell_owner(span);
-            }
-        }
-    }
-
-    /// Takes in what was freed of spans of one class that have no owner. `partial` is that class's list, locked.
-    fn collect_ownerless_of(&self, partial: &SpanList, class: SizeClass) {
-        let inbox = &self.malloc[class.index()].inbox;
-        if inbox.is_empty() {
-            return;
-        }
-        for span in inbox.take() {
-            if !span.owner.load(Relaxed).is_null() {
-                self.tell_owner(span);
-                continue;
-            }
-            let n = span.collect_remote();
-            self.counters.remote_collected.fetch_add(n as u64, Relaxed);
-            if span.place() == Place::Partial {
-                partial.remove(span);
-            }
-            if span.used.load(Relaxed) == 0 {
-                self.free_span(span);
-            } else {
-                partial.push(span, Place::Partial);
-            }
-        }
-    }
-
-    /// The same for all classes.
-    pub(crate) fn collect_ownerless(&self) {
-        for class in SizeClass::all() {
-            let central = &self.malloc[class.index()];
-            if !central.inbox.is_empty() {
-                self.collect_ownerless_of(&central.partial.lock(), class);
-            }
-        }
-    }
-
-    /// Gives everything that the cache holds to the central lists, and the cache to the next thread that needs one. Called by its thread.
+    /// Gives everything that the cache holds back, and the cache to the next thread that needs one. Called by its thread.
     pub(crate) fn detach_cache(&self, cache: CachePtr) {
-        self.collect_inbox(cache);
-        for class in SizeClass::all() {
-            let owned = cache.owned(class);
-            if let Some(span) = owned.current() {
-                self.return_list(cache, class, span);
-                owned.set_current(None);
-                self.give_up(span);
-            }
-            while let Some(span) = owned.partial.pop().or_else(|| owned.full.pop()) {
-                self.give_up(span);
-            }
-        }
+        self.empty_cache(cache);
         self.flush_objects(cache);
-        // No span has this owner any more: what comes now finds the inbox closed and looks at the owner again.
-        #[cfg(explore)]
-        if goexplore::planted("an owner that ends leaves its inbox open") {
-            return self.pages.lock().put_cache(cache);
-        }
-        for span in cache.inbox.close() {
-            self.tell_owner(span);
-        }
         self.pages.lock().put_cache(cache);
     }
 
-    /// Puts the blocks of the cache's list back into the span that they are of.
-    fn return_list(&self, cache: CachePtr, class: SizeClass, span: SpanPtr) {
-        let mut n = 0;
-        let blocks = cache.drain(class);
-        // SAFETY: free blocks of `span`, which this cache owns; each is pushed after its link was read.
-        unsafe {
-            for_each_block(blocks, &mut |addr| {
-                span.push_local(with_exposed_provenance_mut::<Block>(addr));
-                n += 1;
-            });
-        }
-        let handed = &cache.owned(class).handed;
-        handed.store(handed.load(Relaxed) - n, Relaxed);
-    }
-
-    fn give_up(&self, span: SpanPtr) {
-        if span.used.load(Relaxed) == 0 {
-            return self.free_span(span);
-        }
-        let partial = self.malloc[span.class_index()].partial.lock();
-        span.notify.store(NEVER, Relaxed);
-        span.owner.store(null_mut(), Release);
-        if span.has_room() {
-            partial.push(span, Place::Partial);
+    /// Gives the malloc blocks that a cache holds to the threads at large. Called by its thread, or by who has it to itself.
+    pub(crate) fn empty_cache(&self, cache: CachePtr) {
+        for class in SizeClass::all() {
+            self.put_blocks(class, cache.blocks(class));
+            cache.reset(class);
         }
     }
 }
@@ -290,54 +221,71 @@ mod tests {
     use super::*;
     use crate::testing::SimOs;
 
-    /// The one that the freeing thread read the owner for has exited meanwhile, and its cache serves another thread.
+    /// What a thread leaves is used by the next, before any new span.
     #[test]
-    fn a_late_duty_reaches_the_new_owner() {
-        let heap = Heap::new(SimOs::default());
-        let class = SizeClass::of(64);
-        let before = heap.attach_cache().unwrap();
-        let blocks = [(); 2].map(|()| heap.malloc_small(before, class).unwrap());
-        let span = heap.map.find(blocks[0].addr().get()).unwrap();
-
-        // SAFETY: blocks allocated above, each freed once.
-        assert!(unsafe { span.push_remote(blocks[0].as_ptr().cast()) });
-        heap.detach_cache(before);
-        assert!(!before.inbox.push(span), "closed");
-        let after = heap.attach_cache().unwrap();
-        assert_eq!(before, after);
-        assert!(after.inbox.push(span));
-        // SAFETY: as above. The duty is still the first one's.
-        assert!(!unsafe { span.push_remote(blocks[1].as_ptr().cast()) });
-
-        heap.collect_inbox(after);
-        heap.collect_ownerless();
-        assert_eq!(heap.stats().malloc_inuse, 0);
-        heap.detach_cache(after);
-    }
-
-    /// Blocks in every state a span can leave them in, found again by the next thread.
-    #[test]
-    fn what_an_exiting_thread_leaves_is_adopted() {
+    fn what_an_exiting_thread_leaves_is_used() {
         let heap = Heap::new(SimOs::default());
         let class = SizeClass::of(1024);
         let first = heap.attach_cache().unwrap();
-        // One full span and one begun.
-        let blocks: Vec<_> = (0..class.count() + 1)
+        let blocks: Vec<_> = (0..20)
             .map(|_| heap.malloc_small(first, class).unwrap())
             .collect();
         let in_use = heap.stats().malloc_inuse;
+        let free = in_use / class.size() - blocks.len();
         heap.detach_cache(first);
         let second = heap.attach_cache().unwrap();
-        let rest: Vec<_> = (1..class.count())
+        let rest: Vec<_> = (0..free)
             .map(|_| heap.malloc_small(second, class).unwrap())
             .collect();
         assert_eq!(heap.stats().malloc_inuse, in_use, "no new span");
         for block in blocks.into_iter().chain(rest) {
-            // SAFETY: live, freed once, by the thread of `second`.
-            unsafe { heap.free_block(second.as_ptr(), block) };
+            // SAFETY: live, freed once.
+            unsafe { heap.free_block(second, block) };
         }
         heap.detach_cache(second);
-        heap.collect_ownerless();
+        heap.drain_transfers(true);
+        assert_eq!(heap.stats().malloc_inuse, 0);
+    }
+
+    /// A thread that only frees keeps little; one that allocates is given more at a time.
+    #[test]
+    fn lists_grow_with_what_is_allocated() {
+        let heap = Heap::new(SimOs::default());
+        let class = SizeClass::of(64);
+        let (allocating, freeing) = (heap.attach_cache().unwrap(), heap.attach_cache().unwrap());
+        let mut most = 0;
+        for _ in 0..5000 {
+            let block = heap.malloc_small(allocating, class).unwrap();
+            most = most.max(allocating.blocks(class).len());
+            // SAFETY: live, freed once.
+            unsafe { heap.free_block(freeing, block) };
+            assert!(freeing.blocks(class).len() <= 64);
+        }
+        assert!(most > 100, "{most}");
+        let central = heap.malloc[class.index()].lists.lock();
+        assert!(central.transfer.blocks().len() <= Transfer::capacity(class));
+        drop(central);
+        heap.detach_cache(allocating);
+        heap.detach_cache(freeing);
+        heap.drain_transfers(true);
+        assert_eq!(heap.stats().malloc_inuse, 0);
+        assert_eq!(heap.stats().mallocs, 5000);
+        assert_eq!(heap.stats().frees, 5000);
+    }
+
+    /// What was not used between two calls is taken back, what was used stays.
+    #[test]
+    fn idle_transfers_are_drained() {
+        let heap = Heap::new(SimOs::default());
+        let class = SizeClass::of(512);
+        let cache = heap.attach_cache().unwrap();
+        let block = heap.malloc_small(cache, class).unwrap();
+        // SAFETY: live, freed once.
+        unsafe { heap.free_block(cache, block) };
+        heap.detach_cache(cache);
+        heap.drain_transfers(false);
+        assert_ne!(heap.stats().malloc_inuse, 0);
+        heap.drain_transfers(false);
         assert_eq!(heap.stats().malloc_inuse, 0);
     }
 }

@@ -14,6 +14,11 @@ use std::ptr::{NonNull, with_exposed_provenance_mut};
 /// 2. The value may be shared between threads: it consists of atomics, or is only used under a lock.
 pub(crate) unsafe trait Zeroed {}
 
+// SAFETY: an atomic.
+unsafe impl Zeroed for crate::atomic::AtomicU8 {}
+// SAFETY: an atomic, for which zero is null.
+unsafe impl<T> Zeroed for crate::atomic::AtomicPtr<T> {}
+
 /// Bytes asked of the system at a time.
 const BLOCK: usize = 256 << 10;
 
@@ -41,6 +46,17 @@ impl Meta {
     /// A zeroed `T` that lives as long as `os`.
     pub(crate) fn carve<T: Zeroed>(&mut self, os: &impl Os) -> Result<NonNull<T>, Refused> {
         self.carve_bytes(os, Layout::new::<T>()).map(NonNull::cast)
+    }
+
+    /// `n` zeroed `T`s that live as long as `os`.
+    pub(crate) fn carve_slice<T: Zeroed>(
+        &mut self,
+        n: usize,
+        os: &impl Os,
+    ) -> Result<NonNull<[T]>, Refused> {
+        let layout = Layout::array::<T>(n).map_err(|_| Refused)?;
+        let first = self.carve_bytes(os, layout)?.cast();
+        Ok(NonNull::slice_from_raw_parts(first, n))
     }
 
     fn carve_bytes(&mut self, os: &impl Os, layout: Layout) -> Result<NonNull<u8>, Refused> {

@@ -45,8 +45,8 @@ impl<O: Os> Mutator<'_, O> {
     /// 1. `block` is from [`malloc`](Self::malloc) of any mutator of the same heap, and not used any more.
     pub unsafe fn free(&mut self, block: NonNull<u8>) {
         let _section = critical::enter();
-        // SAFETY: (1); the cache is used by this value alone.
-        unsafe { self.heap.free_block(self.cache.as_ptr(), block) }
+        // SAFETY: (1).
+        unsafe { self.heap.free_block(self.cache, block) }
     }
 
     /// A collected object of at least `size` bytes, zeroed and aligned to `align`, a power of two. `None` when out of memory.

@@ -21,6 +21,9 @@ pub(crate) const HUGE_PAGES: usize = (2 << 20) / PAGE_SIZE;
 /// How many arenas there can be: 4 TiB of heap.
 pub(crate) const MAX_ARENAS: usize = 1 << 16;
 
+/// The most blocks that a span can have: as many as the bitmaps of its record have bits.
+pub(crate) const MAX_BLOCKS: u32 = 512;
+
 /// The number of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PageId(pub(crate) u32);

@@ -13,7 +13,7 @@ use crate::page::{
     ARENA_PAGES, ARENA_SIZE, HUGE_PAGES, MAX_ARENAS, PAGE_SHIFT, PAGE_SIZE, PageCount, PageId,
 };
 use crate::page_alloc::{ArenaPages, PageAlloc, PageRuns, Tree};
-use crate::span::{ObjectSpan, ObjectSpanPtr, Span, SpanPtr};
+use crate::span::{ObjectSpan, ObjectSpanPtr, Slot, Span, SpanPtr};
 use crate::span_map::SpanMap;
 use std::ptr::{NonNull, null_mut, with_exposed_provenance_mut};
 
@@ -86,7 +86,6 @@ pub(crate) struct Pages {
     object_spans: Slab<ObjectSpan>,
     idle_spans: *mut Span,
     idle_object_spans: *mut Span,
-    caches: Slab<Cache>,
     idle_caches: *mut Cache,
 }
 
@@ -110,7 +109,6 @@ impl Pages {
             object_spans: Slab::new(),
             idle_spans: null_mut(),
             idle_object_spans: null_mut(),
-            caches: Slab::new(),
             idle_caches: null_mut(),
         }
     }
@@ -254,7 +252,17 @@ impl Pages {
         let wanted = Self::padded(n, align, room).ok_or(Refused)?.arenas();
         let mut region = match self.region.take_if(|region| region.arenas >= wanted) {
             Some(region) => region,
-            None => self.reserve(os, wanted)?,
+            None => {
+                let region = self.reserve(os, wanted)?;
+                let base = region.start.as_ptr().addr();
+                map.add_classes(
+                    base,
+                    region.arenas as usize * ARENA_SIZE,
+                    &mut self.meta,
+                    os,
+                );
+                region
+            }
         };
         let result = (0..wanted).try_for_each(|_| self.add_arena(os, map, &mut region));
         // Of two regions the one with more left is kept; of the other, address space is lost.
@@ -383,6 +391,11 @@ impl Pages {
         *list = span.as_ptr();
     }
 
+    /// `n` places for blocks.
+    pub(crate) fn slots(&mut self, os: &impl Os, n: usize) -> Result<NonNull<[Slot]>, Refused> {
+        self.meta.carve_slice(n, os)
+    }
+
     /// A cache that is attached to no thread; the second value is true if it is new.
     pub(crate) fn cache_record(&mut self, os: &impl Os) -> Result<(CachePtr, bool), Refused> {
         // SAFETY: a record or null.
@@ -390,9 +403,11 @@ impl Pages {
             self.idle_caches = cache.next_idle.load(Relaxed);
             return Ok((cache, false));
         }
-        let cache = self.caches.carve(&mut self.meta, os)?;
-        // SAFETY: a record.
-        Ok((unsafe { CachePtr::new(cache) }, true))
+        let cache = self.meta.carve(os)?;
+        // SAFETY: a record, never unmapped.
+        let cache = unsafe { CachePtr::new(cache) };
+        cache.open();
+        Ok((cache, true))
     }
 
     /// Takes back a cache that holds nothing.

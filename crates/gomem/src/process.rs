@@ -10,7 +10,7 @@ use crate::cache::{Cache, CachePtr};
 use crate::critical::{self, Critical};
 use crate::env::Os;
 use crate::heap::Heap;
-use crate::local::{DETACHED, Local, UNATTACHED, is_attached};
+use crate::local::{Attachment, Local};
 use crate::object::CollectedKind;
 use crate::os::LinuxOs;
 use crate::size_class::{SMALL_MAX, SizeClass};
@@ -42,27 +42,30 @@ impl Deref for ProcessHeap {
 }
 
 /// Gives the calling OS thread its cache and has it taken back when the thread exits. False if there was no memory for one: the thread then
-/// allocates from a cache shared with others, under a lock.
+/// allocates more slowly.
 ///
 /// Threads that allocate do this by themselves. One that is going to run goroutines with thread-local blocks of their own must call it before, on its
-/// own stack, because what is to happen at a thread's exit is noted in its thread-local memory.
+/// own stack, because what is to happen at a thread's exit is noted in its thread-local memory, and because its cache is not to be taken when it is idle.
 pub fn attach_thread() -> bool {
     let section = critical::enter();
-    let attached = current(&section).is_some();
-    if attached {
-        return true;
+    let cache = match Local::with(|local| HEAP.settled(local)) {
+        Attachment::Cache(cache) => Some(cache),
+        _ => attach(&section),
+    };
+    if let Some(cache) = cache {
+        HEAP.set_local(cache, None);
     }
-    attach(&section).is_some()
+    cache.is_some()
 }
 
 /// Takes the calling thread's cache back, with all that it holds. The thread may still allocate and free, more slowly.
 pub fn detach_thread() {
-    let section = critical::enter();
-    if let Some(cache) = current(&section) {
+    let _section = critical::enter();
+    if let Attachment::Cache(cache) = Local::with(|local| HEAP.settled(local)) {
         set_exit_value(std::ptr::null());
         detach(cache);
     }
-    set_current(&DETACHED);
+    Local::with(|local| local.attach(Attachment::Detached));
 }
 
 /// Where the calling context keeps its cache: the address of a thread-local word, to be used by this context only.
@@ -74,18 +77,7 @@ pub fn cache_slot() -> *mut *mut Cache {
     Local::with(Local::cache_slot)
 }
 
-/// The calling thread's cache, if it has one.
-#[inline(always)]
-fn current(_: &Critical) -> Option<CachePtr> {
-    let cache = Local::with(Local::cache);
-    // SAFETY: not a stand-in, so a cache record.
-    is_attached(cache).then(|| unsafe { CachePtr::new(NonNull::new_unchecked(cache)) })
-}
-
-fn set_current(cache: *const Cache) {
-    Local::with(|local| local.set_cache(cache.cast_mut()));
-}
-
+/// Gives the thread a cache.
 #[cold]
 fn attach(_: &Critical) -> Option<CachePtr> {
     crate::fork::link();
@@ -94,18 +86,19 @@ fn attach(_: &Critical) -> Option<CachePtr> {
     let key = exit_key()?;
     let cache = HEAP.attach_cache().ok()?;
     // Before the value is set, for that may allocate.
-    set_current(cache.as_ptr());
+    Local::with(|local| local.attach(Attachment::Cache(cache)));
     // SAFETY: a key that was created.
     if unsafe { libc::pthread_setspecific(key, cache.as_ptr().cast::<c_void>()) } != 0 {
         detach(cache);
-        set_current(&DETACHED);
         return None;
     }
+    Local::with(|local| HEAP.set_local(cache, Some(local)));
     Some(cache)
 }
 
 fn detach(cache: CachePtr) {
-    set_current(&DETACHED);
+    HEAP.set_local(cache, None);
+    Local::with(|local| local.attach(Attachment::Detached));
     HEAP.detach_cache(cache);
 }
 
@@ -148,22 +141,13 @@ unsafe extern "C" fn at_exit(cache: *mut c_void) {
     }
 }
 
-/// Runs `f` with the calling thread's cache; attaches the thread first if that was not tried; failing that with the shared cache.
-#[cold]
-fn with_some_cache<R>(section: &Critical, f: impl FnOnce(CachePtr) -> Option<R>) -> Option<R> {
-    if let Some(cache) = current(section) {
-        return f(cache);
+/// The calling thread's cache; a new one if it had none yet. `None` if it is exiting, or there is no memory for one.
+fn some_cache(section: &Critical) -> Option<CachePtr> {
+    match Local::with(|local| HEAP.settled(local)) {
+        Attachment::Cache(cache) => Some(cache),
+        Attachment::Unattached => attach(section),
+        Attachment::Detached | Attachment::Taken => None,
     }
-    let unattached = std::ptr::eq(Local::with(Local::cache), &raw const UNATTACHED);
-    if unattached && let Some(cache) = attach(section) {
-        return f(cache);
-    }
-    let mut shared = HEAP.shared_cache.lock();
-    let cache = match *shared {
-        Some(cache) => cache,
-        None => *shared.insert(HEAP.attach_cache().ok()?),
-    };
-    f(cache)
 }
 
 impl ProcessHeap {
@@ -179,21 +163,20 @@ impl ProcessHeap {
 
     #[inline(always)]
     fn malloc_class(&self, class: SizeClass) -> Option<NonNull<u8>> {
-        let section = critical::leaf();
-        // SAFETY: the thread's cache, or one that stands for none and holds nothing.
-        let cache = unsafe { &*Local::with(Local::cache) };
-        if let Some(block) = cache.pop(class) {
-            return Some(block);
+        match Local::with(|local| local.with_cache(|cache| cache.pop(class))) {
+            Some(block) => Some(block),
+            None => self.malloc_slow(class),
         }
-        drop(section);
-        self.malloc_slow(class)
     }
 
     #[cold]
     #[inline(never)]
     fn malloc_slow(&self, class: SizeClass) -> Option<NonNull<u8>> {
         let section = critical::enter();
-        with_some_cache(&section, |cache| self.malloc_small(cache, class))
+        match some_cache(&section) {
+            Some(cache) => self.malloc_small(cache, class),
+            None => self.malloc_uncached(class),
+        }
     }
 
     #[inline(never)]
@@ -213,9 +196,39 @@ impl ProcessHeap {
     /// 1. `block` is from [`malloc`](Self::malloc), [`calloc`](Self::calloc) or [`realloc`](Self::realloc), and not used any more.
     #[inline(always)]
     pub unsafe fn free(&self, block: NonNull<u8>) {
-        let _section = critical::leaf();
-        // SAFETY: (1); the cache is the calling thread's.
-        unsafe { self.free_block(Local::with(Local::cache), block) }
+        let class = self.map.malloc_class(block.as_ptr().addr());
+        if !Local::with(|local| local.with_cache(|cache| cache.push(class, block))) {
+            // SAFETY: (1).
+            unsafe { self.free_at_length(block) }
+        }
+    }
+
+    /// As [`free`](Self::free), for callers who know the size.
+    ///
+    /// # Safety
+    /// 1. As for [`free`](Self::free).
+    /// 2. `size` and `align` are those with which the block was allocated, or reallocated last.
+    #[inline(always)]
+    pub unsafe fn free_sized(&self, block: NonNull<u8>, size: usize, align: usize) {
+        if size > SMALL_MAX || align > 8 {
+            // SAFETY: (1).
+            return unsafe { self.free(block) };
+        }
+        let class = SizeClass::of(size).index();
+        if !Local::with(|local| local.with_cache(|cache| cache.push(class, block))) {
+            // SAFETY: (1).
+            unsafe { self.free_at_length(block) }
+        }
+    }
+
+    /// # Safety
+    /// 1. As for [`free`](Self::free).
+    #[cold]
+    #[inline(never)]
+    unsafe fn free_at_length(&self, block: NonNull<u8>) {
+        let section = critical::enter();
+        // SAFETY: (1).
+        unsafe { self.free_slow(some_cache(&section), block) }
     }
 
     /// Bytes in a block: at least as many as were asked for. Aborts if it is not a block of this heap.
@@ -263,7 +276,15 @@ impl ProcessHeap {
         kind: CollectedKind,
     ) -> Option<NonNull<u8>> {
         let section = critical::enter();
-        with_some_cache(&section, |cache| self.object_slow(cache, size, align, kind))
+        if let Some(cache) = some_cache(&section) {
+            return self.object_slow(cache, size, align, kind);
+        }
+        let mut shared = self.shared_cache.lock();
+        let cache = match *shared {
+            Some(cache) => cache,
+            None => *shared.insert(self.attach_cache().ok()?),
+        };
+        self.object_slow(cache, size, align, kind)
     }
 }
 

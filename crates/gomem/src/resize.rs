@@ -2,6 +2,8 @@
 //!
 //! A block that shrinks stays where it is as long as it is at least half full, and so does one that grows within its class or its pages. What large
 //! blocks do beyond that is in [`large`](crate::large).
+//!
+//! Invariant: a block of which the size is told when it is freed is always of the class for that size. So it must move when the class changes.
 
 use crate::critical;
 use crate::env::Os;
@@ -25,7 +27,7 @@ enum Resized {
 
 impl<O: Os> Heap<O> {
     #[inline]
-    fn resize(&self, block: NonNull<u8>, size: usize, align: usize) -> Resized {
+    fn resize(&self, block: NonNull<u8>, size: usize, align: usize, sized: bool) -> Resized {
         let addr = block.as_ptr().addr();
         let Some(span) = self.map.find(addr) else {
             misuse(addr, Misuse::NotOurs)
@@ -33,7 +35,11 @@ impl<O: Os> Heap<O> {
         let old = span.size();
         let small = SizeClass::aligned(size, align);
         if span.kind() != Kind::MallocLarge {
-            if size <= old && size >= old / 2 {
+            let stays = match small {
+                Some(class) if sized => class.index() == span.class_index(),
+                _ => size <= old && size >= old / 2,
+            };
+            if stays {
                 return Resized::Done(Some(block));
             }
         } else if small.is_none() {
@@ -81,13 +87,46 @@ impl ProcessHeap {
     /// # Safety
     /// 1. As for [`free`](Self::free), unless `None` is returned.
     /// 2. `align` is that with which `block` was allocated, or a smaller one.
+    /// 3. The block will not be freed by [`free_sized`](Self::free_sized).
     pub unsafe fn realloc(
         &self,
         block: NonNull<u8>,
         size: usize,
         align: usize,
     ) -> Option<NonNull<u8>> {
-        let (new, old) = match self.resize(block, size, align) {
+        let resized = self.resize(block, size, align, false);
+        // SAFETY: (1), (2).
+        unsafe { self.finish(resized, block, size, align) }
+    }
+
+    /// As [`realloc`](Self::realloc), for callers who know the size when they free the block.
+    ///
+    /// # Safety
+    /// 1. As for [`free`](Self::free), unless `None` is returned.
+    /// 2. `align` is that with which `block` was allocated.
+    #[inline]
+    pub unsafe fn realloc_sized(
+        &self,
+        block: NonNull<u8>,
+        size: usize,
+        align: usize,
+    ) -> Option<NonNull<u8>> {
+        let resized = self.resize(block, size, align, true);
+        // SAFETY: (1), (2).
+        unsafe { self.finish(resized, block, size, align) }
+    }
+
+    /// # Safety
+    /// 1. As for [`realloc`](Self::realloc), of a block that was resized thus.
+    #[inline]
+    unsafe fn finish(
+        &self,
+        resized: Resized,
+        block: NonNull<u8>,
+        size: usize,
+        align: usize,
+    ) -> Option<NonNull<u8>> {
+        let (new, old) = match resized {
             Resized::Done(block) => return block,
             Resized::ToSmall { old } => (self.malloc(size, align)?, old),
             Resized::To { new, old } => (new, old),
@@ -124,7 +163,7 @@ impl<O: Os> Mutator<'_, O> {
         size: usize,
         align: usize,
     ) -> Option<NonNull<u8>> {
-        let (new, old) = match self.heap.resize(block, size, align) {
+        let (new, old) = match self.heap.resize(block, size, align, false) {
             Resized::Done(block) => return block,
             Resized::ToSmall { old } => (self.malloc(size, align)?, old),
             Resized::To { new, old } => (new, old),

@@ -1,22 +1,18 @@
 //! The Rust heap as roots: the live blocks of malloc spans, for a collector that scans them conservatively.
 //!
-//! Invariant relied on: the world is stopped outside of critical sections, so the lists of free blocks are whole and nobody changes them.
+//! Invariant relied on: the world is stopped outside of critical sections, so caches and central lists are whole and nobody changes them.
 //! Free blocks are left out (what they hold is stale and would keep garbage alive), and so are blocks that were never handed
-//! out (looking at them would make their pages resident).
+//! out (looking at them would make their pages resident). A block in a cache, or on its way between caches, is not in its span; so all of these are
+//! noted in the spans' records first.
 
 use crate::atomic::Ordering::*;
-use crate::cache::CachePtr;
 use crate::critical;
 use crate::env::Os;
 use crate::heap::Heap;
 use crate::meta::SlabBlock;
-use crate::page::PAGE_SIZE;
-use crate::span::{Kind, Span, SpanPtr, for_each_block};
+use crate::size_class::SizeClass;
+use crate::span::{Kind, Slot, Span};
 use std::ops::Range;
-use std::ptr::NonNull;
-
-/// Blocks in a span of the smallest class.
-const MAX_BLOCKS: usize = PAGE_SIZE / 8;
 
 /// A share of the malloc spans, for one of several scanning threads; see [`Heap::malloc_shares`].
 #[derive(Clone, Copy)]
@@ -39,14 +35,10 @@ impl MallocShare<'_> {
         for record in &self.block.records {
             match record.kind() {
                 // Not those that are freed and kept.
-                Kind::MallocLarge if record.used.load(Relaxed) != 0 => {
+                Kind::MallocLarge if !record.is_kept() => {
                     visit(record.base()..record.base() + record.size())
                 }
-                Kind::Malloc => {
-                    // SAFETY: a record.
-                    let span = unsafe { SpanPtr::new(NonNull::from(record)) };
-                    live_blocks(span, &mut visit);
-                }
+                Kind::Malloc => record.visit_live(&mut visit),
                 _ => {}
             }
         }
@@ -55,16 +47,53 @@ impl MallocShare<'_> {
     /// Calls `visit` with the blocks that are out of each span, and their size.
     pub(crate) fn for_each_used(&self, mut visit: impl FnMut(u32, usize)) {
         for record in &self.block.records {
-            if matches!(record.kind(), Kind::Malloc | Kind::MallocLarge) {
-                visit(record.used.load(Relaxed), record.size());
+            match record.kind() {
+                Kind::MallocLarge if !record.is_kept() => visit(1, record.size()),
+                Kind::Malloc => visit(record.count() - record.available(), record.size()),
+                _ => {}
             }
         }
     }
 }
 
 impl<O: Os> Heap<O> {
-    /// The malloc spans in shares of about the same number, which together make up all.
-    pub fn malloc_shares(&self) -> impl Iterator<Item = MallocShare<'_>> {
+    /// The malloc spans in shares of about the same number, which together make up all. Notes which blocks lie in caches, for
+    /// [`MallocShare::for_each_block`].
+    ///
+    /// # Safety
+    /// 1. No other thread is in a critical section, nor enters one before the shares are done with: the world is stopped.
+    pub unsafe fn malloc_shares(&self) -> impl Iterator<Item = MallocShare<'_>> {
+        for share in self.shares() {
+            for record in &share.block.records {
+                if record.kind() == Kind::Malloc {
+                    record.forget_cached();
+                }
+            }
+        }
+        self.for_each_cached(|slots| {
+            for slot in slots {
+                let addr = slot.load(Relaxed).addr();
+                if let Some(span) = self.map.find(addr) {
+                    span.note_cached(span.index_of(addr));
+                }
+            }
+        });
+        self.shares()
+    }
+
+    /// Calls `visit` with the free blocks of caches, and with those on their way between caches.
+    fn for_each_cached(&self, mut visit: impl FnMut(&[Slot])) {
+        let _section = critical::enter();
+        for class in SizeClass::all() {
+            for cache in self.caches() {
+                visit(cache.blocks(class));
+            }
+            visit(self.malloc[class.index()].lists.lock().transfer.blocks());
+        }
+    }
+
+    /// The malloc spans, as [`malloc_shares`](Self::malloc_shares) without the note.
+    pub(crate) fn shares(&self) -> impl Iterator<Item = MallocShare<'_>> {
         let section = critical::enter();
         let newest = self.pages.lock().slabs().0.newest();
         drop(section);
@@ -82,7 +111,8 @@ impl<O: Os> Heap<O> {
     /// # Safety
     /// 1. No other thread is in a critical section, nor enters one before this returns: the world is stopped.
     pub unsafe fn for_each_malloc_block(&self, mut visit: impl FnMut(Range<usize>)) {
-        for share in self.malloc_shares() {
+        // SAFETY: (1).
+        for share in unsafe { self.malloc_shares() } {
             // SAFETY: (1).
             unsafe { share.for_each_block(&mut visit) };
         }
@@ -95,38 +125,5 @@ impl<O: Os> Heap<O> {
         self.map
             .find(ptr.addr())
             .is_some_and(|span| matches!(span.kind(), Kind::Malloc | Kind::MallocLarge))
-    }
-}
-
-fn live_blocks(span: SpanPtr, visit: &mut impl FnMut(Range<usize>)) {
-    let fresh = span.fresh.load(Relaxed);
-    let mut free = [0u64; MAX_BLOCKS / 64];
-    let mut set = |addr: usize| {
-        let index = span.index_of(addr) as usize;
-        free[index / 64] |= 1 << (index % 64);
-    };
-    span.for_each_free(&mut set);
-    // SAFETY: an owner is null or a cache record.
-    if let Some(cache) = unsafe { CachePtr::of_owner(span.owner.load(Relaxed)) }
-        && cache.owned(span.class()).current() == Some(span)
-    {
-        // SAFETY: a list of free blocks of this span, which nobody changes now.
-        unsafe { for_each_block(cache.list(span.class()), &mut set) };
-    }
-    let address = |index: u32| span.base() + index as usize * span.size();
-    let mut start = None;
-    for index in 0..fresh {
-        let is_free = free[index as usize / 64] >> (index % 64) & 1 == 1;
-        match start {
-            None if !is_free => start = Some(index),
-            Some(from) if is_free => {
-                visit(address(from)..address(index));
-                start = None;
-            }
-            _ => {}
-        }
-    }
-    if let Some(from) = start {
-        visit(address(from)..address(fresh));
     }
 }

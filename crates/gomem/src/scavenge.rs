@@ -23,20 +23,18 @@ impl<O: Os> Heap<O> {
     /// reads as zero when touched again.
     pub fn scavenge(&self, bytes: usize) -> usize {
         self.reclaim_idle();
+        self.free_spare();
         self.release_some(bytes, self.by_huge_pages())
     }
 
     /// Gives all free memory back. Returns how many bytes that were.
     pub fn release_all(&self) -> usize {
         self.reclaim_idle();
-        self.release_some(usize::MAX, false)
-    }
-
-    /// Makes pages free that nobody uses and only caches hold.
-    pub(crate) fn reclaim_idle(&self) {
-        let _section = critical::enter();
-        self.collect_ownerless();
+        let section = critical::enter();
+        self.drain_transfers(true);
+        drop(section);
         self.free_spare();
+        self.release_some(usize::MAX, false)
     }
 
     /// Whether memory is to be given back by huge pages.

@@ -6,7 +6,7 @@
 //!
 //! The classes are computed here from the rules of Go's `mksizeclasses.go`; Go's printed table is the test.
 
-use crate::page::{PAGE_SHIFT, PAGE_SIZE};
+use crate::page::{MAX_BLOCKS, PAGE_SHIFT, PAGE_SIZE};
 
 /// The number of classes, with class 0.
 pub(crate) const CLASSES: usize = 68;
@@ -18,7 +18,6 @@ struct Entry {
     size: u32,
     /// For a block of the class, `offset * reciprocal >> 32` is `offset / size` (Lemire, Kaser and Kurz, arXiv:1902.01961).
     reciprocal: u32,
-    count: u16,
     pages: u8,
 }
 
@@ -80,20 +79,31 @@ impl SizeClass {
         TABLE[self.index()]
     }
 
+    /// Bytes in a block of the class with this index, for tables made at compile time.
+    pub(crate) const fn size_at(index: usize) -> usize {
+        ENTRIES[index].size as usize
+    }
+
     /// Bytes in a block.
     #[inline]
     pub(crate) fn size(self) -> usize {
         self.entry().size as usize
     }
 
-    /// Blocks in a span.
-    pub(crate) fn count(self) -> u32 {
-        self.entry().count as u32
-    }
-
     /// Pages in a span.
     pub(crate) fn pages(self) -> u32 {
         self.entry().pages as u32
+    }
+
+    /// Pages in a span for `malloc`: two where one would do and two hold no more blocks than a span can have. A span's record
+    /// then weighs half as much.
+    pub(crate) fn malloc_pages(self) -> u32 {
+        let one = self.pages() == 1;
+        if one && self.size() * MAX_BLOCKS as usize >= 2 * PAGE_SIZE {
+            2
+        } else {
+            self.pages()
+        }
     }
 
     /// See `Entry::reciprocal`.
@@ -102,7 +112,8 @@ impl SizeClass {
     }
 }
 
-static TABLE: [Entry; CLASSES] = entries();
+const ENTRIES: [Entry; CLASSES] = entries();
+static TABLE: [Entry; CLASSES] = ENTRIES;
 /// The class by the size in words, rounded up.
 static CLASS_OF: [u8; SMALL_MAX / 8 + 1] = class_of();
 
@@ -110,7 +121,6 @@ const fn entries() -> [Entry; CLASSES] {
     let zero = Entry {
         size: 0,
         reciprocal: 0,
-        count: 0,
         pages: 0,
     };
     let mut sizes = [0usize; CLASSES];
@@ -161,7 +171,6 @@ const fn entries() -> [Entry; CLASSES] {
         table[class] = Entry {
             size: size as u32,
             reciprocal: u32::MAX / size as u32 + 1,
-            count: (bytes / size) as u16,
             pages: pages[class] as u8,
         };
         class += 1;
@@ -170,7 +179,7 @@ const fn entries() -> [Entry; CLASSES] {
 }
 
 const fn class_of() -> [u8; SMALL_MAX / 8 + 1] {
-    let table = entries();
+    let table = ENTRIES;
     let mut classes = [1; SMALL_MAX / 8 + 1];
     let mut class = 1;
     let mut words = 1;
@@ -223,7 +232,7 @@ mod tests {
     fn wastes_at_most_an_eighth_of_a_span() {
         for class in SizeClass::all() {
             let span = class.pages() as usize * PAGE_SIZE;
-            let tail = span - class.count() as usize * class.size();
+            let tail = span % class.size();
             assert!(tail * 8 <= span, "{class:?}");
         }
     }
@@ -245,7 +254,7 @@ mod tests {
     fn reciprocal_divides_every_offset_of_a_span() {
         for class in SizeClass::all() {
             let step = if cfg!(miri) { 991 } else { 1 };
-            for offset in (0..class.pages() as usize * PAGE_SIZE).step_by(step) {
+            for offset in (0..class.malloc_pages() as usize * PAGE_SIZE).step_by(step) {
                 let quotient = (offset as u64 * class.reciprocal() as u64) >> 32;
                 assert_eq!(
                     quotient as usize,

@@ -3,14 +3,20 @@
 //! A root indexed by arena (2^21 entries for the 2^47 bytes of user address space: 16 MiB of address space, of which only the entries in use
 //! take memory) points to leaves with one entry per page. Every page of a span in use has the span's record in its entry; all other entries are null.
 //!
+//! Beside it stands a table of a byte for each page of the first reservation: the size class, if the page is of a malloc span. It is all that `free` needs to
+//! know in the usual case, and small enough to stay in the processor's cache, where records and leaves are not. (A table for all addresses would be
+//! simpler, and is not to be had where address space is limited.)
+//!
 //! Invariant: roots, leaves and records are never unmapped, so a lookup is safe at any time, for any address. What it finds may be out of date
-//! unless the caller knows that the span cannot go away: because it owns a block of it, or because the world is stopped.
+//! unless the caller knows that the span cannot go away: because it owns a block of it, or because the world is stopped. Who relies on nothing of the kind
+//! looks at the record's kind first, which is stored last when a span is made.
 
-use crate::atomic::{AtomicPtr, AtomicUsize, Ordering::*};
+use crate::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering::*};
 use crate::env::{Os, Refused};
 use crate::meta::{Meta, Zeroed};
 use crate::page::{ARENA_PAGES, ARENA_SHIFT, PAGE_SHIFT, PAGE_SIZE};
-use crate::span::SpanPtr;
+use crate::size_class::CLASSES;
+use crate::span::{Kind, SpanPtr};
 use std::ops::Range;
 use std::ptr::{NonNull, null_mut};
 
@@ -29,6 +35,15 @@ pub(crate) struct SpanMap {
     /// All arenas lie in `low..high`.
     low: AtomicUsize,
     high: AtomicUsize,
+    classes: Classes,
+}
+
+/// The table of classes: `pages` bytes from `table`, for the pages from the address `base`. Zero stands for everything but malloc spans of small blocks.
+struct Classes {
+    base: AtomicUsize,
+    table: AtomicPtr<AtomicU8>,
+    /// Written last.
+    pages: AtomicUsize,
 }
 
 impl SpanMap {
@@ -37,7 +52,45 @@ impl SpanMap {
             root: AtomicPtr::new(null_mut()),
             low: AtomicUsize::new(usize::MAX),
             high: AtomicUsize::new(0),
+            classes: Classes {
+                base: AtomicUsize::new(0),
+                table: AtomicPtr::new(null_mut()),
+                pages: AtomicUsize::new(0),
+            },
         }
+    }
+
+    /// Makes a table of classes for `bytes` bytes from `base`, unless there is one already. Called under the heap's lock.
+    ///
+    /// Where that is refused, every `free` takes the longer way.
+    pub(crate) fn add_classes(&self, base: usize, bytes: usize, meta: &mut Meta, os: &impl Os) {
+        let (classes, pages) = (&self.classes, bytes >> PAGE_SHIFT);
+        if classes.pages.load(Relaxed) == 0
+            && let Ok(table) = meta.carve_slice::<AtomicU8>(pages, os)
+        {
+            classes.base.store(base, Relaxed);
+            classes.table.store(table.as_ptr().cast(), Relaxed);
+            classes.pages.store(pages, Release);
+        }
+    }
+
+    #[inline(always)]
+    fn class_entry(&self, addr: usize) -> Option<&AtomicU8> {
+        let pages = self.classes.pages.load(Acquire);
+        let page = addr.wrapping_sub(self.classes.base.load(Relaxed)) >> PAGE_SHIFT;
+        // SAFETY: the table has so many bytes and is never unmapped.
+        (page < pages).then(|| unsafe { &*self.classes.table.load(Relaxed).add(page) })
+    }
+
+    /// The index of the size class of the malloc block at the address. Zero says nothing.
+    #[inline(always)]
+    pub(crate) fn malloc_class(&self, addr: usize) -> usize {
+        let class = self
+            .class_entry(addr)
+            .map_or(0, |entry| entry.load(Relaxed)) as usize;
+        // SAFETY: only indices of classes are written.
+        unsafe { std::hint::assert_unchecked(class < CLASSES) };
+        class
     }
 
     /// The addresses between which all arenas lie; empty before the first.
@@ -88,7 +141,7 @@ impl SpanMap {
     #[inline(always)]
     pub(crate) fn find(&self, addr: usize) -> Option<SpanPtr> {
         let leaf = self.leaf(addr)?;
-        let span = leaf.0[(addr >> PAGE_SHIFT) % ARENA_PAGES].load(Acquire);
+        let span = leaf.0[(addr >> PAGE_SHIFT) % ARENA_PAGES].load(Relaxed);
         // SAFETY: entries are null or point to span records.
         NonNull::new(span).map(|span| unsafe { SpanPtr::new(span) })
     }
@@ -106,12 +159,32 @@ impl SpanMap {
         }
     }
 
+    /// Asks the processor to fetch the record of the span that the address lies in.
+    #[inline]
+    pub(crate) fn prefetch_span(&self, addr: usize) {
+        if let Some(span) = self.find(addr) {
+            // SAFETY: hints; the second line of the record is within it.
+            unsafe {
+                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+                let record = span.as_ptr().cast::<i8>();
+                _mm_prefetch::<_MM_HINT_T0>(record);
+                _mm_prefetch::<_MM_HINT_T0>(record.add(64));
+            }
+        }
+    }
+
     /// Sets the entries of all pages of `bytes`, which lie in arenas of the heap.
     pub(crate) fn set(&self, bytes: Range<usize>, span: Option<SpanPtr>) {
         let value = span.map_or(null_mut(), SpanPtr::as_ptr);
+        let class = span
+            .filter(|span| span.kind() == Kind::Malloc)
+            .map_or(0, |span| span.class_index() as u8);
         for addr in bytes.step_by(PAGE_SIZE) {
+            if let Some(entry) = self.class_entry(addr) {
+                entry.store(class, Relaxed);
+            }
             if let Some(leaf) = self.leaf(addr) {
-                leaf.0[(addr >> PAGE_SHIFT) % ARENA_PAGES].store(value, Release);
+                leaf.0[(addr >> PAGE_SHIFT) % ARENA_PAGES].store(value, Relaxed);
             }
         }
     }

@@ -19,8 +19,7 @@ pub struct Stats {
     pub heap_idle: usize,
     /// Free pages without physical memory: given back, or never touched.
     pub heap_released: usize,
-    /// Live malloc blocks, rounded up to their classes, and collected objects. Blocks that another thread freed and their owner has not yet
-    /// collected count as live here.
+    /// Live malloc blocks, rounded up to their classes, and collected objects.
     pub heap_alloc: usize,
     /// Spans of malloc blocks in use, free blocks included.
     pub malloc_inuse: usize,
@@ -87,27 +86,33 @@ impl<O: Os> Heap<O> {
         drop(pages);
         let c = &self.counters;
 
-        // Blocks out of their spans, in total and in bytes; among them those in the lists of caches.
+        // Blocks out of their spans, in total and in bytes; then without those in caches and on their way between caches.
         let (mut out, mut out_bytes) = (0i64, 0i64);
-        for share in self.malloc_shares() {
+        for share in self.shares() {
             share.for_each_used(|blocks, size| {
                 out += blocks as i64;
                 out_bytes += blocks as i64 * size as i64;
             });
         }
-        let (mut mallocs, mut remote_frees) = (0, c.detached_frees.load(Relaxed));
-        for cache in self.caches() {
-            mallocs += cache.mallocs();
-            remote_frees += cache.remote_frees.load(Relaxed);
-            for class in SizeClass::all() {
-                let listed = cache.listed(class) as i64;
-                out -= listed;
-                out_bytes -= listed * class.size() as i64;
-            }
+        for class in SizeClass::all() {
+            let mut cached = self.malloc[class.index()]
+                .lists
+                .lock()
+                .transfer
+                .blocks()
+                .len();
+            cached += self
+                .caches()
+                .map(|cache| cache.blocks(class).len())
+                .sum::<usize>();
+            out -= cached as i64;
+            out_bytes -= (cached * class.size()) as i64;
         }
-        let uncollected = remote_frees as i64 - c.remote_collected.load(Relaxed) as i64;
-        mallocs += c.large_mallocs.load(Relaxed) + self.spare.taken();
-        let live = (out - uncollected).max(0) as u64;
+        let mallocs = self.caches().map(|cache| cache.mallocs()).sum::<u64>()
+            + c.large_mallocs.load(Relaxed)
+            + self.spare.taken()
+            + c.uncached_mallocs.load(Relaxed);
+        let live = out.max(0) as u64;
 
         let heap_inuse = self.in_use();
         Stats {

@@ -79,6 +79,7 @@ fn every_single_refusal_is_survived() {
                 refused += exercise(&heap);
                 calls.clear();
                 assert_eq!(exercise(&heap), 0, "call {after} of {kind}");
+                heap.release_all();
                 let stats = heap.stats();
                 assert_eq!((stats.heap_inuse, stats.mallocs - stats.frees), (0, 0));
             }

@@ -144,6 +144,8 @@ fn run(ops: &[Op]) {
         block.free(&mut mutator);
     }
     drop(mutator);
+    // What lies between caches goes back to its spans.
+    heap.release_all();
     let stats = heap.stats();
     assert_eq!(stats.heap_inuse, 0);
     assert_eq!(stats.mallocs, stats.frees);

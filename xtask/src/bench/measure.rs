@@ -1,11 +1,12 @@
 //! Running contestants in turn, round after round.
 //!
 //! Each round runs each workload once with each contestant, one after the other, in an order that rotates with the round; ratios are
-//! taken within a round, between runs that are seconds apart. A run that the load meter finds disturbed is repeated, a bounded number of times.
+//! taken within a round, between runs that are seconds apart. When all have had their turn, the load meter judges the runs of the round together, and
+//! those that it finds disturbed are repeated, a bounded number of times.
 //! A contestant that fails in a workload is not run again with it.
 
 use super::contestants::{self, Contestant};
-use super::meter::{Disturbance, Meter};
+use super::meter::{Around, Disturbance, Meter, Speed, judge};
 use super::options::Options;
 use super::prepare;
 use super::results::{Cell, RowResults, SuiteResults};
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 /// A run that takes longer hangs.
 const RUN_LIMIT: Duration = Duration::from_secs(90);
 
-/// How often a disturbed run is repeated at once.
+/// How often a disturbed run is repeated.
 const REPEATS: u32 = 2;
 
 /// Of so many runs one may be repeated: on a machine that is never calm, repetition would only take time.
@@ -52,8 +53,22 @@ struct Job {
 struct Entry {
     contestant: &'static Contestant,
     rounds: Vec<Option<Figures>>,
+    /// How long the meter's work took before and after each.
+    work: Vec<Option<[f64; 2]>>,
     disturbed: u32,
     failure: Option<String>,
+}
+
+impl Entry {
+    fn new(contestant: &'static Contestant) -> Entry {
+        Entry {
+            contestant,
+            rounds: Vec::new(),
+            work: Vec::new(),
+            disturbed: 0,
+            failure: None,
+        }
+    }
 }
 
 /// Where a measurement is.
@@ -74,8 +89,37 @@ pub struct Measured {
     pub suites: Vec<SuiteResults>,
     /// Rounds that were completed.
     pub rounds: u32,
-    /// Share of the runs that stayed disturbed.
-    pub disturbed: f64,
+    /// How many runs stayed disturbed, and of what.
+    pub disturbed: Count,
+    /// How fast the machine was.
+    pub speed: Option<Speed>,
+}
+
+/// Runs that were judged.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Count {
+    /// All of them.
+    pub all: u32,
+    /// Those at another speed of the machine than the others of their row.
+    pub unlike: u32,
+    /// Those beside which others used the processors.
+    pub foreign: u32,
+}
+
+impl Count {
+    fn add(&mut self, verdict: Option<Disturbance>) {
+        self.all += 1;
+        match verdict {
+            None => {}
+            Some(Disturbance::Unlike(_)) => self.unlike += 1,
+            Some(Disturbance::Foreign(_)) => self.foreign += 1,
+        }
+    }
+
+    /// The share of them that was disturbed.
+    pub fn share(&self) -> f64 {
+        f64::from(self.unlike + self.foreign) / f64::from(self.all.max(1))
+    }
 }
 
 /// Rows that the options ask for.
@@ -106,12 +150,7 @@ fn jobs(suites: &[&'static Suite], options: &Options, is_ready: impl Fn(&str) ->
             let entries = &mut jobs[at].entries;
             for &id in row.contestants {
                 if is_ready(id) && entries.iter().all(|entry| entry.contestant.id != id) {
-                    entries.push(Entry {
-                        contestant: contestants::find(id),
-                        rounds: Vec::new(),
-                        disturbed: 0,
-                        failure: None,
-                    });
+                    entries.push(Entry::new(contestants::find(id)));
                 }
             }
         }
@@ -134,50 +173,28 @@ pub fn measure(
     let mut jobs = jobs(suites, options, is_ready);
     let of = jobs.iter().map(|job| job.entries.len()).sum::<usize>() * options.rounds as usize;
     let begin = Instant::now();
-    let mut repeats = of / REPEATED;
-    let (mut rounds, mut done, mut disturbed, mut counted) = (0, 0, 0, 0);
+    let mut run = Runs {
+        options,
+        meter,
+        repeats: of / REPEATED,
+        count: Count::default(),
+    };
+    let (mut rounds, mut done) = (0, 0);
     while rounds < options.rounds {
         // Would another round of the same length still fit?
         if rounds > 0 && begin.elapsed() * (rounds + 1) / rounds > options.limit {
             break;
         }
         for job in &mut jobs {
-            let number = job.entries.len();
-            for turn in 0..number {
-                let entry = &mut job.entries[(turn + rounds as usize) % number];
-                let what = format!(
-                    "{}: {}: {}",
-                    job.suite.name, job.row.name, entry.contestant.title
-                );
+            run.round(job, rounds as usize, |what| {
                 show(&Position {
                     round: rounds + 1,
                     done,
                     of,
-                    what: &what,
+                    what,
                 });
-                done += 1;
-                if entry.failure.is_some() {
-                    entry.rounds.push(None);
-                    continue;
-                }
-                let (ran, disturbance) = run_calmly(
-                    || command(job.suite, &job.row, entry.contestant, options),
-                    meter,
-                    &mut repeats,
-                )?;
-                counted += 1;
-                if disturbance.is_some() {
-                    entry.disturbed += 1;
-                    disturbed += 1;
-                }
-                match ran {
-                    Ok(figures) => entry.rounds.push(Some(figures)),
-                    Err(why) => {
-                        entry.failure = Some(why);
-                        entry.rounds.push(None);
-                    }
-                }
-            }
+            })?;
+            done += job.entries.len();
         }
         rounds += 1;
     }
@@ -187,27 +204,110 @@ pub fn measure(
             .map(|suite| table(suite, options, &jobs))
             .collect(),
         rounds,
-        disturbed: f64::from(disturbed) / f64::from(counted.max(1)),
+        disturbed: run.count,
+        speed: run.meter.speed(),
     })
 }
 
-/// One run, repeated while it is disturbed and repeats are left.
-fn run_calmly(
-    command: impl Fn() -> Command,
-    meter: &mut Meter,
-    repeats: &mut usize,
-) -> Result<(Result<Figures, String>, Option<Disturbance>), String> {
-    let mut times = 0;
-    loop {
-        let before = meter.read();
-        let ran = run(command())?;
-        let after = meter.read();
-        let disturbance = meter.judge(&before, &after);
-        if disturbance.is_none() || ran.is_err() || times == REPEATS || *repeats == 0 {
-            return Ok((ran, disturbance));
+/// What runs need and leave behind.
+struct Runs<'a> {
+    options: &'a Options,
+    meter: &'a mut Meter,
+    /// How many runs may still be repeated.
+    repeats: usize,
+    count: Count,
+}
+
+/// A run that came to its end.
+struct Ran {
+    /// Which entry of the job it was.
+    entry: usize,
+    figures: Figures,
+    around: Around,
+    repeated: u32,
+}
+
+impl Runs<'_> {
+    /// One round of a workload: every contestant once, and those that were disturbed again.
+    fn round(
+        &mut self,
+        job: &mut Job,
+        round: usize,
+        mut show: impl FnMut(&str),
+    ) -> Result<(), String> {
+        let number = job.entries.len();
+        let mut ran: Vec<Ran> = Vec::new();
+        for turn in 0..number {
+            let at = (turn + round) % number;
+            show(&job.what(at));
+            if job.entries[at].failure.is_none() {
+                ran.extend(self.run(job, at)?);
+            }
         }
-        times += 1;
-        *repeats -= 1;
+        let verdicts = loop {
+            let arounds: Vec<Around> = ran.iter().map(|ran| ran.around).collect();
+            let verdicts = judge(&arounds);
+            let again: Vec<usize> = (0..ran.len())
+                .filter(|&n| verdicts[n].is_some() && ran[n].repeated < REPEATS)
+                .take(self.repeats)
+                .collect();
+            if again.is_empty() {
+                break verdicts;
+            }
+            self.repeats -= again.len();
+            for n in again {
+                show(&job.what(ran[n].entry));
+                // One that fails when it is repeated has failed; what it did before stands.
+                if let Some(new) = self.run(job, ran[n].entry)? {
+                    (ran[n].figures, ran[n].around) = (new.figures, new.around);
+                }
+                ran[n].repeated += 1;
+            }
+        };
+        for entry in &mut job.entries {
+            entry.rounds.push(None);
+            entry.work.push(None);
+        }
+        for (ran, verdict) in ran.into_iter().zip(verdicts) {
+            self.count.add(verdict);
+            let entry = &mut job.entries[ran.entry];
+            entry.disturbed += u32::from(verdict.is_some());
+            entry.rounds[round] = Some(ran.figures);
+            entry.work[round] = Some(ran.around.work());
+        }
+        Ok(())
+    }
+
+    /// Runs one contestant; `None` when it failed, which its entry tells then.
+    fn run(&mut self, job: &mut Job, at: usize) -> Result<Option<Ran>, String> {
+        let entry = &mut job.entries[at];
+        let command = command(job.suite, &job.row, entry.contestant, self.options);
+        let before = self.meter.read();
+        let ran = run(command)?;
+        let after = self.meter.read();
+        match ran {
+            Ok(figures) => Ok(Some(Ran {
+                entry: at,
+                figures,
+                around: Around { before, after },
+                repeated: 0,
+            })),
+            Err(why) => {
+                entry.failure = Some(why);
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Job {
+    /// What is shown while this entry of it runs.
+    fn what(&self, at: usize) -> String {
+        let contestant = self.entries[at].contestant;
+        format!(
+            "{}: {}: {}",
+            self.suite.name, self.row.name, contestant.title
+        )
     }
 }
 
@@ -344,6 +444,7 @@ fn cell(entry: &Entry, row: &Row, unit: &str) -> Cell {
     Cell {
         contestant: entry.contestant.id.to_owned(),
         values,
+        work: entry.work.clone(),
         disturbed: entry.disturbed,
         failure,
     }
@@ -426,10 +527,8 @@ mod tests {
     fn a_figure_that_is_missing_fails_its_cell_only() {
         let figures = figures("figure time 2 ns").unwrap();
         let entry = Entry {
-            contestant: contestants::find("go"),
             rounds: vec![Some(figures)],
-            disturbed: 0,
-            failure: None,
+            ..Entry::new(contestants::find("go"))
         };
         assert_eq!(cell(&entry, &SUITE.rows[0], "ns").values, [Some(2.0)]);
         let missing = cell(&entry, &SUITE.rows[1], "MB");

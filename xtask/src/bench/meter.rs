@@ -1,19 +1,24 @@
-//! The load meter: was the machine ours while something was measured?
+//! The load meter: did the contestants of a row run under like conditions?
 //!
-//! Two signs are watched. *Slowness*: a fixed piece of work, dependent arithmetic on every processor at once, is timed before and after each run,
-//! and compared with the fastest that it has ever been; it notices what no counter of this system shows, such as a neighbour on the same host. (A walk
-//! through memory was tried as well: on a shared host its time varies several times over without a trace of that in the runs.) *Foreign time*: processor time that the kernel counted during the run and that neither this tool nor its children
-//! used, and time that the hypervisor gave to others.
+//! Two signs are watched. *Speed*: a fixed piece of work, dependent arithmetic on every processor at once, is timed before and after each run.
+//! It notices what no counter of this system shows, such as a neighbour on the same host. (A walk through memory was tried as well: on a shared
+//! host its time varies several times over without a trace of that in the runs.) *Foreign time*: processor time that the kernel counted during the
+//! run and that neither this tool nor its children used, and time that the hypervisor gave to others.
 //!
-//! A run is disturbed when either is beyond its threshold. The thresholds are wide enough that an idle machine's own timers pass.
+//! What is shown are ratios within a row and a round, so that is where speeds are compared: the largest group of runs whose readings are alike
+//! stands, and a run outside of it, or one during which the speed changed, is disturbed. That the whole row ran slower than the machine can is no
+//! disturbance. A shared machine is at its best for moments only; how far from it the readings were is told beside the results.
+//!
+//! Foreign time beyond its threshold disturbs a run by itself. The thresholds are wide enough that an idle machine's own timers pass.
 
+use super::statistics::quantile;
 use std::fmt;
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-/// The work may take this many times its fastest.
-const SLOW: f64 = 1.2;
+/// The readings of a row in one round may differ by this factor.
+const ALIKE: f64 = 1.25;
 
 /// Share of one processor that others may use.
 const FOREIGN: f64 = 0.15;
@@ -24,8 +29,8 @@ const GRAIN: f64 = 0.04;
 /// Why a run does not count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Disturbance {
-    /// The fixed work took this many times its fastest.
-    Slow(f64),
+    /// The machine's speed changed by this factor during the run, or from the row's other runs to this.
+    Unlike(f64),
     /// Others used this share of a processor.
     Foreign(f64),
 }
@@ -33,10 +38,9 @@ pub enum Disturbance {
 impl fmt::Display for Disturbance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Disturbance::Slow(times) => write!(
-                f,
-                "the machine ran {times:.1} times slower than at its best"
-            ),
+            Disturbance::Unlike(times) => {
+                write!(f, "the machine's speed changed by a factor of {times:.1}")
+            }
             Disturbance::Foreign(share) => {
                 write!(f, "others used {:.0} % of a processor", share * 100.0)
             }
@@ -104,10 +108,91 @@ pub struct Reading {
     work: f64,
 }
 
-/// See the head of the file.
+/// What was read before a run, and after it.
+#[derive(Clone, Copy, Debug)]
+pub struct Around {
+    /// Before.
+    pub before: Reading,
+    /// After.
+    pub after: Reading,
+}
+
+impl Around {
+    /// How long the fixed work took, in seconds: before and after.
+    pub fn work(&self) -> [f64; 2] {
+        [self.before.work, self.after.work]
+    }
+
+    fn fastest(&self) -> f64 {
+        self.before.work.min(self.after.work)
+    }
+
+    fn slowest(&self) -> f64 {
+        self.before.work.max(self.after.work)
+    }
+
+    /// Did others use the processors meanwhile?
+    fn foreign(&self) -> Option<Disturbance> {
+        let (a, b) = (&self.before.clocks, &self.after.clocks);
+        let foreign = (b.busy - a.busy) - (b.own - a.own) + (b.stolen - a.stolen);
+        let share = foreign / (self.after.at - self.before.at).as_secs_f64().max(1e-3);
+        (foreign > GRAIN && share > FOREIGN).then_some(Disturbance::Foreign(share))
+    }
+}
+
+/// Judges the runs of one row in one round, each against the others.
+pub fn judge(runs: &[Around]) -> Vec<Option<Disturbance>> {
+    let calm = || runs.iter().filter(|run| run.foreign().is_none());
+    // Of equal groups the one with the latest run: what is repeated is likely to be like it.
+    let group = calm()
+        .map(|lowest| {
+            let low = lowest.fastest();
+            let is_alike = |run: &&Around| run.fastest() >= low && run.slowest() <= low * ALIKE;
+            calm().filter(is_alike).collect::<Vec<_>>()
+        })
+        .max_by_key(|group| (group.len(), group.iter().map(|run| run.after.at).max()))
+        .unwrap_or_default();
+    let low = group.iter().map(|run| run.fastest()).reduce(f64::min);
+    let high = group.iter().map(|run| run.slowest()).reduce(f64::max);
+    let verdict = |run: &Around| {
+        let (Some(low), Some(high)) = (low, high) else {
+            return Some(Disturbance::Unlike(run.slowest() / run.fastest()));
+        };
+        let is_alike = run.fastest() >= low && run.slowest() <= low * ALIKE;
+        (!is_alike).then(|| {
+            Disturbance::Unlike((run.slowest() / low).max(high.max(run.slowest()) / run.fastest()))
+        })
+    };
+    runs.iter()
+        .map(|run| run.foreign().or_else(|| verdict(run)))
+        .collect()
+}
+
+/// How fast the machine was, as shares of the best that was ever read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Speed {
+    /// In the middle of all readings.
+    pub typical: f64,
+    /// One reading in ten was below this.
+    pub low: f64,
+    /// One reading in ten was above this.
+    pub high: f64,
+}
+
+impl fmt::Display for Speed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [typical, low, high] = [self.typical, self.low, self.high].map(|share| share * 100.0);
+        write!(
+            f,
+            "The machine ran at {typical:.0} % of the best speed that was read, and at {low:.0} to {high:.0} % in eight of ten readings"
+        )
+    }
+}
+
+/// Takes the readings, and remembers how long the work took in each.
 pub struct Meter {
     begin: Instant,
-    fastest: f64,
+    works: Vec<f64>,
 }
 
 impl Meter {
@@ -115,7 +200,7 @@ impl Meter {
     pub fn calibrate() -> (Meter, Option<Disturbance>) {
         let mut meter = Meter {
             begin: Instant::now(),
-            fastest: f64::INFINITY,
+            works: Vec::new(),
         };
         let before = meter.read();
         std::thread::sleep(Duration::from_millis(500));
@@ -123,14 +208,13 @@ impl Meter {
             meter.read();
         }
         let after = meter.read();
-        let disturbance = meter.judge(&before, &after);
-        (meter, disturbance)
+        (meter, judge(&[Around { before, after }])[0])
     }
 
     /// A reading of now; takes about 25 ms.
     pub fn read(&mut self) -> Reading {
         let work = work_everywhere().min(work_everywhere());
-        self.fastest = self.fastest.min(work);
+        self.works.push(work);
         Reading {
             at: self.begin.elapsed(),
             clocks: Clocks::read(),
@@ -138,16 +222,15 @@ impl Meter {
         }
     }
 
-    /// Was there a disturbance between these readings?
-    pub fn judge(&self, before: &Reading, after: &Reading) -> Option<Disturbance> {
-        let slow = before.work.max(after.work) / self.fastest;
-        if slow > SLOW {
-            return Some(Disturbance::Slow(slow));
-        }
-        let (a, b) = (&before.clocks, &after.clocks);
-        let foreign = (b.busy - a.busy) - (b.own - a.own) + (b.stolen - a.stolen);
-        let share = foreign / (after.at - before.at).as_secs_f64().max(1e-3);
-        (foreign > GRAIN && share > FOREIGN).then_some(Disturbance::Foreign(share))
+    /// Over all readings so far.
+    pub fn speed(&self) -> Option<Speed> {
+        let best = self.works.iter().copied().reduce(f64::min)?;
+        let share = |at: f64| quantile(&self.works, at).map(|work| best / work);
+        Some(Speed {
+            typical: share(0.5)?,
+            low: share(0.9)?,
+            high: share(0.1)?,
+        })
     }
 }
 
@@ -192,53 +275,104 @@ mod tests {
         }
     }
 
-    const METER: fn() -> Meter = || Meter {
-        begin: Instant::now(),
-        fastest: 0.010,
-    };
+    /// A second in which others used so much, at an even speed.
+    fn beside(busy: f64, stolen: f64, own: f64) -> Option<Disturbance> {
+        let before = reading(1.0, 50.0, 0.0, 7.0, 0.010);
+        let after = reading(2.0, 50.0 + busy, stolen, 7.0 + own, 0.010);
+        judge(&[Around { before, after }])[0]
+    }
+
+    /// Runs one after the other, nobody else there, by the milliseconds of the work before and after each.
+    fn runs(work: &[[f64; 2]]) -> Vec<Around> {
+        let at = |n: usize, work: f64| reading(n as f64, 0.0, 0.0, 0.0, work / 1e3);
+        let run = |(n, [before, after]): (usize, &[f64; 2])| Around {
+            before: at(2 * n, *before),
+            after: at(2 * n + 1, *after),
+        };
+        work.iter().enumerate().map(run).collect()
+    }
+
+    fn disturbed(work: &[[f64; 2]]) -> Vec<bool> {
+        let verdicts = judge(&runs(work));
+        verdicts.iter().map(Option::is_some).collect()
+    }
 
     #[test]
     fn what_we_use_ourselves_disturbs_nobody() {
-        let (before, after) = (
-            reading(1.0, 50.0, 0.0, 7.0, 0.010),
-            reading(2.0, 52.0, 0.0, 8.95, 0.011),
-        );
-        assert_eq!(METER().judge(&before, &after), None);
+        assert_eq!(beside(2.0, 0.0, 1.95), None);
     }
 
     #[test]
     fn what_others_use_does() {
-        let before = reading(1.0, 50.0, 0.0, 7.0, 0.010);
-        let busy = reading(2.0, 51.5, 0.0, 8.0, 0.010);
-        assert_eq!(
-            METER().judge(&before, &busy),
-            Some(Disturbance::Foreign(0.5))
-        );
-        let stolen = reading(2.0, 51.0, 0.25, 8.0, 0.010);
-        assert_eq!(
-            METER().judge(&before, &stolen),
-            Some(Disturbance::Foreign(0.25))
-        );
+        assert_eq!(beside(1.5, 0.0, 1.0), Some(Disturbance::Foreign(0.5)));
+        assert_eq!(beside(1.0, 0.25, 1.0), Some(Disturbance::Foreign(0.25)));
     }
 
     #[test]
     fn a_tick_or_two_in_a_short_run_is_no_proof() {
-        let (before, after) = (
-            reading(1.0, 50.0, 0.0, 7.0, 0.010),
-            reading(1.1, 50.13, 0.0, 7.1, 0.010),
-        );
-        assert_eq!(METER().judge(&before, &after), None);
+        let before = reading(1.0, 50.0, 0.0, 7.0, 0.010);
+        let after = reading(1.1, 50.13, 0.0, 7.1, 0.010);
+        assert_eq!(judge(&[Around { before, after }]), [None]);
     }
 
     #[test]
-    fn slowness_before_or_after_counts() {
-        let calm = reading(1.0, 0.0, 0.0, 0.0, 0.010);
-        let slow = reading(2.0, 0.0, 0.0, 0.0, 0.020);
-        assert_eq!(METER().judge(&calm, &slow), Some(Disturbance::Slow(2.0)));
+    fn a_row_that_is_slow_as_a_whole_is_calm() {
+        let slow = [[14.0, 13.0], [13.5, 15.0], [15.0, 14.0]];
+        assert_eq!(disturbed(&slow), [false; 3]);
+    }
+
+    #[test]
+    fn a_speed_that_changes_during_a_run_disturbs_it() {
         assert_eq!(
-            METER().judge(&slow, &reading(3.0, 0.0, 0.0, 0.0, 0.010)),
-            Some(Disturbance::Slow(2.0))
+            judge(&runs(&[[10.0, 20.0]])),
+            [Some(Disturbance::Unlike(2.0))]
         );
+        let one = [[10.0, 10.0], [10.0, 14.0], [10.0, 11.0]];
+        assert_eq!(disturbed(&one), [false, true, false]);
+    }
+
+    #[test]
+    fn those_that_differ_from_most_are_disturbed_be_they_slow_or_fast() {
+        let slow = [[10.0, 11.0], [10.5, 10.0], [16.0, 16.0], [10.0, 10.0]];
+        assert_eq!(disturbed(&slow), [false, false, true, false]);
+        let fast = [[16.0, 15.0], [10.0, 10.0], [16.0, 16.0], [15.0, 16.0]];
+        assert_eq!(disturbed(&fast), [false, true, false, false]);
+    }
+
+    #[test]
+    fn a_load_that_begins_in_the_middle_of_a_row_is_seen() {
+        let begins = [[10.0, 10.0], [10.0, 20.0], [20.0, 20.0], [20.0, 21.0]];
+        assert_eq!(disturbed(&begins), [true, true, false, false]);
+    }
+
+    #[test]
+    fn of_two_that_differ_the_later_stands() {
+        assert_eq!(disturbed(&[[10.0, 10.0], [14.0, 14.0]]), [true, false]);
+        assert_eq!(disturbed(&[[14.0, 14.0], [10.0, 10.0]]), [true, false]);
+        assert_eq!(disturbed(&[[10.0, 10.0], [11.0, 12.0]]), [false, false]);
+    }
+
+    #[test]
+    fn a_run_beside_others_is_no_measure_for_the_rest() {
+        let mut all = runs(&[[20.0, 20.0], [20.0, 20.0], [10.0, 10.0]]);
+        for run in &mut all[..2] {
+            run.after.clocks.busy = 0.9;
+        }
+        let verdicts = judge(&all);
+        assert!(matches!(verdicts[0], Some(Disturbance::Foreign(_))));
+        assert_eq!(verdicts[2], None);
+    }
+
+    #[test]
+    fn speed_is_told_as_shares_of_the_best() {
+        let meter = Meter {
+            begin: Instant::now(),
+            works: vec![0.010, 0.020, 0.020, 0.020, 0.040],
+        };
+        let speed = meter.speed().unwrap();
+        assert_eq!(speed.typical, 0.5);
+        assert!(speed.low < 0.4 && speed.high > 0.6, "{speed:?}");
+        assert!(speed.to_string().contains("50 % of the best"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: this runtime and its peers, measured in turn on the same machine.
 //!
 //! Absolute times of a shared machine mean little; so every contestant runs in every round, what is shown are ratios, and a load meter watches
-//! whether the machine was ours. The contestants are programs of a package of their own, `tests/bench`, which measure and check themselves. The modules
+//! whether the contestants of a row ran under like conditions. The contestants are programs of a package of their own, `tests/bench`, which measure and check themselves. The modules
 //! point one way:
 //!
 //! ```text
@@ -173,7 +173,8 @@ fn all(
 }
 
 fn together(measured: Measured, prepared: Prepared) -> Results {
-    let share = measured.disturbed;
+    let count = measured.disturbed;
+    let percent = |number: u32| f64::from(number) / f64::from(count.all.max(1)) * 100.0;
     let version = |contestant: &&Contestant| {
         let version = prepared.versions.get(contestant.id)?;
         Some([contestant.id, contestant.title, version].map(str::to_owned))
@@ -181,12 +182,15 @@ fn together(measured: Measured, prepared: Prepared) -> Results {
     Results {
         date: machine::today(),
         rounds: measured.rounds,
-        disturbed: (share > TOLERATED).then(|| {
+        disturbed: (count.share() > TOLERATED).then(|| {
             format!(
-                "{:.0} % of the runs were disturbed, each also when repeated",
-                share * 100.0
+                "{:.0} % of the runs were disturbed and stayed so: {:.0} % ran at another speed of the machine than the others of their row, {:.0} % beside work of others",
+                count.share() * 100.0,
+                percent(count.unlike),
+                percent(count.foreign)
             )
         }),
+        speed: measured.speed,
         machine: machine::describe(),
         contestants: contestants::CONTESTANTS
             .iter()

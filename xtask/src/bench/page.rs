@@ -71,9 +71,14 @@ fn render(results: &Results, notes: &BTreeMap<String, String>) -> String {
         "# Benchmarks\n\n<!-- Written by `cargo xtask bench all --peers`; explanations are in docs/benchmarks/notes.md. -->\n\n",
     );
     page.push_str(&format!(
-        "The last full run, of {}: medians of {} rounds, in each of which all contestants of a row ran in turn. The command is\n`cargo xtask bench all --peers`. A ratio says how many times as good ours is: above 1 ours is ahead. `±` is half the distance between\nthe quartiles. `~` marks what was disturbed by others on the machine.\n\n",
+        "The last full run, of {}: medians of {} rounds, in each of which all contestants of a row ran in turn. The command is\n`cargo xtask bench all --peers`. A ratio says how many times as good ours is: above 1 ours is ahead. `±` is half the distance between\nthe quartiles. `~` marks what was disturbed by others on the machine, or ran at another speed of the machine than the rest of its row.\n\n",
         results.date, results.rounds
     ));
+    if let Some(speed) = &results.speed {
+        page.push_str(&format!(
+            "{speed}; that alone disturbs no\nratio, as long as it was so for all contestants of a row.\n\n"
+        ));
+    }
     if let Some(why) = &results.disturbed {
         page.push_str(&format!(
             "**The machine was disturbed: {why}. These figures are not to be relied on.**\n\n"
@@ -182,18 +187,21 @@ fn entry(row: &RowResults, cell: &Cell) -> String {
         let why = cell.failure.as_deref().unwrap_or("it reports nothing");
         return format!("failed: {}", cell_text(why));
     };
+    let is_ours = row
+        .cells
+        .first()
+        .is_some_and(|ours| ours.contestant == cell.contestant);
     let mark = if cell.is_disturbed() { "~" } else { "" };
     let value = format!(
         "{mark}{} ±{:.0} %",
         quantity(summary.median, &row.unit),
         summary.spread()
     );
-    let is_ours = row
-        .cells
-        .first()
-        .is_some_and(|ours| ours.contestant == cell.contestant);
     match row.ratio(cell) {
-        Some(ratio) if !is_ours => format!("{value}, **{}**", number(ratio.median)),
+        Some(ratio) if !is_ours => {
+            let mark = if row.is_disturbed(cell) { "~" } else { "" };
+            format!("{value}, {mark}**{}**", number(ratio.median))
+        }
         _ => value,
     }
 }
@@ -235,6 +243,8 @@ mod tests {
             "**1.00** of 2",
             "| Go | 1.27.3 |",
             "left out: no compiler",
+            "The machine ran at 80 % of the best speed that was read, and at 70 to 95 % in eight of ten readings; that",
+            "| ~100.0k 1/s ±0 %, ~**0.50** |",
         ] {
             assert!(page.contains(part), "{part} is not in\n{page}");
         }

@@ -1,11 +1,13 @@
 //! What was measured: kept as JSON, so that a page or a plot can be made from it later.
 //!
-//! The format (version 1): an object with `version`, `date`, `rounds`, `disturbed` (why the whole is not to be trusted, or null), `machine` (a list of
-//! pairs), `contestants` (`id`, `title`, `version`), `skipped` (`id`, `why`) and `suites`: each with `name`, `help` and `rows`, whose `cells` have
-//! `contestant`, `values` (one a round, null where there is none), `disturbed` (how many of them) and `failure` (text or null). Values are in the
-//! row's `unit`; `better` is `lower` or `higher`.
+//! The format (version 1): an object with `version`, `date`, `rounds`, `disturbed` (why the whole is not to be trusted, or null), `speed` (the machine's, as
+//! shares of the best that was read: `typical`, `low`, `high`; or null), `machine` (a list of pairs), `contestants` (`id`, `title`, `version`), `skipped`
+//! (`id`, `why`) and `suites`: each with `name`, `help` and `rows`, whose `cells` have `contestant`, `values` (one a round, null where there is none), `work`
+//! (the seconds that the load meter's work took before and after each), `disturbed` (how many of them) and `failure` (text or null). Values are in the row's
+//! `unit`; `better` is `lower` or `higher`.
 
 use super::machine::Description;
+use super::meter::Speed;
 use super::row::Better;
 use super::statistics::{Summary, geometric_mean};
 use crate::workspace::{at, list_at, text_at};
@@ -21,6 +23,8 @@ pub struct Results {
     pub rounds: u32,
     /// Why the whole is not to be trusted.
     pub disturbed: Option<String>,
+    /// How fast the machine was.
+    pub speed: Option<Speed>,
     /// Where.
     pub machine: Description,
     /// Who: id, title and version.
@@ -64,6 +68,8 @@ pub struct Cell {
     pub contestant: String,
     /// One a round.
     pub values: Vec<Option<f64>>,
+    /// How long the load meter's work took before and after each, in seconds.
+    pub work: Vec<Option<[f64; 2]>>,
     /// How many of them were disturbed.
     pub disturbed: u32,
     /// What went wrong, if something did.
@@ -94,6 +100,11 @@ impl RowResults {
             .filter(|ratio| ratio.is_finite() && *ratio > 0.0)
             .collect();
         Summary::of(&ratios)
+    }
+
+    /// Were the runs of `theirs`, or ours, disturbed too often for the ratio between them?
+    pub fn is_disturbed(&self, theirs: &Cell) -> bool {
+        theirs.is_disturbed() || self.cells.first().is_some_and(Cell::is_disturbed)
     }
 
     /// The cells of others.
@@ -158,6 +169,14 @@ impl Results {
                         v.map_or(JsonValue::Null, JsonValue::Number)
                     }),
                 ),
+                (
+                    "work",
+                    list(&cell.work, |work| {
+                        work.map_or(JsonValue::Null, |work| {
+                            list(&work, |seconds| JsonValue::Number(*seconds))
+                        })
+                    }),
+                ),
                 ("disturbed", JsonValue::Number(cell.disturbed.into())),
                 ("failure", optional(&cell.failure)),
             ])
@@ -187,6 +206,16 @@ impl Results {
             ("date", text(&self.date)),
             ("rounds", JsonValue::Number(self.rounds.into())),
             ("disturbed", optional(&self.disturbed)),
+            (
+                "speed",
+                self.speed.map_or(JsonValue::Null, |speed| {
+                    object([
+                        ("typical", JsonValue::Number(speed.typical)),
+                        ("low", JsonValue::Number(speed.low)),
+                        ("high", JsonValue::Number(speed.high)),
+                    ])
+                }),
+            ),
             (
                 "machine",
                 list(&self.machine, |(what, is)| {
@@ -227,11 +256,22 @@ impl Results {
         let word =
             |json: &JsonValue, key: &str| text_at(json, &[key]).unwrap_or_default().to_owned();
         let maybe = |json: &JsonValue, key: &str| text_at(json, &[key]).map(str::to_owned);
+        let pair_of_numbers = |json: &JsonValue| match json
+            .get::<Vec<JsonValue>>()
+            .map(Vec::as_slice)
+        {
+            Some([JsonValue::Number(before), JsonValue::Number(after)]) => Some([*before, *after]),
+            _ => None,
+        };
         let cell = |json: &JsonValue| Cell {
             contestant: word(json, "contestant"),
             values: list_at(json, &["values"])
                 .iter()
                 .map(|v| v.get::<f64>().copied())
+                .collect(),
+            work: list_at(json, &["work"])
+                .iter()
+                .map(pair_of_numbers)
                 .collect(),
             disturbed: number_at(json, "disturbed").unwrap_or_default() as u32,
             failure: maybe(json, "failure"),
@@ -262,6 +302,13 @@ impl Results {
             date: word(&json, "date"),
             rounds: number_at(&json, "rounds").unwrap_or_default() as u32,
             disturbed: maybe(&json, "disturbed"),
+            speed: at(&json, &["speed"]).and_then(|speed| {
+                Some(Speed {
+                    typical: number_at(speed, "typical")?,
+                    low: number_at(speed, "low")?,
+                    high: number_at(speed, "high")?,
+                })
+            }),
             machine: list_at(&json, &["machine"])
                 .iter()
                 .filter_map(pair)
@@ -297,10 +344,12 @@ pub fn sample() -> Results {
     let cell = |contestant: &str, values: &[f64]| Cell {
         contestant: contestant.to_owned(),
         values: values.iter().map(|v| Some(*v)).collect(),
+        work: values.iter().map(|_| Some([0.011, 0.012])).collect(),
         ..Cell::default()
     };
     let failed = Cell {
         values: vec![None, None],
+        work: vec![None, None],
         failure: Some("out of | memory".to_owned()),
         ..cell("may", &[])
     };
@@ -334,6 +383,11 @@ pub fn sample() -> Results {
         date: "2026-01-02".to_owned(),
         rounds: 2,
         disturbed: None,
+        speed: Some(Speed {
+            typical: 0.8,
+            low: 0.7,
+            high: 0.95,
+        }),
         machine: vec![("processor".to_owned(), "a fast one".to_owned())],
         contestants: [
             ["goruntime", "goruntime", "0.1.0"],
@@ -382,5 +436,7 @@ mod tests {
         let suite = &sample().suites[0];
         assert!(suite.rows[1].cells[1].is_disturbed());
         assert!(!suite.rows[1].cells[0].is_disturbed());
+        assert!(suite.rows[1].is_disturbed(&suite.rows[1].cells[1]));
+        assert!(!suite.rows[0].is_disturbed(&suite.rows[0].cells[1]));
     }
 }

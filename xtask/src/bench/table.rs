@@ -58,6 +58,9 @@ pub fn render(results: &Results) -> Vec<Row> {
         results.rounds
     );
     rows.push(Row::new().with(Style::Dim, note));
+    if let Some(speed) = &results.speed {
+        rows.push(Row::new().with(Style::Dim, format!("{speed}.")));
+    }
     rows
 }
 
@@ -158,7 +161,7 @@ fn ratio(row: &RowResults, cell: &Cell, notes: &mut Vec<String>) -> (Style, Stri
     let Some(ratio) = row.ratio(cell) else {
         return (Style::Dim, "-".to_owned());
     };
-    let mark = if cell.is_disturbed() { "~" } else { "" };
+    let mark = if row.is_disturbed(cell) { "~" } else { "" };
     let text = format!("{mark}{}x ±{:.0}%", number(ratio.median), ratio.spread());
     (judgement(ratio.median), text)
 }
@@ -205,6 +208,7 @@ mod tests {
             "[1] may: out of | memory",
             "1.00x",
             "skipped: mmtk: no compiler",
+            "The machine ran at 80 % of the best speed",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }

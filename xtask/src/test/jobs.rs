@@ -115,6 +115,18 @@ pub const JOBS: &[Job] = &[
         &["fuzz", "--corpus"],
     ),
     own(
+        "fastpath",
+        "instructions of the hot paths against the golden figures",
+        false,
+        &["fastpath"],
+    ),
+    own(
+        "preload",
+        "programs that are there, on libgomem.so",
+        false,
+        &["preload", "--check"],
+    ),
+    own(
         "explore",
         "the concurrent protocols under the schedule explorer",
         false,
@@ -144,6 +156,12 @@ pub const JOBS: &[Job] = &[
         "everything at once for three minutes: nothing may grow",
         true,
         &["soak"],
+    ),
+    own(
+        "preload-long",
+        "servers, databases, test suites and builds on libgomem.so, installed where need be",
+        true,
+        &["preload", "--check", "--long"],
     ),
     Job {
         name: "kv",

@@ -1,9 +1,13 @@
 //! The operating system proper: virtual memory, and waiting on a futex.
 
 #[cfg(not(explore))]
+mod fence;
+#[cfg(not(explore))]
 mod futex;
 mod linux;
 
+#[cfg(not(explore))]
+pub(crate) use fence::heavy_fence;
 #[cfg(not(explore))]
 pub(crate) use futex::{futex_wait, futex_wake_one};
 pub use linux::LinuxOs;
@@ -37,4 +41,11 @@ pub(crate) fn futex_wait(word: &crate::atomic::AtomicU32, expected: u32) {
 #[track_caller]
 pub(crate) fn futex_wake_one(word: &crate::atomic::AtomicU32) {
     goexplore::futex::wake(word, 1);
+}
+
+/// As [`futex_wait`].
+#[cfg(explore)]
+#[track_caller]
+pub(crate) fn heavy_fence() -> bool {
+    goexplore::futex::heavy_fence()
 }

@@ -5,28 +5,22 @@
 //! complement of `marks`, clears `marks` and moves `cursor` back. (Go keeps a free index and a shifted copy of one word
 //! instead; with the bitmap itself as the truth a lookup is one bit test, exact at every moment.)
 //!
-//! Slots are at least 16 bytes, so that 512 bits serve every span and the bitmaps can be part of the record: a stale
-//! pointer to a mark bit still points to a mark bit.
+//! Slots are at least 16 bytes, so that 512 bits serve every span of a page and the bitmaps can be part of the record: a stale
+//! pointer to a mark bit still points to a mark bit, and to one of a span of objects.
 
-use super::{Span, SpanPtr};
-use crate::atomic::{AtomicU64, Ordering::*};
+use super::{Span, SpanPtr, WORDS, valid};
+use crate::atomic::Ordering::*;
 use crate::meta::Zeroed;
-use crate::page::PAGE_SIZE;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
 /// Bytes in the smallest slot.
 pub(crate) const MIN_OBJECT: usize = 16;
-const WORDS: usize = PAGE_SIZE / MIN_OBJECT / 64;
 
-#[repr(C, align(64))]
+#[repr(transparent)]
 pub(crate) struct ObjectSpan {
     span: Span,
-    free: [AtomicU64; WORDS],
-    marks: [AtomicU64; WORDS],
 }
-
-const _: () = assert!(size_of::<ObjectSpan>() == 256);
 
 // SAFETY: atomics, for which zero is valid.
 unsafe impl Zeroed for ObjectSpan {}
@@ -71,25 +65,7 @@ impl ObjectSpanPtr {
     }
 }
 
-/// The valid bits of word `word` in a span of `count` slots.
-fn valid(word: usize, count: u32) -> u64 {
-    let bits = (count as usize).saturating_sub(word * 64).min(64);
-    if bits == 64 {
-        u64::MAX
-    } else {
-        (1 << bits) - 1
-    }
-}
-
 impl ObjectSpan {
-    /// All slots are free and unmarked. Called once after `init`.
-    pub(crate) fn init_slots(&self) {
-        for word in 0..WORDS {
-            self.free[word].store(valid(word, self.count()), Relaxed);
-            self.marks[word].store(0, Relaxed);
-        }
-    }
-
     /// Takes a free slot from the current word and returns its address. Called by who holds the span.
     #[inline(always)]
     pub(crate) fn take_slot(&self) -> Option<usize> {

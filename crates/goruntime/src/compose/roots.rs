@@ -130,7 +130,8 @@ pub(crate) fn gather(
     unsafe { for_each_parked(&running, parked) };
     Ok(GoRoots {
         ranges: g.ranges,
-        shares: gomem::heap().malloc_shares().collect(),
+        // SAFETY: `stopped` is the evidence.
+        shares: unsafe { gomem::heap().malloc_shares() }.collect(),
     })
 }
 

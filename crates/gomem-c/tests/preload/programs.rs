@@ -1,0 +1,118 @@
+//! Small programs in C and C++, each of which says at its head what it does and checks that itself.
+
+use crate::harness::{compile, compile_and_run, run};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+
+#[track_caller]
+fn works(source: &str) {
+    if let Some(ran) = compile_and_run(source) {
+        ran.well();
+    }
+}
+
+#[test]
+fn every_function_of_the_family_and_its_edges() {
+    let Some(ran) = compile_and_run("family.c") else {
+        return;
+    };
+    let ran = ran.well();
+    let info = String::from_utf8(ran.stdout).unwrap();
+    assert!(info.starts_with("<malloc version=\"1\">"), "{info}");
+    assert!(info.ends_with("</malloc>\n"), "{info}");
+    // Every element but the outermost is closed where it is opened.
+    for line in info.lines().skip(1).filter(|line| *line != "</malloc>") {
+        assert!(line.starts_with('<') && line.ends_with("\"/>"), "{line}");
+    }
+    assert!(ran.stderr.contains("system bytes"), "{}", ran.stderr);
+}
+
+#[test]
+fn operators_and_exceptions() {
+    works("operators.cpp");
+}
+
+#[test]
+fn a_new_handler_that_finds_memory() {
+    works("handler.cpp");
+}
+
+#[test]
+fn an_operator_without_a_cpp_library_ends_with_a_message() {
+    let Some(ran) = compile_and_run("no_cpp.c") else {
+        return;
+    };
+    assert_eq!(ran.status.signal(), Some(libc::SIGABRT), "{}", ran.stderr);
+    assert!(ran.stderr.contains("out of memory"), "{}", ran.stderr);
+}
+
+#[test]
+fn fork_while_threads_allocate() {
+    works("fork_loop.c");
+}
+
+#[test]
+fn fork_handlers_that_allocate() {
+    let library = compile(
+        "atfork.c",
+        "libatfork.so",
+        &["-shared", "-fPIC", "-DLIBRARY"],
+    );
+    let Some(library) = library else {
+        return;
+    };
+    let path = library.display().to_string();
+    if let Some(program) = compile("atfork.c", "atfork-c", &[&path, "-ldl"]) {
+        run(&mut Command::new(program)).unwrap().well();
+    }
+}
+
+#[test]
+fn threads_that_come_and_go() {
+    works("threads.c");
+}
+
+#[test]
+fn a_storm_of_signals() {
+    works("signals.c");
+}
+
+#[test]
+fn libraries_that_come_and_go() {
+    let Some(program) = compile("dlopen.c", "dlopen-c", &["-ldl"]) else {
+        return;
+    };
+    let Some(plugin) = compile("plugin.c", "plugin.so", &["-shared", "-fPIC"]) else {
+        return;
+    };
+    // Copies: the same file would be loaded once.
+    let plugins: Vec<_> = (0..40)
+        .map(|n| {
+            let copy = plugin.with_file_name(format!("plugin-{n}.so"));
+            std::fs::copy(&plugin, &copy).unwrap();
+            copy
+        })
+        .collect();
+    run(Command::new(program).args(plugins)).unwrap().well();
+}
+
+#[test]
+fn before_main_and_after() {
+    works("early.c");
+}
+
+#[test]
+fn exceptions_in_a_library_that_is_loaded_late() {
+    let options = ["-shared", "-fPIC"];
+    let Some(plugin) = compile("cpp_plugin.cpp", "cpp-plugin.so", &options) else {
+        return;
+    };
+    if let Some(program) = compile("late_cpp.c", "late-cpp", &["-ldl"]) {
+        run(Command::new(program).arg(plugin)).unwrap().well();
+    }
+}
+
+#[test]
+fn nothing_left_and_something_again() {
+    works("exhaust.c");
+}

@@ -1,0 +1,198 @@
+//! The blocks of a malloc span: taking free ones out and putting them back.
+//!
+//! Invariant: everything here but [`Span::visit_live`] is called by who holds the lock of the class's central list, or has the span to
+//! itself. See the head of [`span`](super).
+
+use super::{Span, WORDS, valid};
+use crate::atomic::{AtomicPtr, Ordering::*};
+use std::ops::Range;
+use std::ptr::with_exposed_provenance_mut;
+
+/// A place for a free block.
+pub(crate) type Slot = AtomicPtr<u8>;
+
+impl Span {
+    /// Blocks in the span that are not out.
+    pub(crate) fn available(&self) -> u32 {
+        self.available.load(Relaxed) as u32
+    }
+
+    /// Takes the lowest free blocks out, as many as there are and `slots` has room for, and writes them there with the lowest last. Returns how many.
+    pub(crate) fn take_blocks(&self, slots: &[Slot]) -> usize {
+        let n = slots.len().min(self.available() as usize);
+        let (base, size) = (self.base(), self.size());
+        let mut places = slots[..n].iter().rev();
+        let mut end = 0;
+        for (number, word) in self.free.iter().enumerate() {
+            let mut bits = word.load(Relaxed);
+            if bits == 0 {
+                continue;
+            }
+            while bits != 0
+                && let Some(place) = places.next()
+            {
+                let index = number * 64 + bits.trailing_zeros() as usize;
+                place.store(with_exposed_provenance_mut(base + index * size), Relaxed);
+                end = index as u16 + 1;
+                bits &= bits - 1;
+            }
+            word.store(bits, Relaxed);
+            if places.len() == 0 {
+                break;
+            }
+        }
+        self.available
+            .store((self.available() - n as u32) as u16, Relaxed);
+        if end > self.fresh.load(Relaxed) {
+            self.fresh.store(end, Relaxed);
+        }
+        n
+    }
+
+    /// Puts a block back. False, with nothing done, if it is there already.
+    pub(crate) fn put_block(&self, index: u32) -> bool {
+        let (word, bit) = (&self.free[index as usize / 64 % WORDS], 1 << (index % 64));
+        let bits = word.load(Relaxed);
+        if bits & bit != 0 {
+            return false;
+        }
+        word.store(bits | bit, Relaxed);
+        self.available.store((self.available() + 1) as u16, Relaxed);
+        true
+    }
+
+    /// Notes nothing any more of what lies in caches.
+    pub(crate) fn forget_cached(&self) {
+        for word in &self.marks {
+            if word.load(Relaxed) != 0 {
+                word.store(0, Relaxed);
+            }
+        }
+    }
+
+    /// Notes that a block lies in a cache.
+    pub(crate) fn note_cached(&self, index: u32) {
+        let word = &self.marks[index as usize / 64 % WORDS];
+        word.store(word.load(Relaxed) | 1 << (index % 64), Relaxed);
+    }
+
+    /// Calls `visit` with the addresses of the blocks in the program's hands, neighbours joined: those that were ever handed out, and are neither in the span
+    /// nor noted as being in a cache.
+    pub(crate) fn visit_live(&self, mut visit: impl FnMut(Range<usize>)) {
+        let fresh = self.fresh.load(Relaxed) as u32;
+        let address = |index: u32| self.base() + index as usize * self.size();
+        let mut run: Option<u32> = None;
+        for (number, (free, marks)) in self.free.iter().zip(&self.marks).enumerate() {
+            let first = number as u32 * 64;
+            if first >= fresh {
+                break;
+            }
+            let live = !(free.load(Relaxed) | marks.load(Relaxed)) & valid(number, fresh);
+            let mut at = 0;
+            while at < 64 {
+                let rest = live >> at;
+                match run {
+                    None => {
+                        at += rest.trailing_zeros();
+                        run = (at < 64).then_some(first + at);
+                    }
+                    Some(start) => {
+                        // Zeroes were shifted in, so a run that reaches the end of the word is one of exactly the bits left.
+                        at += rest.trailing_ones();
+                        if at < 64 {
+                            visit(address(start)..address(first + at));
+                            run = None;
+                        }
+                    }
+                }
+            }
+        }
+        if let Some(start) = run {
+            visit(address(start)..address(fresh));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::{PAGE_SIZE, PageCount, PageId};
+    use crate::size_class::SizeClass;
+    use crate::span::{Kind, SpanInit};
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn span(class: SizeClass, base: usize) -> Span {
+        // SAFETY: atomics, for which zero is valid.
+        let span: Span = unsafe { std::mem::zeroed() };
+        let pages = PageCount(class.malloc_pages());
+        span.init(SpanInit {
+            kind: Kind::Malloc,
+            class: Some(class),
+            page: PageId(0),
+            pages,
+            base,
+            dirty: false,
+        });
+        span
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 5 } else { 300 }))]
+
+        /// The span against sets: what is in it, what is in a cache, what the program has.
+        #[test]
+        fn agrees_with_sets(
+            class in 2usize..60,
+            ops in prop::collection::vec((0u8..4, 0usize..200), 1..60),
+        ) {
+            let class = SizeClass::from_index(class);
+            let base = 64 * PAGE_SIZE;
+            let span = span(class, base);
+            let all = (0..span.count()).map(|i| base + i as usize * class.size());
+            let mut inside: BTreeSet<usize> = all.collect();
+            let (mut cached, mut live) = (BTreeSet::new(), BTreeSet::new());
+            let mut ever = BTreeSet::new();
+            for (op, n) in ops {
+                match op {
+                    0 => {
+                        let slots: Vec<Slot> = (0..n).map(|_| Slot::default()).collect();
+                        let taken = span.take_blocks(&slots);
+                        prop_assert_eq!(taken, n.min(inside.len()));
+                        for slot in slots[..taken].iter().rev() {
+                            let addr = slot.load(Relaxed).addr();
+                            prop_assert_eq!(inside.pop_first(), Some(addr));
+                            cached.insert(addr);
+                            ever.insert(addr);
+                        }
+                    }
+                    1 => live.extend(std::mem::take(&mut cached)),
+                    2 => if let Some(&addr) = live.iter().nth(n % live.len().max(1)) {
+                        live.remove(&addr);
+                        cached.insert(addr);
+                    },
+                    _ => if let Some(addr) = cached.pop_last() {
+                        prop_assert!(span.put_block(span.index_of(addr)));
+                        prop_assert!(!span.put_block(span.index_of(addr)));
+                        inside.insert(addr);
+                    },
+                }
+                prop_assert_eq!(span.available() as usize, inside.len());
+                span.forget_cached();
+                for &addr in &cached {
+                    span.note_cached(span.index_of(addr));
+                }
+                let mut seen = BTreeSet::new();
+                let mut last = 0;
+                span.visit_live(|range| {
+                    assert!(range.start > last || last == 0, "neighbours are joined");
+                    last = range.end;
+                    seen.extend(range.step_by(class.size()));
+                });
+                // What lies below one that was handed out was too.
+                prop_assert_eq!(&seen, &live);
+                prop_assert!(ever.len() <= span.fresh.load(Relaxed) as usize);
+            }
+        }
+    }
+}
