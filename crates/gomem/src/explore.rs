@@ -308,6 +308,55 @@ fn explore_emptied_caches() {
     exploration.catches("gomem: an emptied cache", plants, an_emptied_cache);
 }
 
+/// Two threads take and free large blocks of one size, while a third gives up those that are kept. Invariant: a block is handed out once.
+fn kept_for_the_next() {
+    const LARGE: usize = 5 * PAGE_SIZE;
+    let shared = Shared::new();
+    let use_one = |shared: &Shared, mutator: &mut Mutator<'_, SimOs>| {
+        let block = mutator.malloc(LARGE, 8).expect("memory for the model");
+        let place = &shared.in_use[block.as_ptr().addr() / PAGE_SIZE % (2 * BLOCKS)];
+        // SAFETY: the block was handed out, so its place is ours until it is freed: that is what is explored.
+        unsafe {
+            assert!(!place.with_mut(|used| std::mem::replace(used, true)));
+            assert!(place.with_mut(|used| std::mem::replace(used, false)));
+            mutator.free(block);
+        }
+    };
+    let mut mine = shared.heap.mutator().unwrap();
+    use_one(&shared, &mut mine);
+    let theirs = shared.clone();
+    let other = thread::spawn(move || {
+        let mut mutator = theirs.heap.mutator().unwrap();
+        use_one(&theirs, &mut mutator);
+    });
+    let third = shared.clone();
+    let reclaiming = thread::spawn(move || third.heap.free_spare());
+    use_one(&shared, &mut mine);
+    drop(mine);
+    other.join().unwrap();
+    reclaiming.join().unwrap();
+    shared.assert_empty();
+    shared.heap.free_spare();
+    assert_eq!(shared.heap.spare.bytes(), 0);
+}
+
+#[test]
+fn explore_large_blocks_that_are_kept() {
+    let exploration = Exploration::exhaustive().preemptions(1);
+    exploration.check("gomem: kept for the next", kept_for_the_next);
+    let random = Exploration::random(3).executions(1500);
+    random.check("gomem: kept for the next", kept_for_the_next);
+    let file = "src/spare.rs";
+    let plants = vec![
+        weaken(file, "slot.swap(null_mut(), AcqRel)"),
+        weaken(
+            file,
+            ".compare_exchange(null_mut(), span.as_ptr(), Release, Relaxed)",
+        ),
+    ];
+    random.catches("gomem: kept for the next", plants, kept_for_the_next);
+}
+
 /// A thread sweeps while another allocates from spans that are still to be swept. Invariant: no object that was marked is handed out, none twice,
 /// and in the end everything is swept.
 fn sweep_beside_allocation() {

@@ -13,6 +13,7 @@ use crate::pages::{Left, Pages, Run};
 use crate::size_class::{CLASSES, SizeClass};
 use crate::span::{Kind, ObjectSpanPtr, SpanInit, SpanPtr};
 use crate::span_map::SpanMap;
+use crate::spare::Spare;
 use std::ops::Range;
 use std::ptr::null_mut;
 
@@ -33,6 +34,7 @@ pub struct Heap<O: Os> {
     newest_cache: AtomicPtr<Cache>,
     /// For threads without a cache of their own.
     pub(crate) shared_cache: Lock<Option<CachePtr>>,
+    pub(crate) spare: Spare,
     /// Held by who takes idle caches, see [`reclaim`](crate::reclaim).
     pub(crate) reclaiming: Lock<()>,
     pub(crate) counters: Counters,
@@ -91,6 +93,7 @@ impl<O: Os> Heap<O> {
             objects: [const { [const { ObjectCentral::new() }; CLASSES] }; OBJECT_KINDS],
             newest_cache: AtomicPtr::new(null_mut()),
             shared_cache: Lock::new(None),
+            spare: Spare::new(),
             reclaiming: Lock::new(()),
             counters: Counters {
                 malloc: AtomicUsize::new(0),
@@ -202,6 +205,7 @@ impl<O: Os> Heap<O> {
         drop(state);
         // Blocks that came back to spans without an owner may make whole spans free.
         self.drain_transfers(true);
+        self.free_spare();
         state = self.pages.lock();
         loop {
             if let Some(run) = state.take(pages, align, room, dirty.as_deref_mut()) {

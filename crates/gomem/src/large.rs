@@ -3,6 +3,8 @@
 //! Only the first page of such a block has an entry in the span map: a block is freed by its first address, and it is not among the objects
 //! that are looked up by any address inside.
 //!
+//! Those of up to 1 MiB are kept for a moment when they are freed, see [`spare`](crate::spare).
+//!
 //! # Blocks that grow
 //!
 //! A block grows in place where the pages behind it are free. One that must move because they are not is put where there is room for it to grow
@@ -17,11 +19,13 @@
 use crate::atomic::Ordering::*;
 use crate::critical;
 use crate::env::{Os, Refused, Unmoved};
+use crate::fatal::{Misuse, misuse};
 use crate::heap::Heap;
 use crate::page::{ARENA_PAGES, PAGE_SIZE, PageCount};
 use crate::page_alloc::PageRuns;
 use crate::pages::Left;
-use crate::span::{Kind, SpanPtr};
+use crate::span::{KEPT, Kind, SpanPtr};
+use crate::spare::Size;
 use std::ptr::{NonNull, with_exposed_provenance_mut};
 
 /// Blocks of fewer pages are copied when they move.
@@ -29,8 +33,9 @@ const MOVE_MIN: PageCount = PageCount(512);
 /// Of the 65,530 mappings that the kernel allows by default (`vm.max_map_count`), two for each.
 const MOVED_MAX: u32 = 1024;
 
-/// A run of fewer dirty pages is zeroed without asking how many of them have memory.
-const ASK_MIN: usize = 256 << 10;
+/// A run of fewer dirty bytes is zeroed without asking how many of them have memory: it fits into the processor's cache, where to write
+/// costs less than page faults.
+const ASK_MIN: usize = 8 << 20;
 
 /// The pages that should be free behind a block of `pages` pages when it grows and moves: seven times as many for small ones, 64 MiB or as many
 /// again for large ones.
@@ -48,8 +53,30 @@ impl<O: Os> Heap<O> {
     /// A block that takes pages of its own.
     pub(crate) fn malloc_large(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
         let pages = PageCount::holding(size)?;
-        let span = self.large_span(pages, align, PageCount(0), None).ok()?;
+        let span = self.any_span(pages, align, None).ok()?;
         Some(pointer(span.base()))
+    }
+
+    /// A span from those kept, or a new one.
+    fn any_span(
+        &self,
+        mut pages: PageCount,
+        align: usize,
+        dirty: Option<&mut PageRuns>,
+    ) -> Result<SpanPtr, Refused> {
+        if align <= PAGE_SIZE
+            && let Some(size) = Size::of(pages)
+        {
+            if let Some(span) = self.spare.take(size) {
+                span.moved.store(0, Relaxed);
+                if let Some(dirty) = dirty {
+                    dirty.add_all(size.pages);
+                }
+                return Ok(span);
+            }
+            pages = size.pages;
+        }
+        self.large_span(pages, align, PageCount(0), dirty)
     }
 
     /// The same for a block that is growing.
@@ -77,10 +104,11 @@ impl<O: Os> Heap<O> {
         let pages = PageCount::holding(size)?;
         let mut dirty = PageRuns::default();
         let section = critical::enter();
-        let span = self.large_span(pages, align, PageCount(0), Some(&mut dirty));
+        let span = self.any_span(pages, align, Some(&mut dirty));
         drop(section);
         let block = pointer(span.ok()?.base());
-        for run in dirty.iter() {
+        // What the size is rounded up by need not be zero.
+        for run in dirty.iter().map(|run| run.start..run.end.min(pages.0)) {
             let (offset, bytes) = (run.start as usize * PAGE_SIZE, run.len() * PAGE_SIZE);
             // SAFETY: pages of the block, which is ours.
             unsafe { self.zero(block.add(offset), bytes) };
@@ -97,7 +125,7 @@ impl<O: Os> Heap<O> {
         unsafe {
             if bytes >= ASK_MIN
                 && let Some(resident) = self.os.resident(start, bytes)
-                && resident < bytes / 4
+                && resident < bytes / 16
                 && self.os.release(start, bytes).is_ok()
             {
                 return;
@@ -108,9 +136,29 @@ impl<O: Os> Heap<O> {
 
     /// Frees the block that a span of the kind `MallocLarge` is.
     pub(crate) fn free_large(&self, span: SpanPtr) {
-        if span.moved.load(Relaxed) == 0 {
-            return self.free_span(span);
+        match span.moved.load(Relaxed) {
+            0 => {}
+            KEPT => misuse(span.base(), Misuse::NotOurs),
+            _ => return self.free_moved(span),
         }
+        if let Some(size) = Size::of(span.pages())
+            && size.pages == span.pages()
+        {
+            span.moved.store(KEPT, Relaxed);
+            if self.spare.put(size, span) {
+                return;
+            }
+        }
+        self.free_span(span);
+    }
+
+    /// Frees the pages of all blocks that are kept for the next of their size.
+    pub(crate) fn free_spare(&self) {
+        let _section = critical::enter();
+        self.spare.drain(|span| self.free_span(span));
+    }
+
+    fn free_moved(&self, span: SpanPtr) {
         // SAFETY: pages that nobody uses any more; some of them were moved to.
         let renewed = unsafe { self.os.renew(pointer(span.base()), span.pages().bytes()) };
         self.count_moved(false);

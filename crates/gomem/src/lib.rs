@@ -24,7 +24,7 @@
 //! | --- | --- |
 //! | `env`, `os`, `lock`, `fatal`, `page`, `size_class` | the system, and the units |
 //! | `meta`, `page_alloc` | memory for records; free pages |
-//! | `span`, `span_map` | a run of pages, its blocks, and how an address leads to it |
+//! | `span`, `span_map`, `spare` | a run of pages, its blocks, and how an address leads to it |
 //! | `cache`, `local`, `critical` | what a thread has of its own |
 //! | `central`, `pages`, `heap` | what all threads share |
 //! | `large`, `malloc`, `object`, `collect`, `roots`, `manual`, `reclaim`, `scavenge`, `stats`, `background` | what the heap is used for |
@@ -74,6 +74,7 @@ mod scavenge;
 mod size_class;
 mod span;
 mod span_map;
+mod spare;
 mod stats;
 pub mod testing;
 

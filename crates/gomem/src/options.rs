@@ -10,7 +10,8 @@
 use crate::process::heap;
 
 #[used]
-#[unsafe(link_section = ".init_array")]
+// Miri calls such functions without arguments.
+#[cfg_attr(not(miri), unsafe(link_section = ".init_array"))]
 static AT_LOAD: extern "C" fn(i32, *const *const u8, *const *const u8) = at_load;
 
 /// As in [`fork`](crate::fork::link).

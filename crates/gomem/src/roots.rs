@@ -34,7 +34,10 @@ impl MallocShare<'_> {
     pub unsafe fn for_each_block(&self, mut visit: impl FnMut(Range<usize>)) {
         for record in &self.block.records {
             match record.kind() {
-                Kind::MallocLarge => visit(record.base()..record.base() + record.size()),
+                // Not those that are freed and kept.
+                Kind::MallocLarge if !record.is_kept() => {
+                    visit(record.base()..record.base() + record.size())
+                }
                 Kind::Malloc => record.visit_live(&mut visit),
                 _ => {}
             }
@@ -45,7 +48,7 @@ impl MallocShare<'_> {
     pub(crate) fn for_each_used(&self, mut visit: impl FnMut(u32, usize)) {
         for record in &self.block.records {
             match record.kind() {
-                Kind::MallocLarge => visit(1, record.size()),
+                Kind::MallocLarge if !record.is_kept() => visit(1, record.size()),
                 Kind::Malloc => visit(record.count() - record.available(), record.size()),
                 _ => {}
             }

@@ -23,6 +23,7 @@ impl<O: Os> Heap<O> {
     /// reads as zero when touched again.
     pub fn scavenge(&self, bytes: usize) -> usize {
         self.reclaim_idle();
+        self.free_spare();
         self.release_some(bytes, self.by_huge_pages())
     }
 
@@ -32,6 +33,7 @@ impl<O: Os> Heap<O> {
         let section = critical::enter();
         self.drain_transfers(true);
         drop(section);
+        self.free_spare();
         self.release_some(usize::MAX, false)
     }
 

@@ -58,7 +58,7 @@ impl<O: Os> Heap<O> {
         let mapped = obtained - released;
         Usage {
             collected: self.collected_bytes(),
-            malloc: self.counters.malloc.load(Relaxed),
+            malloc: (self.counters.malloc.load(Relaxed)).saturating_sub(self.spare.bytes()),
             mapped,
             idle: mapped.saturating_sub(self.in_use()),
         }
@@ -66,7 +66,8 @@ impl<O: Os> Heap<O> {
 
     pub(crate) fn in_use(&self) -> usize {
         let c = &self.counters;
-        c.malloc.load(Relaxed) + c.manual.load(Relaxed) + c.collected.load(Relaxed)
+        let spans = c.malloc.load(Relaxed) + c.manual.load(Relaxed) + c.collected.load(Relaxed);
+        spans.saturating_sub(self.spare.bytes())
     }
 
     /// Bytes of spans in use, and of free pages that have, or may have, memory.
@@ -109,6 +110,7 @@ impl<O: Os> Heap<O> {
         }
         let mallocs = self.caches().map(|cache| cache.mallocs()).sum::<u64>()
             + c.large_mallocs.load(Relaxed)
+            + self.spare.taken()
             + c.uncached_mallocs.load(Relaxed);
         let live = out.max(0) as u64;
 
@@ -119,7 +121,7 @@ impl<O: Os> Heap<O> {
             heap_idle: heap_sys.saturating_sub(heap_inuse),
             heap_released,
             heap_alloc: out_bytes.max(0) as usize + self.collected_bytes(),
-            malloc_inuse: c.malloc.load(Relaxed),
+            malloc_inuse: c.malloc.load(Relaxed).saturating_sub(self.spare.bytes()),
             collected_inuse: c.collected.load(Relaxed),
             manual_inuse: c.manual.load(Relaxed),
             other_sys,

@@ -78,9 +78,12 @@ fn signal_storm() {
         let mut i = 0usize;
         while (INSIDE.load(SeqCst) < 50 || OUTSIDE.load(SeqCst) < 50) && Instant::now() < deadline {
             i += 1;
-            // Large ones, too: small ones hardly ever need a section.
+            // Large ones, too, and such as are not kept when they are freed: small ones hardly ever need a section.
             let size = i * 7919 % 60_000;
             kept.push(vec![i as u8; size]);
+            for pages in 1..20 {
+                std::hint::black_box(Vec::<u8>::with_capacity((1 << 20) + pages * 8192));
+            }
             if kept.len() > 50 {
                 let old = kept.swap_remove(i % 50);
                 assert!(old.windows(2).all(|pair| pair[0] == pair[1]));

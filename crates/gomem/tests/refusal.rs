@@ -141,3 +141,56 @@ fn scavenging_gives_back_what_was_asked_for() {
     assert!(heap.release_all() >= 34 << 20);
     assert_eq!(heap.release_all(), 0);
 }
+
+/// The system itself refuses: address space is limited (`ulimit -v`). In a process of its own, which runs this program again.
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no limits")]
+fn a_limit_on_address_space_is_met_with_none() {
+    const MIB: usize = 1 << 20;
+    if std::env::var_os("LIMITED").is_none() {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["a_limit_on_address_space_is_met_with_none", "--exact"])
+            .env("LIMITED", "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}");
+        return;
+    }
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = text.split(' ').next().unwrap().parse().unwrap();
+    let limit = libc::rlimit {
+        rlim_cur: pages * 4096 + 400 * MIB as u64,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: a limit for this process.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+    let heap = Heap::new(gomem::LinuxOs);
+    let mut mutator = heap.mutator().unwrap();
+    for _ in 0..2 {
+        let mut growing = mutator.malloc(MIB, 8).unwrap();
+        // SAFETY: ours.
+        unsafe { growing.write_bytes(7, MIB) };
+        let mut size = MIB;
+        // SAFETY: as above; a block that did not grow is as it was.
+        while let Some(larger) = unsafe { mutator.realloc(growing, size + 16 * MIB, 8) } {
+            (growing, size) = (larger, size + 16 * MIB);
+        }
+        let mut blocks = Vec::new();
+        while let Some(block) = mutator.calloc(MIB, 8) {
+            // SAFETY: ours.
+            unsafe { block.write(1) };
+            blocks.push(block);
+        }
+        assert!(size + blocks.len() * MIB > 128 * MIB && blocks.len() < 400);
+        assert!(heap.alloc_manual(2 * MIB).is_none());
+        // SAFETY: ours; freed once.
+        unsafe {
+            let bytes = std::slice::from_raw_parts(growing.as_ptr(), MIB);
+            assert!(bytes.iter().all(|&byte| byte == 7));
+            mutator.free(growing);
+            blocks.into_iter().for_each(|block| mutator.free(block));
+        }
+        assert_eq!(heap.stats().heap_inuse, 0);
+    }
+}

@@ -51,7 +51,7 @@ static IGNORED: AtomicU32 = AtomicU32::new(0);
 static REFUSALS: AtomicU32 = AtomicU32::new(0);
 
 /// What is done at each look before memory is given back.
-const HOOKS: [fn(&Heap<LinuxOs>); 1] = [Heap::reclaim_idle];
+const HOOKS: [fn(&Heap<LinuxOs>); 2] = [Heap::reclaim_idle, Heap::free_spare];
 
 /// Looks with nothing to do after which a helper ends: five seconds.
 const PATIENCE: u32 = 50;

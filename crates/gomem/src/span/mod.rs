@@ -97,6 +97,9 @@ pub(crate) enum Place {
 /// Words of a bitmap.
 const WORDS: usize = MAX_BLOCKS as usize / 64;
 
+/// What `moved` is while the span is in a slot of [`spare`](crate::spare).
+pub(crate) const KEPT: u32 = u32::MAX;
+
 /// See the head of the file.
 #[repr(C, align(64))]
 pub(crate) struct Span {
@@ -114,7 +117,7 @@ pub(crate) struct Span {
     available: AtomicU16,
     /// Malloc: blocks from this index on were never handed out.
     fresh: AtomicU16,
-    /// Large malloc blocks: see [`large`](crate::large).
+    /// Large malloc blocks: see [`large`](crate::large); [`KEPT`] while the block is freed and kept for the next.
     pub(crate) moved: AtomicU32,
     /// Objects: the word of `free` that is being allocated from.
     cursor: AtomicU32,
@@ -246,6 +249,11 @@ impl Span {
     pub(crate) fn resize(&self, pages: PageCount) {
         self.pages.store(pages.0, Relaxed);
         self.size.store(pages.bytes(), Relaxed);
+    }
+
+    /// Whether it is a large block that is freed and kept.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.moved.load(Relaxed) == KEPT
     }
 
     pub(crate) fn page(&self) -> PageId {
