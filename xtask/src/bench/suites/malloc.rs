@@ -79,7 +79,7 @@ const TIMES: [Row; 25] = [
         name: "random sizes",
         help: "Of 10,000 blocks of 16 bytes to 32 KiB, each power of two equally often, one at random is replaced; the time for each.",
         workload: "churn",
-        arguments: &["replaced=1500000"],
+        arguments: &["replaced=2000000"],
         ..ALONE
     },
     Row {
@@ -99,14 +99,14 @@ const TIMES: [Row; 25] = [
         name: "replacement, four threads",
         help: "The same on four threads.",
         workload: "replace",
-        arguments: &["threads=4", "replaced=800000"],
+        arguments: &["threads=4", "replaced=1200000"],
         ..TOGETHER
     },
     Row {
         name: "replacement, eight threads",
         help: "The same on eight threads.",
         workload: "replace",
-        arguments: &["threads=8", "replaced=400000"],
+        arguments: &["threads=8", "replaced=600000"],
         ..TOGETHER
     },
     Row {
@@ -132,7 +132,7 @@ const TIMES: [Row; 25] = [
         name: "left to successors, eight threads",
         help: "The same with eight threads at once.",
         workload: "larson",
-        arguments: &["threads=8", "replaced=20000"],
+        arguments: &["threads=8", "replaced=40000"],
         ..TOGETHER
     },
     Row {
@@ -143,7 +143,7 @@ const TIMES: [Row; 25] = [
     },
     Row {
         name: "phases",
-        help: "24 MiB of blocks are built up, small ones or those of ordinary programs in turn, and all are freed, 12 times; the time for a block.",
+        help: "24 MiB of blocks are built up, small ones or those of ordinary programs in turn, and all are freed, 24 times; the time for a block.",
         workload: "phases",
         ..ALONE
     },

@@ -11,7 +11,7 @@ use std::time::Instant;
 /// Blocks of 64 KiB to 1 MiB of which 32 live, replaced at random; the first and the last word are written.
 pub fn blocks(arguments: &Arguments) -> Result<(), String> {
     const LIVE: usize = 32;
-    let count = arguments.scaled("blocks", 400_000);
+    let count = arguments.scaled("blocks", 150_000);
     let mut random = Random::new(5);
     let mut size = move || (64 << 10) + random.below(960 << 10);
     let mut live: Vec<Block> = (0..LIVE).map(|_| Block::new(size())).collect();

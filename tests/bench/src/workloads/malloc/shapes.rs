@@ -19,7 +19,7 @@ fn octaves(random: &mut Random, least: u32, most: u32) -> usize {
 pub fn churn(arguments: &Arguments) -> Result<(), String> {
     let size = arguments.number("size", 0usize);
     let live = arguments.number("live", 10_000usize);
-    let count = arguments.scaled("replaced", 4_000_000);
+    let count = arguments.scaled("replaced", 10_000_000);
     let mut random = Random::new(10);
     let next = |random: &mut Random| match size {
         0 => octaves(random, 4, 15),
@@ -39,7 +39,7 @@ pub fn churn(arguments: &Arguments) -> Result<(), String> {
 
 /// Phases: each builds up its blocks, with sizes of its own, and drops all of them. Every second phase has small blocks only.
 pub fn phases(arguments: &Arguments) -> Result<(), String> {
-    let phases = arguments.number("phases", 12usize);
+    let phases = arguments.number("phases", 24usize);
     let bytes = arguments.scaled("bytes", 24 << 20);
     let mut random = Random::new(11);
     let (mut elapsed, mut count) = (Duration::ZERO, 0);
@@ -107,7 +107,7 @@ impl Raw {
 /// Of 1,000 blocks of 32 bytes to 2 KiB, aligned to 32 bytes to 4 KiB, one at random is replaced.
 pub fn aligned(arguments: &Arguments) -> Result<(), String> {
     const LIVE: usize = 1000;
-    let count = arguments.scaled("replaced", 1_000_000);
+    let count = arguments.scaled("replaced", 3_000_000);
     let mut random = Random::new(12);
     let block = |random: &mut Random| {
         let align = 32 << random.below(8);
@@ -131,7 +131,7 @@ pub fn aligned(arguments: &Arguments) -> Result<(), String> {
 /// Of 10,000 zeroed blocks of 16 bytes to 1 KiB one at random is replaced; its first and last word are looked at.
 pub fn zeroed_small(arguments: &Arguments) -> Result<(), String> {
     const LIVE: usize = 10_000;
-    let count = arguments.scaled("replaced", 2_000_000);
+    let count = arguments.scaled("replaced", 3_000_000);
     let mut random = Random::new(13);
     let block = |random: &mut Random| {
         let block = Raw::new(octaves(random, 4, 10), 8, alloc_zeroed)?;

@@ -22,7 +22,7 @@ pub fn pairs(arguments: &Arguments) -> Result<(), String> {
 /// Batches are allocated and then freed: the newest first, the oldest first, or in random order.
 pub fn batch(arguments: &Arguments) -> Result<(), String> {
     const BATCH: usize = 1000;
-    let batches = arguments.scaled("batches", 8_000);
+    let batches = arguments.scaled("batches", 12_000);
     let order = arguments.text("order", "lifo");
     let mut random = Random::new(2);
     let mut blocks = Vec::with_capacity(BATCH);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub fn replace(arguments: &Arguments) -> Result<(), String> {
     const LIVE: usize = 20_000;
     let threads = arguments.number("threads", 1usize);
-    let count = arguments.scaled("replaced", 3_000_000);
+    let count = arguments.scaled("replaced", 5_000_000);
     let start = Barrier::new(threads);
     let work = |seed: usize| {
         let mut random = Random::new(seed as u64 + 1);
@@ -112,7 +112,7 @@ pub fn larson(arguments: &Arguments) -> Result<(), String> {
     const LIVE: usize = 1000;
     let threads = arguments.number("threads", 2usize);
     let turns = arguments.number("turns", 50usize);
-    let replaced = arguments.scaled("replaced", 80_000);
+    let replaced = arguments.scaled("replaced", 160_000);
     let (ended_in, ended) = sync_channel(threads);
     let begin = Instant::now();
     for seed in 0..threads {
