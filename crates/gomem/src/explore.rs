@@ -263,13 +263,10 @@ fn an_idle_cache() {
 #[test]
 fn explore_idle_caches() {
     let exploration = Exploration::exhaustive().preemptions(1);
-    let random = Exploration::random(3).executions(3000);
+    let random = Exploration::random(3).executions(1000);
     exploration.check("gomem: an idle cache", an_idle_cache);
     random.check("gomem: an idle cache", an_idle_cache);
-    let plants = vec![
-        Plant::named("a cache is taken without a fence"),
-        Plant::named("a cache is emptied while it is in use"),
-    ];
+    let plants = vec![Plant::named("a cache is emptied while it is in use")];
     random.catches("gomem: an idle cache", plants, an_idle_cache);
 }
 
@@ -302,6 +299,7 @@ fn explore_emptied_caches() {
     exploration.check("gomem: an emptied cache", an_emptied_cache);
     let file = "src/local.rs";
     let plants = vec![
+        Plant::named("a cache is taken without a fence"),
         weaken(file, "self.cache.store(attachment.word(), Release)"),
         weaken(file, "f(unsafe { &*self.cache.load(Acquire) })"),
     ];
