@@ -21,6 +21,7 @@ use crate::heap::Heap;
 use crate::page::{ARENA_PAGES, PAGE_SIZE, PageCount};
 use crate::page_alloc::PageRuns;
 use crate::pages::Left;
+use crate::size_class::SizeClass;
 use crate::span::{Kind, SpanPtr};
 use std::ptr::{NonNull, with_exposed_provenance_mut};
 
@@ -70,6 +71,16 @@ impl<O: Os> Heap<O> {
         let span = self.place_span(Kind::MallocLarge, None, pages, align, room, dirty)?;
         span.moved.store(0, Relaxed);
         Ok(span)
+    }
+
+    /// A small block that takes pages of its own, because it is sampled: it starts a page, and the table of classes has nothing about it.
+    pub(crate) fn malloc_apart(&self, class: SizeClass) -> Option<NonNull<u8>> {
+        let pages = PageCount::holding(class.size())?;
+        let span = self.new_span(Kind::MallocLarge, Some(class), pages, PAGE_SIZE);
+        let span = span.ok()?;
+        span.moved.store(0, Relaxed);
+        self.counters.apart[class.index()].fetch_add(1, Relaxed);
+        Some(pointer(span.base()))
     }
 
     /// A block that takes pages of its own and reads as zero: what is clean is not written. Called outside of critical sections.
@@ -159,6 +170,7 @@ impl<O: Os> Heap<O> {
         if taken {
             span.resize(wanted);
             self.count_in_use(&state, Kind::MallocLarge, more.bytes() as isize);
+            self.count_large_bytes(&state, more.bytes());
         }
         taken
     }

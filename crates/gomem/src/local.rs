@@ -20,6 +20,8 @@ pub(crate) struct Local {
     pending: AtomicU8,
     /// Using the cache without being in a critical section.
     busy: AtomicBool,
+    /// Taking a sample, for which others may be called who allocate: no other is taken meanwhile.
+    sampling: AtomicBool,
     cache: AtomicPtr<Cache>,
 }
 
@@ -77,6 +79,7 @@ impl Local {
             leaf: AtomicBool::new(false),
             pending: AtomicU8::new(0),
             busy: AtomicBool::new(false),
+            sampling: AtomicBool::new(false),
             cache: AtomicPtr::new((&raw const UNATTACHED).cast_mut()),
         }
     }
@@ -183,6 +186,13 @@ impl Local {
         self.leaf.store(false, Relaxed);
         compiler_fence(SeqCst);
         self.pending.load(Relaxed) != 0
+    }
+
+    /// Whether the context was taking a sample; it is, or is not, from now on.
+    pub(crate) fn set_sampling(&self, sampling: bool) -> bool {
+        let was = self.sampling.load(Relaxed);
+        self.sampling.store(sampling, Relaxed);
+        was
     }
 
     pub(crate) fn request(&self, what: u8) {

@@ -190,6 +190,8 @@ static void alignments(void) {
 
 static void accounts(void) {
     enum { BYTES = 64 << 20 };
+    // So that there is something left when all that is free is gone.
+    char *kept = malloc(100);
     struct mallinfo2 before = mallinfo2();
     char *block = malloc(BYTES);
     memset(block, 1, BYTES);
@@ -207,6 +209,7 @@ static void accounts(void) {
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
     struct mallinfo narrow = mallinfo();
     CHECK(narrow.arena > 0 && narrow.arena == narrow.uordblks + narrow.fordblks);
+    free(kept);
     CHECK(mallopt(M_MMAP_THRESHOLD, 1 << 20) == 1);
 
     char text[4096] = "";
