@@ -21,8 +21,8 @@ Prints the modules of every crate in layers, the lowest first, and fails where m
 const CIRCLES: &[(&str, &[&str], &str)] = &[
     (
         "gomem",
-        &["fork", "options", "process"],
-        "of a library only what is referred to is linked: process names fork and options for that alone",
+        &["fork", "load", "process", "profile"],
+        "of a library only what is referred to is linked: process names fork and load for that alone",
     ),
     (
         "goruntime",

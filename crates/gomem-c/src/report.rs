@@ -1,10 +1,23 @@
 //! The heap in words: for people on standard error, for programs as XML.
 //!
-//! Invariant: nothing here allocates. The text is made in a buffer on the stack that holds the longest there can be.
+//! Invariant: nothing here allocates. Text is made in a buffer on the stack, which is written out when it is full.
 
 use crate::inspect::Figures;
 use std::ffi::{CStr, c_int};
 use std::fmt::{self, Write};
+
+/// Standard error, by way of a buffer.
+struct Lines(Text);
+
+impl Write for Lines {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.len() >= self.0.bytes.len() - self.0.len {
+            self.0.print();
+            self.0 = Text::new();
+        }
+        self.0.write_str(text)
+    }
+}
 
 /// Text in a fixed buffer, with a zero after it; what does not fit is cut off.
 pub(crate) struct Text {
@@ -41,18 +54,19 @@ impl Write for Text {
     }
 }
 
-/// `malloc_stats(3)`: the figures on standard error.
+/// `malloc_stats(3)`: the figures on standard error, and the table by size class.
 #[unsafe(no_mangle)]
 pub extern "C" fn malloc_stats() {
     let figures = Figures::now();
-    let mut text = Text::new();
-    // Writing to a `Text` does not fail.
+    let mut lines = Lines(Text::new());
+    // Writing to `Lines` does not fail.
     let _ = write!(
-        text,
+        lines,
         "gomem\nsystem bytes     = {:>10}\nin use bytes     = {:>10}\nidle bytes       = {:>10}\n",
         figures.mapped, figures.used, figures.idle
     );
-    text.print();
+    let _ = gomem::heap().write_table(&mut lines);
+    lines.0.print();
 }
 
 /// `malloc_info(3)`: the figures as XML, with the elements that the C library has for the whole process. `options` must be zero.

@@ -11,7 +11,8 @@
 //!                            top    limit
 //! ```
 //!
-//! The null below each list stands for "empty", so popping asks one question only.
+//! The null below each list stands for "empty", so popping asks for no bounds. It counts how many blocks are left until one is to be sampled
+//! ([`samples`](crate::samples)); the number of blocks handed out follows from that, so both together cost one count.
 //!
 //! Invariant: only the thread that a cache is attached to uses it, but for whoever takes an idle one by the protocol of [`reclaim`](crate::reclaim), and
 //! the collector while the world is stopped. A list may be looked at between any two instructions of its thread, which a signal may stop
@@ -35,8 +36,12 @@ pub struct Cache {
     tops: [AtomicPtr<Slot>; CLASSES],
     /// Where each list is full.
     limits: [AtomicPtr<Slot>; CLASSES],
-    /// Blocks of each class that were handed out since the making of the cache.
-    mallocs: [AtomicU64; CLASSES],
+    /// Blocks of each class that may be handed out before the next is sampled.
+    left: [AtomicU64; CLASSES],
+    /// How many there were to be handed out since the making of the cache: those handed out, and those left. Changed under `Heap::arming`.
+    granted: [AtomicU64; CLASSES],
+    /// The rate of sampling that `left` was made for. As `granted`.
+    pub(crate) rate: AtomicU64,
     objects: [[AtomicPtr<ObjectSpan>; CLASSES]; OBJECT_KINDS],
     /// The cache made before this one. Written before the cache is known to others.
     pub(crate) older: AtomicPtr<Cache>,
@@ -84,6 +89,9 @@ const STARTS: [usize; CLASSES + 1] = {
 };
 const SLOTS: usize = STARTS[CLASSES];
 
+/// A number of blocks that is not reached.
+pub(crate) const NEVER: u64 = 1 << 62;
+
 /// The list of a cache that stands for none.
 static NOTHING: [Slot; 1] = [Slot::new(null_mut())];
 
@@ -93,7 +101,9 @@ impl Cache {
         Cache {
             tops: [const { AtomicPtr::new(NOTHING.as_ptr_range().end.cast_mut()) }; CLASSES],
             limits: [const { AtomicPtr::new(NOTHING.as_ptr_range().end.cast_mut()) }; CLASSES],
-            mallocs: [const { AtomicU64::new(0) }; CLASSES],
+            left: [const { AtomicU64::new(NEVER) }; CLASSES],
+            granted: [const { AtomicU64::new(NEVER) }; CLASSES],
+            rate: AtomicU64::new(0),
             objects: [const { [const { AtomicPtr::new(null_mut()) }; CLASSES] }; OBJECT_KINDS],
             older: AtomicPtr::new(null_mut()),
             next_idle: AtomicPtr::new(null_mut()),
@@ -102,17 +112,17 @@ impl Cache {
         }
     }
 
-    /// Takes a block of the class, if the list has one. Called by the cache's thread.
+    /// Takes a block of the class, if the list has one and it is not to be sampled. Called by the cache's thread.
     #[inline(always)]
     pub(crate) fn pop(&self, class: SizeClass) -> Option<NonNull<u8>> {
+        let left = self.left[class.index()].load(Relaxed).checked_sub(1)?;
         let top = self.tops[class.index()].load(Relaxed);
         // SAFETY: the lowest slot that a top points behind is a null.
         let slot = unsafe { top.sub(1) };
         // SAFETY: as above.
         let block = NonNull::new(unsafe { &*slot }.load(Relaxed))?;
         self.tops[class.index()].store(slot, Relaxed);
-        let mallocs = &self.mallocs[class.index()];
-        mallocs.store(mallocs.load(Relaxed) + 1, Relaxed);
+        self.left[class.index()].store(left, Relaxed);
         Some(block)
     }
 
@@ -136,9 +146,22 @@ impl Cache {
         true
     }
 
-    /// Blocks that the program got through this cache.
-    pub(crate) fn mallocs(&self) -> u64 {
-        self.mallocs.iter().map(|n| n.load(Relaxed)).sum()
+    /// Blocks of the class that the program got from this cache. Called by who holds `Heap::arming`.
+    pub(crate) fn mallocs(&self, class: SizeClass) -> u64 {
+        let left = self.left[class.index()].load(Relaxed);
+        self.granted[class.index()].load(Relaxed).wrapping_sub(left)
+    }
+
+    /// Blocks of the class that may be handed out before the next is sampled.
+    pub(crate) fn left(&self, class: SizeClass) -> u64 {
+        self.left[class.index()].load(Relaxed)
+    }
+
+    /// Has the block of the class sampled that comes after `gap` others. Called by the cache's thread, which holds `Heap::arming`.
+    pub(crate) fn arm(&self, class: SizeClass, gap: u64) {
+        let handed_out = self.mallocs(class);
+        self.granted[class.index()].store(handed_out.wrapping_add(gap), Relaxed);
+        self.left[class.index()].store(gap, Relaxed);
     }
 
     /// The span that objects of this kind and class are taken from.
@@ -194,6 +217,7 @@ impl CachePtr {
     pub(crate) fn open(self) {
         for class in SizeClass::all() {
             self.reset(class);
+            self.arm(class, NEVER);
         }
         let end = NOTHING.as_ptr_range().end.cast_mut();
         self.tops[0].store(end, Relaxed);
@@ -281,7 +305,7 @@ impl CachePtr {
         SizeClass::all()
             .map(|class| {
                 let top = self.tops[class.index()].load(Relaxed).addr() as u64;
-                top.wrapping_add(self.mallocs[class.index()].load(Relaxed))
+                top.wrapping_sub(self.left[class.index()].load(Relaxed))
             })
             .fold(0, |sum, each| sum.wrapping_mul(31).wrapping_add(each))
     }

@@ -13,6 +13,7 @@
 
 use crate::critical;
 use crate::process::heap;
+use crate::samples;
 use std::mem::forget;
 
 /// Registers the handlers before `main`, and before whatever the program registers itself.
@@ -37,11 +38,15 @@ extern "C" fn register() {
 extern "C" fn before() {
     forget(critical::enter());
     heap().acquire_locks();
+    samples::acquire_lock();
 }
 
 extern "C" fn after() {
     // SAFETY: `before` has locked them, on this thread or on the one that it is a copy of.
-    unsafe { heap().release_locks() };
+    unsafe {
+        samples::release_lock();
+        heap().release_locks();
+    }
     // SAFETY: `before` has entered it.
     drop(unsafe { critical::resume() });
 }

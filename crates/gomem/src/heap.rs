@@ -1,6 +1,6 @@
 //! The heap: spans made of pages, on behalf of everything above.
 //!
-//! Lock order: `reclaiming`, `shared_cache`, a central list's, `pages`. Every method enters a critical section itself or is internal to one that did.
+//! Lock order: `reclaiming`, `shared_cache`, a central list's, `pages`, `arming`. Every method enters a critical section itself or is internal to one that did.
 
 use crate::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
 use crate::cache::{Cache, CachePtr, OBJECT_KINDS};
@@ -37,6 +37,8 @@ pub struct Heap<O: Os> {
     pub(crate) spare: Spare,
     /// Held by who takes idle caches, see [`reclaim`](crate::reclaim).
     pub(crate) reclaiming: Lock<()>,
+    /// Held by who gives a cache another count of blocks to hand out before the next sample, and by who reads what it has handed out.
+    pub(crate) arming: Lock<()>,
     pub(crate) counters: Counters,
     pub(crate) cycle: Cycle,
 }
@@ -47,8 +49,10 @@ pub(crate) struct Counters {
     pub(crate) manual: AtomicUsize,
     pub(crate) collected: AtomicUsize,
     pub(crate) large_mallocs: AtomicU64,
-    /// Small ones handed out to threads without a cache.
-    pub(crate) uncached_mallocs: AtomicU64,
+    /// Bytes of these, and by which large blocks grew.
+    pub(crate) large_bytes: AtomicU64,
+    /// Small ones by class that came from no cache: those of threads without one, and sampled ones.
+    pub(crate) apart: [AtomicU64; CLASSES],
 }
 
 /// Where the collected part of the heap stands between two collections.
@@ -95,12 +99,14 @@ impl<O: Os> Heap<O> {
             shared_cache: Lock::new(None),
             spare: Spare::new(),
             reclaiming: Lock::new(()),
+            arming: Lock::new(()),
             counters: Counters {
                 malloc: AtomicUsize::new(0),
                 manual: AtomicUsize::new(0),
                 collected: AtomicUsize::new(0),
                 large_mallocs: AtomicU64::new(0),
-                uncached_mallocs: AtomicU64::new(0),
+                large_bytes: AtomicU64::new(0),
+                apart: [const { AtomicU64::new(0) }; CLASSES],
             },
             cycle: Cycle {
                 retained: AtomicUsize::new(0),
@@ -135,6 +141,12 @@ impl<O: Os> Heap<O> {
     pub(crate) fn count_in_use(&self, _: &Locked<'_, Pages>, kind: Kind, bytes: isize) {
         let counter = self.counter(kind);
         counter.store(counter.load(Relaxed).wrapping_add_signed(bytes), Relaxed);
+    }
+
+    /// Counts bytes of large blocks that were handed out. As [`count_in_use`](Self::count_in_use).
+    pub(crate) fn count_large_bytes(&self, _: &Locked<'_, Pages>, bytes: usize) {
+        let counter = &self.counters.large_bytes;
+        counter.store(counter.load(Relaxed) + bytes as u64, Relaxed);
     }
 
     /// Makes a span; of one block that takes `pages` pages, unless there is a class.
@@ -174,9 +186,10 @@ impl<O: Os> Heap<O> {
             }
         };
         self.count_in_use(&state, kind, pages.bytes() as isize);
-        if kind == Kind::MallocLarge {
+        if kind == Kind::MallocLarge && class.is_none() {
             let blocks = &self.counters.large_mallocs;
             blocks.store(blocks.load(Relaxed) + 1, Relaxed);
+            self.count_large_bytes(&state, pages.bytes());
         }
         drop(state);
         span.init(SpanInit {
@@ -229,6 +242,9 @@ impl<O: Os> Heap<O> {
     pub(crate) fn retire_span(&self, span: SpanPtr, left: Left) {
         let (page, pages, kind) = (span.page(), span.pages(), span.kind());
         self.map.set(mapped(span), None);
+        if kind == Kind::MallocLarge {
+            crate::samples::forget(span.sample());
+        }
         span.retire();
         let mut state = self.pages.lock();
         self.count_in_use(&state, kind, -(pages.bytes() as isize));
@@ -271,6 +287,7 @@ impl<O: Os> Heap<O> {
             .flatten()
             .for_each(|c| c.lists.acquire());
         self.pages.acquire();
+        self.arming.acquire();
     }
 
     /// Ends what [`acquire_locks`](Self::acquire_locks) began.
@@ -280,6 +297,7 @@ impl<O: Os> Heap<O> {
     pub(crate) unsafe fn release_locks(&self) {
         // SAFETY: (1), here and below.
         unsafe {
+            self.arming.release();
             self.pages.release();
             for central in self.objects.iter().flatten() {
                 central.lists.release();

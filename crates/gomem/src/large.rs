@@ -24,6 +24,7 @@ use crate::heap::Heap;
 use crate::page::{ARENA_PAGES, PAGE_SIZE, PageCount};
 use crate::page_alloc::PageRuns;
 use crate::pages::Left;
+use crate::size_class::SizeClass;
 use crate::span::{KEPT, Kind, SpanPtr};
 use crate::spare::Size;
 use std::ptr::{NonNull, with_exposed_provenance_mut};
@@ -99,6 +100,16 @@ impl<O: Os> Heap<O> {
         Ok(span)
     }
 
+    /// A small block that takes pages of its own, because it is sampled: it starts a page, and the table of classes has nothing about it.
+    pub(crate) fn malloc_apart(&self, class: SizeClass) -> Option<NonNull<u8>> {
+        let pages = PageCount::holding(class.size())?;
+        let span = self.new_span(Kind::MallocLarge, Some(class), pages, PAGE_SIZE);
+        let span = span.ok()?;
+        span.moved.store(0, Relaxed);
+        self.counters.apart[class.index()].fetch_add(1, Relaxed);
+        Some(pointer(span.base()))
+    }
+
     /// A block that takes pages of its own and reads as zero: what is clean is not written. Called outside of critical sections.
     pub(crate) fn calloc_large(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
         let pages = PageCount::holding(size)?;
@@ -144,6 +155,7 @@ impl<O: Os> Heap<O> {
         if let Some(size) = Size::of(span.pages())
             && size.pages == span.pages()
         {
+            crate::samples::forget(span.sample());
             span.moved.store(KEPT, Relaxed);
             if self.spare.put(size, span) {
                 return;
@@ -207,6 +219,7 @@ impl<O: Os> Heap<O> {
         if taken {
             span.resize(wanted);
             self.count_in_use(&state, Kind::MallocLarge, more.bytes() as isize);
+            self.count_large_bytes(&state, more.bytes());
         }
         taken
     }

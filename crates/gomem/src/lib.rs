@@ -22,13 +22,14 @@
 //!
 //! | module | what it knows |
 //! | --- | --- |
-//! | `env`, `os`, `lock`, `fatal`, `page`, `size_class` | the system, and the units |
+//! | `env`, `os`, `lock`, `fatal`, `text`, `options`, `page`, `size_class` | the system, and the units |
 //! | `meta`, `page_alloc` | memory for records; free pages |
 //! | `span`, `span_map`, `spare` | a run of pages, its blocks, and how an address leads to it |
 //! | `cache`, `local`, `critical` | what a thread has of its own |
+//! | `samples` | what the heap profile knows |
 //! | `central`, `pages`, `heap` | what all threads share |
-//! | `large`, `malloc`, `object`, `collect`, `roots`, `manual`, `reclaim`, `scavenge`, `stats`, `background` | what the heap is used for |
-//! | `mutator`, `process`, `resize`, `fork`, `options`, `global` | who uses it |
+//! | `large`, `malloc`, `object`, `collect`, `roots`, `manual`, `reclaim`, `scavenge`, `stats`, `report`, `background` | what the heap is used for |
+//! | `mutator`, `process`, `resize`, `fork`, `load`, `profile`, `global` | who uses it |
 
 #[cfg(not(all(
     target_os = "linux",
@@ -54,6 +55,7 @@ pub mod fuzzing;
 mod global;
 mod heap;
 mod large;
+mod load;
 mod local;
 mod lock;
 mod malloc;
@@ -67,9 +69,12 @@ mod page;
 mod page_alloc;
 mod pages;
 mod process;
+pub mod profile;
 mod reclaim;
+mod report;
 mod resize;
 mod roots;
+mod samples;
 mod scavenge;
 mod size_class;
 mod span;
@@ -77,6 +82,7 @@ mod span_map;
 mod spare;
 mod stats;
 pub mod testing;
+mod text;
 
 pub use cache::Cache;
 pub use collect::SweepProgress;
@@ -90,4 +96,4 @@ pub use page::{ARENA_SIZE, PAGE_SIZE};
 pub use process::{ProcessHeap, attach_thread, cache_slot, detach_thread, heap};
 pub use roots::MallocShare;
 pub use size_class::SMALL_MAX;
-pub use stats::{Stats, Usage};
+pub use stats::{BySize, ClassStats, Stats, Usage};

@@ -22,6 +22,8 @@ pub(crate) struct Local {
     pending: AtomicU8,
     /// Using the cache without being in a critical section.
     busy: AtomicBool,
+    /// Taking a sample, for which others may be called who allocate: no other is taken meanwhile.
+    sampling: AtomicBool,
 }
 
 /// Stands for "no cache yet".
@@ -80,6 +82,7 @@ impl Local {
             leaf: AtomicBool::new(false),
             pending: AtomicU8::new(0),
             busy: AtomicBool::new(false),
+            sampling: AtomicBool::new(false),
         }
     }
 
@@ -189,6 +192,13 @@ impl Local {
         self.leaf.store(false, Relaxed);
         compiler_fence(SeqCst);
         self.pending.load(Relaxed) != 0
+    }
+
+    /// Whether the context was taking a sample; it is, or is not, from now on.
+    pub(crate) fn set_sampling(&self, sampling: bool) -> bool {
+        let was = self.sampling.load(Relaxed);
+        self.sampling.store(sampling, Relaxed);
+        was
     }
 
     pub(crate) fn request(&self, what: u8) {

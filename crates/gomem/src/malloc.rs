@@ -5,7 +5,7 @@
 //! critical section.
 
 use crate::atomic::Ordering::*;
-use crate::cache::CachePtr;
+use crate::cache::{CachePtr, NEVER};
 use crate::central::Transfer;
 use crate::env::Os;
 use crate::fatal::{Misuse, misuse};
@@ -27,6 +27,13 @@ impl<O: Os> Heap<O> {
 
     #[cold]
     fn refill(&self, cache: CachePtr, class: SizeClass) -> Option<NonNull<u8>> {
+        if cache.left(class) == 0 {
+            let _arming = self.arming.lock();
+            cache.arm(class, NEVER);
+            if let Some(block) = cache.pop(class) {
+                return Some(block);
+            }
+        }
         let n = self.take_blocks(class, cache.room_to_fill(class));
         cache.set_len(class, n);
         cache.pop(class)
@@ -36,7 +43,7 @@ impl<O: Os> Heap<O> {
     pub(crate) fn malloc_uncached(&self, class: SizeClass) -> Option<NonNull<u8>> {
         let slot = [Slot::default()];
         self.take_blocks(class, &slot);
-        self.counters.uncached_mallocs.fetch_add(1, Relaxed);
+        self.counters.apart[class.index()].fetch_add(1, Relaxed);
         NonNull::new(slot[0].load(Relaxed))
     }
 

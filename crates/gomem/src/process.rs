@@ -13,6 +13,8 @@ use crate::heap::Heap;
 use crate::local::{Attachment, Local};
 use crate::object::CollectedKind;
 use crate::os::LinuxOs;
+use crate::page::PAGE_SIZE;
+use crate::samples;
 use crate::size_class::{SMALL_MAX, SizeClass};
 use std::ffi::c_void;
 use std::ops::Deref;
@@ -81,7 +83,7 @@ pub fn cache_slot() -> *mut *mut Cache {
 #[cold]
 fn attach(_: &Critical) -> Option<CachePtr> {
     crate::fork::link();
-    crate::options::link();
+    crate::load::link();
     // Without a key the cache could not be taken back.
     let key = exit_key()?;
     let cache = HEAP.attach_cache().ok()?;
@@ -186,8 +188,67 @@ impl ProcessHeap {
     extern "C" fn malloc_slow(&self, class: SizeClass) -> Option<NonNull<u8>> {
         let section = critical::enter();
         match some_cache(&section) {
-            Some(cache) => self.malloc_small(cache, class),
+            Some(cache) => match self.is_due(cache, class) {
+                None => self.malloc_small(cache, class),
+                Some(rate) => {
+                    drop(section);
+                    self.malloc_sampled(class, rate)
+                }
+            },
             None => self.malloc_uncached(class),
+        }
+    }
+
+    /// Whether the next block of the class is to be sampled, and at which rate; the one after that is chosen then. Called by the cache's thread.
+    fn is_due(&self, cache: CachePtr, class: SizeClass) -> Option<u64> {
+        let rate = samples::rate();
+        if cache.left(class) != 0 && cache.rate.load(Relaxed) == rate {
+            return None;
+        }
+        let _arming = self.arming.lock();
+        if cache.rate.swap(rate, Relaxed) != rate {
+            for class in SizeClass::all() {
+                cache.arm(class, samples::gap(rate, class.size()));
+            }
+        }
+        if cache.left(class) != 0 {
+            return None;
+        }
+        cache.arm(class, samples::gap(rate, class.size()));
+        Some(rate)
+    }
+
+    /// A block that is sampled, or an ordinary one if that cannot be.
+    fn malloc_sampled(&self, class: SizeClass, rate: u64) -> Option<NonNull<u8>> {
+        let sampled = samples::capture(|stack| {
+            let _section = critical::enter();
+            let block = self.malloc_apart(class)?;
+            self.note_sample(block, rate, stack);
+            Some(block)
+        });
+        sampled.flatten().or_else(|| {
+            let _section = critical::enter();
+            self.malloc_uncached(class)
+        })
+    }
+
+    /// Called for every large block of the caller's, new or of a new size.
+    #[inline]
+    pub(crate) fn sample_large(&self, block: NonNull<u8>, size: usize) {
+        let rate = samples::rate();
+        if rate != 0 && samples::is_chosen(rate, size) {
+            samples::capture(|stack| {
+                let _section = critical::enter();
+                self.note_sample(block, rate, stack);
+            });
+        }
+    }
+
+    /// Has the profile know a block that is a span, which is the caller's.
+    fn note_sample(&self, block: NonNull<u8>, rate: u64, stack: &[usize]) {
+        if let Some(span) = self.map.find(block.as_ptr().addr()) {
+            let sample = samples::allocated(rate, span.size(), stack);
+            samples::freed(span.sample().swap(sample, Relaxed));
         }
     }
 
@@ -201,8 +262,11 @@ impl ProcessHeap {
 
     #[inline(never)]
     extern "C" fn malloc_pages(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
-        let _section = critical::enter();
-        self.malloc_large(size, align)
+        let section = critical::enter();
+        let block = self.malloc_large(size, align)?;
+        drop(section);
+        self.sample_large(block, size);
+        Some(block)
     }
 
     /// Frees a block; from any thread. Aborts with a message if it is not one, where that is cheap to see.
@@ -243,11 +307,30 @@ impl ProcessHeap {
             // SAFETY: (1).
             return unsafe { self.free_at_length(block.as_ptr()) };
         }
+        // The block may be a sampled one.
+        if block.as_ptr().addr().is_multiple_of(PAGE_SIZE) {
+            // SAFETY: (1).
+            return unsafe { self.free_looking_up(block) };
+        }
+        let class = SizeClass::of(size).index();
+        if !Local::with(|local| local.with_cache(|cache| cache.push(class, block.as_ptr()))) {
+            // SAFETY: (1).
+            return unsafe { self.free_at_length(block.as_ptr()) };
+        }
         let class = SizeClass::of(size).index();
         if !Local::with(|local| local.with_cache(|cache| cache.push(class, block.as_ptr()))) {
             // SAFETY: (1).
             unsafe { self.free_at_length(block.as_ptr()) }
         }
+    }
+
+    /// # Safety
+    /// 1. As for [`free_or_null`](Self::free_or_null).
+    #[cold]
+    #[inline(never)]
+    unsafe fn free_looking_up(&self, block: NonNull<u8>) {
+        // SAFETY: (1).
+        unsafe { self.free(block) }
     }
 
     /// # Safety

@@ -19,6 +19,8 @@ use std::ptr::NonNull;
 enum Resized {
     /// Nothing more: here it is, or there is no memory.
     Done(Option<NonNull<u8>>),
+    /// The same, and the block is a large one of another size.
+    Large(NonNull<u8>),
     /// To be copied to a new small block.
     ToSmall { old: usize },
     /// To be copied to this new block.
@@ -34,7 +36,7 @@ impl<O: Os> Heap<O> {
         };
         let old = span.size();
         let small = SizeClass::aligned(size, align);
-        if span.kind() != Kind::MallocLarge {
+        if span.kind() != Kind::MallocLarge || span.class_index() != 0 {
             let stays = match small {
                 Some(class) if sized => class.index() == span.class_index(),
                 _ => size <= old && size >= old / 2,
@@ -44,7 +46,17 @@ impl<O: Os> Heap<O> {
             }
         } else if small.is_none() {
             let _section = critical::enter();
-            return Resized::Done(self.resize_large(span, size, align));
+            let pages = span.pages();
+            let new = self.resize_large(span, size, align);
+            return match new {
+                Some(new) if new != block => Resized::Large(new),
+                Some(new) if span.pages() != pages => {
+                    // It is another block to the profile.
+                    crate::samples::forget(span.sample());
+                    Resized::Large(new)
+                }
+                _ => Resized::Done(new),
+            };
         }
         match small {
             Some(_) => Resized::ToSmall { old },
@@ -73,7 +85,9 @@ impl ProcessHeap {
     /// A block as from [`malloc`](Self::malloc), filled with zeroes. Pages that are zero already are not written.
     pub fn calloc(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
         if SizeClass::aligned(size, align).is_none() {
-            return self.calloc_large(size, align);
+            let block = self.calloc_large(size, align)?;
+            self.sample_large(block, size);
+            return Some(block);
         }
         let block = self.malloc(size, align)?;
         // SAFETY: a block of at least `size` bytes, ours.
@@ -142,8 +156,15 @@ impl ProcessHeap {
     ) -> Option<NonNull<u8>> {
         let (new, old) = match resized {
             Resized::Done(block) => return block,
+            Resized::Large(new) => {
+                self.sample_large(new, size);
+                return Some(new);
+            }
             Resized::ToSmall { old } => (self.malloc(size, align)?, old),
-            Resized::To { new, old } => (new, old),
+            Resized::To { new, old } => {
+                self.sample_large(new, size);
+                (new, old)
+            }
         };
         // SAFETY: (1), and the new block is ours.
         unsafe {
@@ -179,6 +200,7 @@ impl<O: Os> Mutator<'_, O> {
     ) -> Option<NonNull<u8>> {
         let (new, old) = match self.heap.resize(block, size, align, false) {
             Resized::Done(block) => return block,
+            Resized::Large(new) => return Some(new),
             Resized::ToSmall { old } => (self.malloc(size, align)?, old),
             Resized::To { new, old } => (new, old),
         };

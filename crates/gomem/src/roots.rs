@@ -44,16 +44,37 @@ impl MallocShare<'_> {
         }
     }
 
-    /// Calls `visit` with the blocks that are out of each span, and their size.
-    pub(crate) fn for_each_used(&self, mut visit: impl FnMut(u32, usize)) {
+    /// Calls `visit` with the index of each span's class and what is out of it. Zero is the class of large blocks.
+    pub(crate) fn for_each_used(&self, mut visit: impl FnMut(usize, Used)) {
         for record in &self.block.records {
-            match record.kind() {
-                Kind::MallocLarge if !record.is_kept() => visit(1, record.size()),
-                Kind::Malloc => visit(record.count() - record.available(), record.size()),
-                _ => {}
-            }
+            let (blocks, free) = match record.kind() {
+                Kind::MallocLarge if !record.is_kept() => (1, 0),
+                Kind::Malloc => {
+                    let free = record.available().min(record.count());
+                    (record.count() - free, free)
+                }
+                _ => continue,
+            };
+            let used = Used {
+                blocks,
+                free,
+                size: record.size(),
+                bytes: record.pages().bytes(),
+            };
+            visit(record.class_index(), used);
         }
     }
+}
+
+/// What is out of a span.
+pub(crate) struct Used {
+    pub(crate) blocks: u32,
+    /// Blocks that are in.
+    pub(crate) free: u32,
+    /// Bytes in a block.
+    pub(crate) size: usize,
+    /// Bytes of the span.
+    pub(crate) bytes: usize,
 }
 
 impl<O: Os> Heap<O> {

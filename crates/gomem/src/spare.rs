@@ -53,6 +53,7 @@ pub(crate) struct Spare {
     slots: [[AtomicPtr<Span>; SLOTS]; SIZES],
     bytes: AtomicUsize,
     taken: AtomicU64,
+    taken_bytes: AtomicU64,
 }
 
 impl Spare {
@@ -61,6 +62,7 @@ impl Spare {
             slots: [const { [const { AtomicPtr::new(null_mut()) }; SLOTS] }; SIZES],
             bytes: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
+            taken_bytes: AtomicU64::new(0),
         }
     }
 
@@ -69,9 +71,9 @@ impl Spare {
         self.bytes.load(Relaxed)
     }
 
-    /// How often one was taken.
-    pub(crate) fn taken(&self) -> u64 {
-        self.taken.load(Relaxed)
+    /// How many were taken, and of how many bytes together.
+    pub(crate) fn taken(&self) -> (u64, u64) {
+        (self.taken.load(Relaxed), self.taken_bytes.load(Relaxed))
     }
 
     /// Takes a span of that size.
@@ -81,6 +83,7 @@ impl Spare {
             .iter()
             .find_map(|slot| self.empty(slot))?;
         self.taken.fetch_add(1, Relaxed);
+        self.taken_bytes.fetch_add(size.pages.bytes() as u64, Relaxed);
         Some(span)
     }
 

@@ -185,7 +185,7 @@ const SCENARIOS: [Scenario; 9] = [
     ("falls while asleep", || falls_while_asleep(512 * MIB), None),
     ("comes and goes", comes_and_goes, None),
     ("is ended by disabling", is_ended_by_disabling, None),
-    ("is off", is_off, Some(("GOMEM_BACKGROUND", "0"))),
+    ("is off", is_off, Some(("GOMEM_OPTIONS", "background=0"))),
     ("small programs have none", small_programs_have_none, None),
     ("a child has its own", child_has_its_own, None),
     ("threads are refused", threads_are_refused, None),

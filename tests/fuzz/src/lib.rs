@@ -15,6 +15,7 @@ mod bytes;
 pub mod foreign;
 mod glob;
 mod heap;
+mod heap_options;
 mod maps;
 mod mark;
 mod pages;
@@ -51,6 +52,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "settings",
         run: settings::run,
+    },
+    Target {
+        name: "heap-options",
+        run: heap_options::run,
     },
     Target {
         name: "maps",

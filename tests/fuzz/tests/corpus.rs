@@ -90,6 +90,11 @@ fn settings() {
 }
 
 #[test]
+fn heap_options() {
+    replay("heap-options");
+}
+
+#[test]
 fn maps() {
     replay("maps");
 }

@@ -5,7 +5,7 @@
 //! there has been nothing to do for some seconds. A program that never has much free memory never has a helper.
 //!
 //! How the thread is made, and why not by `pthread_create`, is in `background/thread.rs`. It blocks all signals, so a collector that stops threads by a
-//! signal must have it [disabled](disable). `GOMEM_BACKGROUND=0` in the environment does the same.
+//! signal must have it [disabled](disable). `GOMEM_OPTIONS=background=0` in the environment does the same.
 //!
 //! # One at a time
 //!

@@ -10,6 +10,7 @@
 //! next, prev, place               who holds the lock of the list that the span is in
 //! free, available, fresh          malloc spans: who holds the lock of the class's central list
 //! free, cursor (ObjectSpan)       the thread whose cache holds the span; otherwise who took it from a central list
+//! cursor (one malloc block)       the sample: who owns the block
 //! marks (ObjectSpan)              anyone sets bits while marking; who sweeps the span clears them
 //! marks (malloc spans)            who looks for roots, with the world stopped: the blocks that lie in caches
 //! ```
@@ -54,7 +55,7 @@ pub(crate) enum Kind {
     Free = 0,
     /// Small blocks for `malloc`.
     Malloc = 1,
-    /// One block for `malloc`.
+    /// One block for `malloc`: a large one, or, with a class, a small one that is sampled.
     MallocLarge = 2,
     /// Memory that its user manages by hand.
     Manual = 3,
@@ -119,7 +120,7 @@ pub(crate) struct Span {
     fresh: AtomicU16,
     /// Large malloc blocks: see [`large`](crate::large); [`KEPT`] while the block is freed and kept for the next.
     pub(crate) moved: AtomicU32,
-    /// Objects: the word of `free` that is being allocated from.
+    /// Objects: the word of `free` that is being allocated from. One malloc block: see [`sample`](Self::sample).
     cursor: AtomicU32,
     kind: AtomicU8,
     class: AtomicU8,
@@ -254,6 +255,11 @@ impl Span {
     /// Whether it is a large block that is freed and kept.
     pub(crate) fn is_kept(&self) -> bool {
         self.moved.load(Relaxed) == KEPT
+    }
+
+    /// Of a span of one malloc block, what the heap profile knows it by, or 0: see [`samples`](crate::samples).
+    pub(crate) fn sample(&self) -> &AtomicU32 {
+        &self.cursor
     }
 
     pub(crate) fn page(&self) -> PageId {
