@@ -120,7 +120,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::buffer::ITEMS;
     use crate::testing::SimWorld;
+
+    /// More than two buffers hold.
+    const MOST: usize = 5 * ITEMS / 2;
 
     #[derive(Clone, Debug)]
     enum Step {
@@ -132,8 +136,8 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            (1usize..600).prop_map(Step::Push),
-            (1usize..600).prop_map(Step::Pop),
+            (1..MOST).prop_map(Step::Push),
+            (1..MOST).prop_map(Step::Pop),
             Just(Step::Share),
             Just(Step::Adopt),
         ]
@@ -143,7 +147,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 64 }))]
 
         #[test]
-        fn items_come_out_once(steps in prop::collection::vec(step(), 0..40)) {
+        fn items_come_out_once(steps in prop::collection::vec(step(), 0..if cfg!(miri) { 20 } else { 40 })) {
             let world = SimWorld::new(1);
             let mut pool = BufferPool::new(&world).unwrap();
             let mut inside = BTreeSet::new();

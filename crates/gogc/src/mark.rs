@@ -32,8 +32,8 @@ use crate::units::Bytes;
 use crate::word;
 
 /// Bytes of an object that are scanned at a stretch: so many that cutting costs nothing in comparison, so few
-/// that several markers can share an object of a megabyte. The size that Go uses.
-pub const OBLET: usize = 128 << 10;
+/// that several markers can share an object of a megabyte. The size that Go uses; an interpreter gets less to do.
+pub const OBLET: usize = if cfg!(miri) { 2 << 10 } else { 128 << 10 };
 
 /// Marks an entry that is an oblet other than an object's first.
 const OBLET_TAG: usize = 1;

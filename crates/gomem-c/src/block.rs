@@ -2,14 +2,12 @@
 //!
 //! Invariant: nothing here touches `errno` but [`fail`], because some functions must leave it alone when they fail.
 
-use gomem::{SMALL_MAX, heap};
+use gomem::heap;
 use std::ffi::{c_int, c_void};
 use std::ptr::{NonNull, null_mut};
 
 /// What C guarantees for every block on x86-64 (`alignof(max_align_t)`).
 const ALIGN: usize = 16;
-
-const _: () = assert!(SMALL_MAX.is_multiple_of(ALIGN));
 
 /// The size to ask for so that blocks are aligned to 16: classes of such sizes are. `None` for sizes that no object may have, because
 /// differences of pointers into it would not fit `ptrdiff_t`.
@@ -22,23 +20,9 @@ pub(crate) fn rounded(size: usize) -> Option<usize> {
 }
 
 /// A block; one of its own for a size of zero, too.
-///
-/// One comparison tells small sizes from all others, which leaves the heap none to make for them.
 #[inline(always)]
 pub(crate) fn allocate(size: usize) -> Option<NonNull<u8>> {
-    if size <= SMALL_MAX {
-        let size = rounded(size)?;
-        // SAFETY: the most that is small is a multiple of 16, so rounding up does not lead past it.
-        unsafe { std::hint::assert_unchecked(size <= SMALL_MAX) };
-        heap().malloc(size, 8)
-    } else {
-        allocate_large(size)
-    }
-}
-
-#[inline(never)]
-fn allocate_large(size: usize) -> Option<NonNull<u8>> {
-    heap().malloc(rounded(size)?, 8)
+    heap().malloc_for_c(size)
 }
 
 /// A block that is aligned to `align`, a power of two.

@@ -21,10 +21,8 @@ pub extern "C" fn malloc(size: usize) -> *mut c_void {
 ///    cheap to see.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn free(block: *mut c_void) {
-    if let Some(block) = NonNull::new(block) {
-        // SAFETY: (1).
-        unsafe { heap().free(block.cast()) }
-    }
+    // SAFETY: (1).
+    unsafe { heap().free_or_null(block.cast()) }
 }
 
 /// `free_sized` of C23. The size is not looked at.

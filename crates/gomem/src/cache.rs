@@ -120,16 +120,14 @@ impl Cache {
     ///
     /// Called by the cache's thread.
     #[inline(always)]
-    pub(crate) fn push(&self, class: usize, block: NonNull<u8>) -> bool {
+    pub(crate) fn push(&self, class: usize, block: *mut u8) -> bool {
         let top = self.tops[class].load(Relaxed);
         // SAFETY: as in `pop`; where the list is not full, `top` is a slot of it.
         unsafe {
-            if top == self.limits[class].load(Relaxed)
-                || (*top.sub(1)).load(Relaxed) == block.as_ptr()
-            {
+            if top == self.limits[class].load(Relaxed) || (*top.sub(1)).load(Relaxed) == block {
                 return false;
             }
-            (*top).store(block.as_ptr(), Relaxed);
+            (*top).store(block, Relaxed);
         }
         // A handler on this thread must not find the new top over the old block.
         compiler_fence(SeqCst);

@@ -233,7 +233,7 @@ fn an_idle_cache() {
         };
         let free = |block: Block| {
             theirs.gives(block);
-            if !local.with_cache(|cache| cache.push(class.index(), block.0)) {
+            if !local.with_cache(|cache| cache.push(class.index(), block.0.as_ptr())) {
                 at_length(&|cache| {
                     // SAFETY: the block is ours until it is freed.
                     unsafe { heap.free_slow(Some(cache), block.0) };

@@ -11,7 +11,9 @@ use crate::cache::{Cache, CachePtr};
 pub(crate) const STOP: u8 = 1;
 pub(crate) const TRIGGER: u8 = 2;
 
+#[repr(C)]
 pub(crate) struct Local {
+    cache: AtomicPtr<Cache>,
     /// How deep in critical sections this context is.
     depth: AtomicU32,
     /// In a leaf section: one that enters no other leaf section.
@@ -20,7 +22,6 @@ pub(crate) struct Local {
     pending: AtomicU8,
     /// Using the cache without being in a critical section.
     busy: AtomicBool,
-    cache: AtomicPtr<Cache>,
 }
 
 /// Stands for "no cache yet".
@@ -66,6 +67,7 @@ impl Attachment {
     }
 }
 
+#[cfg(not(all(feature = "initial-exec", not(any(miri, explore)))))]
 thread_local! {
     static LOCAL: Local = const { Local::new() };
 }
@@ -73,17 +75,21 @@ thread_local! {
 impl Local {
     pub(crate) const fn new() -> Local {
         Local {
+            cache: AtomicPtr::new((&raw const UNATTACHED).cast_mut()),
             depth: AtomicU32::new(0),
             leaf: AtomicBool::new(false),
             pending: AtomicU8::new(0),
             busy: AtomicBool::new(false),
-            cache: AtomicPtr::new((&raw const UNATTACHED).cast_mut()),
         }
     }
 
     #[inline(always)]
     pub(crate) fn with<R>(f: impl FnOnce(&Local) -> R) -> R {
-        LOCAL.with(f)
+        #[cfg(not(all(feature = "initial-exec", not(any(miri, explore)))))]
+        return LOCAL.with(f);
+        // SAFETY: the calling context's value, which is there from its first instruction to its last.
+        #[cfg(all(feature = "initial-exec", not(any(miri, explore))))]
+        return f(unsafe { &*initial_exec::address() });
     }
 
     /// Calls `f` with the context's cache, or with one that stands for none and on which every try fails. Nobody takes the cache meanwhile: see
@@ -191,5 +197,49 @@ impl Local {
 
     pub(crate) fn take_pending(&self) -> u8 {
         self.pending.swap(0, Relaxed)
+    }
+}
+
+/// The same words for a shared library that is loaded with the program (feature `initial-exec`).
+///
+/// In a shared library the compiler reaches thread-locals by calling `__tls_get_addr`, which is slow, and which allocates when a thread comes there for the first time: in
+/// the allocator it would call itself. With the *initial-exec* model (Drepper, "ELF Handling For Thread-Local Storage", 4.3) the offset from the thread pointer is fixed when the
+/// library is loaded and read from its table. Stable compilers do not let one choose the model, so the words are laid out in assembly.
+#[cfg(all(feature = "initial-exec", not(any(miri, explore))))]
+mod initial_exec {
+    use super::{Local, UNATTACHED};
+    use std::arch::{asm, global_asm};
+    use std::mem::offset_of;
+
+    const _: () = assert!(offset_of!(Local, cache) == 0 && size_of::<Local>() == 16);
+
+    global_asm!(
+        ".pushsection .tdata.gomem_local,\"awT\",@progbits",
+        ".p2align 3",
+        ".globl gomem_local",
+        ".hidden gomem_local",
+        ".type gomem_local,@object",
+        ".size gomem_local,16",
+        "gomem_local:",
+        ".quad {unattached}",
+        ".quad 0",
+        ".popsection",
+        unattached = sym UNATTACHED,
+    );
+
+    /// Where the calling context has its words.
+    #[inline(always)]
+    pub(super) fn address() -> *const Local {
+        let address;
+        // SAFETY: reads the library's table, and the thread pointer from where it points to; both never change for a context.
+        unsafe {
+            asm!(
+                "mov {address}, qword ptr [rip + gomem_local@gottpoff]",
+                "add {address}, qword ptr fs:[0]",
+                address = out(reg) address,
+                options(pure, nomem, nostack),
+            );
+        }
+        address
     }
 }

@@ -68,7 +68,7 @@ impl<O: Os> Heap<O> {
     #[inline(always)]
     pub(crate) unsafe fn free_block(&self, cache: CachePtr, block: NonNull<u8>) {
         let class = self.map.malloc_class(block.as_ptr().addr());
-        if !cache.push(class, block) {
+        if !cache.push(class, block.as_ptr()) {
             // SAFETY: (1).
             unsafe { self.free_slow(Some(cache), block) }
         }
@@ -99,11 +99,11 @@ impl<O: Os> Heap<O> {
         if cache.blocks(class).iter().any(is_block) {
             misuse(addr, Misuse::Twice);
         }
-        if !cache.push(class.index(), block) {
+        if !cache.push(class.index(), block.as_ptr()) {
             let surplus = cache.surplus(class);
             self.put_blocks(class, surplus);
             cache.remove_oldest(class, surplus.len());
-            cache.push(class.index(), block);
+            cache.push(class.index(), block.as_ptr());
         }
     }
 

@@ -150,15 +150,27 @@ fn some_cache(section: &Critical) -> Option<CachePtr> {
     }
 }
 
+/// The longer ways have C's calling convention because that does not unwind: so callers need not be prepared for it.
 impl ProcessHeap {
     /// A block of at least `size` bytes, aligned to `align`, a power of two. `None` when out of memory.
     #[inline(always)]
     pub fn malloc(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
-        if size <= SMALL_MAX && align <= 8 {
-            self.malloc_class(SizeClass::of(size))
-        } else {
-            self.malloc_any(size, align)
+        if align > 8 {
+            return self.malloc_aligned(size, align);
         }
+        if size > SMALL_MAX {
+            return self.malloc_pages(size, align);
+        }
+        self.malloc_class(SizeClass::of(size))
+    }
+
+    /// A block of at least `size` bytes, aligned to 16: what C promises of every block.
+    #[inline(always)]
+    pub fn malloc_for_c(&self, size: usize) -> Option<NonNull<u8>> {
+        if size > SMALL_MAX {
+            return self.malloc_pages(size, 16);
+        }
+        self.malloc_class(SizeClass::of_aligned_16(size))
     }
 
     #[inline(always)]
@@ -171,7 +183,7 @@ impl ProcessHeap {
 
     #[cold]
     #[inline(never)]
-    fn malloc_slow(&self, class: SizeClass) -> Option<NonNull<u8>> {
+    extern "C" fn malloc_slow(&self, class: SizeClass) -> Option<NonNull<u8>> {
         let section = critical::enter();
         match some_cache(&section) {
             Some(cache) => self.malloc_small(cache, class),
@@ -180,14 +192,17 @@ impl ProcessHeap {
     }
 
     #[inline(never)]
-    fn malloc_any(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
+    fn malloc_aligned(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
         match SizeClass::aligned(size, align) {
             Some(class) => self.malloc_class(class),
-            None => {
-                let _section = critical::enter();
-                self.malloc_large(size, align)
-            }
+            None => self.malloc_pages(size, align),
         }
+    }
+
+    #[inline(never)]
+    extern "C" fn malloc_pages(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
+        let _section = critical::enter();
+        self.malloc_large(size, align)
     }
 
     /// Frees a block; from any thread. Aborts with a message if it is not one, where that is cheap to see.
@@ -196,7 +211,17 @@ impl ProcessHeap {
     /// 1. `block` is from [`malloc`](Self::malloc), [`calloc`](Self::calloc) or [`realloc`](Self::realloc), and not used any more.
     #[inline(always)]
     pub unsafe fn free(&self, block: NonNull<u8>) {
-        let class = self.map.malloc_class(block.as_ptr().addr());
+        // SAFETY: (1).
+        unsafe { self.free_or_null(block.as_ptr()) }
+    }
+
+    /// As [`free`](Self::free); null is left alone, and costs nothing to tell from a block.
+    ///
+    /// # Safety
+    /// 1. As for [`free`](Self::free), or null.
+    #[inline(always)]
+    pub unsafe fn free_or_null(&self, block: *mut u8) {
+        let class = self.map.malloc_class(block.addr());
         if !Local::with(|local| local.with_cache(|cache| cache.push(class, block))) {
             // SAFETY: (1).
             unsafe { self.free_at_length(block) }
@@ -210,24 +235,31 @@ impl ProcessHeap {
     /// 2. `size` and `align` are those with which the block was allocated, or reallocated last.
     #[inline(always)]
     pub unsafe fn free_sized(&self, block: NonNull<u8>, size: usize, align: usize) {
-        if size > SMALL_MAX || align > 8 {
+        if align > 8 {
             // SAFETY: (1).
             return unsafe { self.free(block) };
         }
-        let class = SizeClass::of(size).index();
-        if !Local::with(|local| local.with_cache(|cache| cache.push(class, block))) {
+        if size > SMALL_MAX {
             // SAFETY: (1).
-            unsafe { self.free_at_length(block) }
+            return unsafe { self.free_at_length(block.as_ptr()) };
+        }
+        let class = SizeClass::of(size).index();
+        if !Local::with(|local| local.with_cache(|cache| cache.push(class, block.as_ptr()))) {
+            // SAFETY: (1).
+            unsafe { self.free_at_length(block.as_ptr()) }
         }
     }
 
     /// # Safety
-    /// 1. As for [`free`](Self::free).
+    /// 1. As for [`free_or_null`](Self::free_or_null).
     #[cold]
     #[inline(never)]
-    unsafe fn free_at_length(&self, block: NonNull<u8>) {
+    unsafe extern "C" fn free_at_length(&self, block: *mut u8) {
+        let Some(block) = NonNull::new(block) else {
+            return;
+        };
         let section = critical::enter();
-        // SAFETY: (1).
+        // SAFETY: (1), and not null.
         unsafe { self.free_slow(some_cache(&section), block) }
     }
 

@@ -11,7 +11,7 @@ use crate::fatal::{Misuse, misuse};
 use crate::heap::Heap;
 use crate::mutator::Mutator;
 use crate::process::ProcessHeap;
-use crate::size_class::SizeClass;
+use crate::size_class::{SMALL_MAX, SizeClass};
 use crate::span::Kind;
 use std::ptr::NonNull;
 
@@ -94,6 +94,14 @@ impl ProcessHeap {
         size: usize,
         align: usize,
     ) -> Option<NonNull<u8>> {
+        let class = self.map.malloc_class(block.as_ptr().addr());
+        if class != 0 {
+            // As `resize` has it, without looking at the span.
+            let old = SizeClass::size_at(class);
+            if size <= old && size >= old / 2 {
+                return Some(block);
+            }
+        }
         let resized = self.resize(block, size, align, false);
         // SAFETY: (1), (2).
         unsafe { self.finish(resized, block, size, align) }
@@ -111,6 +119,12 @@ impl ProcessHeap {
         size: usize,
         align: usize,
     ) -> Option<NonNull<u8>> {
+        if align <= 8
+            && size <= SMALL_MAX
+            && SizeClass::of(size).index() == self.map.malloc_class(block.as_ptr().addr())
+        {
+            return Some(block);
+        }
         let resized = self.resize(block, size, align, true);
         // SAFETY: (1), (2).
         unsafe { self.finish(resized, block, size, align) }

@@ -23,6 +23,7 @@ struct Entry {
 
 /// A size class from 1 to 67.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
 pub(crate) struct SizeClass(u8);
 
 impl SizeClass {
@@ -35,6 +36,12 @@ impl SizeClass {
     #[inline(always)]
     pub(crate) fn of(size: usize) -> SizeClass {
         SizeClass(CLASS_OF[size.div_ceil(8)])
+    }
+
+    /// The smallest class for `size` whose blocks are aligned to 16; otherwise as [`of`](Self::of).
+    #[inline(always)]
+    pub(crate) fn of_aligned_16(size: usize) -> SizeClass {
+        SizeClass(CLASS_OF_16[size.div_ceil(16)])
     }
 
     /// The smallest class for `size` whose blocks are aligned to `align`, a power of two; `None` if that takes pages of its own.
@@ -79,7 +86,8 @@ impl SizeClass {
         TABLE[self.index()]
     }
 
-    /// Bytes in a block of the class with this index, for tables made at compile time.
+    /// Bytes in a block of the class with this index.
+    #[inline(always)]
     pub(crate) const fn size_at(index: usize) -> usize {
         ENTRIES[index].size as usize
     }
@@ -116,6 +124,17 @@ const ENTRIES: [Entry; CLASSES] = entries();
 static TABLE: [Entry; CLASSES] = ENTRIES;
 /// The class by the size in words, rounded up.
 static CLASS_OF: [u8; SMALL_MAX / 8 + 1] = class_of();
+/// The same for sizes in pairs of words: classes of such sizes are aligned to 16.
+static CLASS_OF_16: [u8; SMALL_MAX / 16 + 1] = {
+    let all = class_of();
+    let mut classes = [all[2]; SMALL_MAX / 16 + 1];
+    let mut pairs = 1;
+    while pairs < classes.len() {
+        classes[pairs] = all[2 * pairs];
+        pairs += 1;
+    }
+    classes
+};
 
 const fn entries() -> [Entry; CLASSES] {
     let zero = Entry {
@@ -225,6 +244,15 @@ mod tests {
             let class = SizeClass::of(size);
             assert!(class.size() >= size);
             assert!(class.index() == 1 || SizeClass::from_index(class.index() - 1).size() < size);
+        }
+    }
+
+    #[test]
+    fn sizes_of_pairs_get_aligned_classes() {
+        for size in 0..=SMALL_MAX {
+            let class = SizeClass::of_aligned_16(size);
+            assert!(class.size() >= size && class.size().is_multiple_of(16));
+            assert_eq!(Some(class), SizeClass::aligned(size.max(1), 16));
         }
     }
 

@@ -74,20 +74,30 @@ impl SpanMap {
         }
     }
 
+    /// The place in the table for the address.
     #[inline(always)]
-    fn class_entry(&self, addr: usize) -> Option<&AtomicU8> {
+    fn class_place(&self, addr: usize) -> Option<usize> {
         let pages = self.classes.pages.load(Acquire);
         let page = addr.wrapping_sub(self.classes.base.load(Relaxed)) >> PAGE_SHIFT;
-        // SAFETY: the table has so many bytes and is never unmapped.
-        (page < pages).then(|| unsafe { &*self.classes.table.load(Relaxed).add(page) })
+        (page < pages).then_some(page)
+    }
+
+    /// # Safety
+    /// 1. `place` is from [`class_place`](Self::class_place).
+    #[inline(always)]
+    unsafe fn class_entry(&self, place: usize) -> &AtomicU8 {
+        // SAFETY: (1): the table has so many bytes, and is never unmapped.
+        unsafe { &*self.classes.table.load(Relaxed).add(place) }
     }
 
     /// The index of the size class of the malloc block at the address. Zero says nothing.
     #[inline(always)]
     pub(crate) fn malloc_class(&self, addr: usize) -> usize {
-        let class = self
-            .class_entry(addr)
-            .map_or(0, |entry| entry.load(Relaxed)) as usize;
+        let Some(place) = self.class_place(addr) else {
+            return 0;
+        };
+        // SAFETY: a place in the table.
+        let class = unsafe { self.class_entry(place) }.load(Relaxed) as usize;
         // SAFETY: only indices of classes are written.
         unsafe { std::hint::assert_unchecked(class < CLASSES) };
         class
@@ -180,8 +190,9 @@ impl SpanMap {
             .filter(|span| span.kind() == Kind::Malloc)
             .map_or(0, |span| span.class_index() as u8);
         for addr in bytes.step_by(PAGE_SIZE) {
-            if let Some(entry) = self.class_entry(addr) {
-                entry.store(class, Relaxed);
+            if let Some(place) = self.class_place(addr) {
+                // SAFETY: a place in the table.
+                unsafe { self.class_entry(place) }.store(class, Relaxed);
             }
             if let Some(leaf) = self.leaf(addr) {
                 leaf.0[(addr >> PAGE_SHIFT) % ARENA_PAGES].store(value, Relaxed);

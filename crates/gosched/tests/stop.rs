@@ -2,6 +2,9 @@
 //! stopped thread must hold no lock of the scheduler's: what is done while the world is stopped
 //! takes those locks, and would hang.
 
+// Miri has no signals.
+#![cfg(not(miri))]
+
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{TestEnv, eventually, go};
+use common::{TestEnv, eventually, go, times};
 use gosched::chan::{bounded, unbuffered};
 use gosched::sync::{Mutex, Semaphore, WaitGroup};
 use gosched::{Retake, Scheduler};
@@ -33,7 +33,6 @@ fn random(state: &mut u64) -> u64 {
 /// takes Ps at random meanwhile.
 fn random_work_adds_up<E: TestEnv>() {
     const WORKERS: u64 = 12;
-    const STEPS: u64 = 120;
     for procs in 1..=4 {
         let s = E::scheduler(procs);
         let over = Arc::new(AtomicBool::new(false));
@@ -51,10 +50,12 @@ fn random_work_adds_up<E: TestEnv>() {
                 taken
             })
         };
-        let total = s.run_main(move || work::<E>(s, WORKERS, STEPS)).unwrap();
+        let total = s
+            .run_main(move || work::<E>(s, WORKERS, times(120)))
+            .unwrap();
         over.store(true, Ordering::Release);
         monitor.join().unwrap();
-        assert_eq!(total, WORKERS * STEPS);
+        assert_eq!(total, WORKERS * times(120));
         eventually("all goroutines end", || s.goroutines() == 0);
     }
 }
@@ -92,7 +93,7 @@ fn work<E: TestEnv>(s: &'static Scheduler<E>, workers: u64, steps: u64) -> u64 {
                         let bad = go(s, move || std::panic::resume_unwind(Box::new(seed)));
                         assert!(bad.join().is_err());
                     }
-                    _ => (0..2000).for_each(|_| hint::spin_loop()),
+                    _ => (0..times(2000)).for_each(|_| hint::spin_loop()),
                 }
                 tokens.send(1).unwrap();
             }
@@ -213,14 +214,14 @@ fn threads_and_goroutines_mix<E: TestEnv>() {
     }
     drop((from, back));
     let producer = std::thread::spawn(move || {
-        for i in 0..400 {
+        for i in 0..times(400) {
             to.send(i).unwrap();
         }
     });
-    assert_eq!(result.iter().sum::<u64>(), 2 * (399 * 400 / 2));
+    assert_eq!(result.iter().sum::<u64>(), times(400) * (times(400) - 1));
     producer.join().unwrap();
     group.wait();
-    assert_eq!(*count.lock(), 400);
+    assert_eq!(*count.lock(), times(400));
 }
 
 fn many_goroutines_wait_at_once<E: TestEnv>() {
@@ -228,7 +229,7 @@ fn many_goroutines_wait_at_once<E: TestEnv>() {
     s.run_main(move || {
         let (tx, rx) = unbuffered::<()>();
         let done = Arc::new(AtomicU64::new(0));
-        let handles: Vec<_> = (0..300)
+        let handles: Vec<_> = (0..times(300))
             .map(|_| {
                 let (rx, done) = (rx.clone(), done.clone());
                 go(s, move || {
@@ -242,7 +243,7 @@ fn many_goroutines_wait_at_once<E: TestEnv>() {
         for h in handles {
             h.join().unwrap();
         }
-        assert_eq!(done.load(Ordering::Relaxed), 300);
+        assert_eq!(done.load(Ordering::Relaxed), times(300));
     })
     .unwrap();
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{TestEnv, go};
+use common::{TestEnv, go, times};
 use gosched::sync::{Cond, Mutex, Once, RwLock, Semaphore, WaitGroup};
 
 on_both_engines!(
@@ -29,7 +29,7 @@ fn a_mutex_excludes<E: TestEnv>() {
     for i in 0..6 {
         let (mutex, group) = (mutex.clone(), group.clone());
         let work = move || {
-            for k in 0..300 {
+            for k in 0..times(300) {
                 let mut guard = mutex.lock();
                 assert!(!std::mem::replace(&mut guard.1, true));
                 if k % 10 == 0 {
@@ -47,7 +47,7 @@ fn a_mutex_excludes<E: TestEnv>() {
         }
     }
     group.wait();
-    assert_eq!(mutex.lock().0, 1800);
+    assert_eq!(mutex.lock().0, 6 * times(300));
 }
 
 fn a_mutex_waits_until_its_deadline<E: TestEnv>() {
@@ -150,7 +150,7 @@ fn readers_share_and_writers_exclude<E: TestEnv>() {
         .map(|i| {
             let (lock, readers) = (lock.clone(), readers.clone());
             go(s, move || {
-                for _ in 0..100 {
+                for _ in 0..times(100) {
                     if i % 4 == 0 {
                         let mut guard = lock.write();
                         assert_eq!(readers.load(Ordering::SeqCst), 0);
@@ -170,7 +170,7 @@ fn readers_share_and_writers_exclude<E: TestEnv>() {
         })
         .collect();
     handles.into_iter().for_each(|h| h.join().unwrap());
-    assert_eq!(*lock.read(), 200);
+    assert_eq!(*lock.read(), 2 * times(100));
 }
 
 fn conditions_wake_one_or_all<E: TestEnv>() {

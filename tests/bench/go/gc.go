@@ -13,6 +13,7 @@ import (
 )
 
 func init() {
+	workloads["allocate"] = runAllocate
 	workloads["binary_trees"] = runTrees
 	workloads["churn"] = runChurn
 	workloads["mark"] = runMark

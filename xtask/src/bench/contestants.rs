@@ -213,11 +213,19 @@ pub const CONTESTANTS: &[Contestant] = &[
         ..CRATE
     },
     Contestant {
-        id: "mimalloc",
-        title: "mimalloc",
-        build: Build::Peer("peer-mimalloc"),
+        id: "mimalloc2",
+        title: "mimalloc 2",
+        build: Build::Peer("peer-mimalloc2"),
         version: Version::Crate("libmimalloc-sys"),
-        bins: &[("malloc", "malloc_mimalloc")],
+        bins: &[("malloc", "malloc_mimalloc2")],
+        ..CRATE
+    },
+    Contestant {
+        id: "mimalloc3",
+        title: "mimalloc 3",
+        build: Build::Peer("peer-mimalloc3"),
+        version: Version::Crate("libmimalloc-sys"),
+        bins: &[("malloc", "malloc_mimalloc3")],
         ..CRATE
     },
     Contestant {

@@ -8,38 +8,16 @@
 use super::contestants::{self, Contestant};
 use super::meter::{Around, Disturbance, Meter, Speed, judge};
 use super::options::Options;
-use super::prepare;
 use super::results::{Cell, RowResults, SuiteResults};
-use super::row::{Pin, Row, Suite};
-use crate::process;
-use std::collections::BTreeMap;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
-use std::time::{Duration, Instant};
-
-/// A run that takes longer hangs.
-const RUN_LIMIT: Duration = Duration::from_secs(90);
+use super::row::{Row, Suite};
+use super::run::{Figures, command, run};
+use std::time::Instant;
 
 /// How often a disturbed run is repeated.
 const REPEATS: u32 = 2;
 
 /// Of so many runs one may be repeated: on a machine that is never calm, repetition would only take time.
 const REPEATED: usize = 5;
-
-/// Variables that would change what is measured.
-const UNWANTED: &[&str] = &[
-    "GOGC",
-    "GOMAXPROCS",
-    "GOMEMLIMIT",
-    "GODEBUG",
-    "GOMEM_OPTIONS",
-    "TOKIO_WORKER_THREADS",
-    "MALLOC_CONF",
-    "LD_PRELOAD",
-];
-
-/// What one run reported, by name of the figure: value and unit.
-type Figures = BTreeMap<String, (f64, String)>;
 
 /// A workload with the contestants that run it.
 struct Job {
@@ -128,7 +106,7 @@ pub fn chosen<'a>(suite: &'a Suite, options: &'a Options) -> impl Iterator<Item 
         options
             .row
             .as_ref()
-            .is_none_or(|part| row.name.contains(part.as_str()))
+            .is_none_or(|part| row.title().contains(part.as_str()))
     })
 }
 
@@ -244,26 +222,12 @@ impl Runs<'_> {
                 ran.extend(self.run(job, at)?);
             }
         }
-        let verdicts = loop {
-            let arounds: Vec<Around> = ran.iter().map(|ran| ran.around).collect();
-            let verdicts = judge(&arounds);
-            let again: Vec<usize> = (0..ran.len())
-                .filter(|&n| verdicts[n].is_some() && ran[n].repeated < REPEATS)
-                .take(self.repeats)
-                .collect();
-            if again.is_empty() {
-                break verdicts;
-            }
-            self.repeats -= again.len();
-            for n in again {
-                show(&job.what(ran[n].entry));
-                // One that fails when it is repeated has failed; what it did before stands.
-                if let Some(new) = self.run(job, ran[n].entry)? {
-                    (ran[n].figures, ran[n].around) = (new.figures, new.around);
-                }
-                ran[n].repeated += 1;
-            }
-        };
+        let mut repeats = self.repeats;
+        let verdicts = settle(&mut ran, &mut repeats, |entry| {
+            show(&job.what(entry));
+            self.run(job, entry)
+        })?;
+        self.repeats = repeats;
         for entry in &mut job.entries {
             entry.rounds.push(None);
             entry.work.push(None);
@@ -300,6 +264,33 @@ impl Runs<'_> {
     }
 }
 
+/// Judges the runs of a round, and repeats what was disturbed with `again`, as long as `repeats` lasts. The verdicts are on what `ran` holds then.
+fn settle(
+    ran: &mut [Ran],
+    repeats: &mut usize,
+    mut again: impl FnMut(usize) -> Result<Option<Ran>, String>,
+) -> Result<Vec<Option<Disturbance>>, String> {
+    loop {
+        let arounds: Vec<Around> = ran.iter().map(|ran| ran.around).collect();
+        let verdicts = judge(&arounds);
+        let disturbed: Vec<usize> = (0..ran.len())
+            .filter(|&n| verdicts[n].is_some() && ran[n].repeated < REPEATS)
+            .take(*repeats)
+            .collect();
+        if disturbed.is_empty() {
+            return Ok(verdicts);
+        }
+        *repeats -= disturbed.len();
+        for n in disturbed {
+            // One that fails when it is repeated has failed; what it did before stands.
+            if let Some(new) = again(ran[n].entry)? {
+                (ran[n].figures, ran[n].around) = (new.figures, new.around);
+            }
+            ran[n].repeated += 1;
+        }
+    }
+}
+
 impl Job {
     /// What is shown while this entry of it runs.
     fn what(&self, at: usize) -> String {
@@ -309,84 +300,6 @@ impl Job {
             self.suite.name, self.row.name, contestant.title
         )
     }
-}
-
-/// How a contestant is started.
-fn command(suite: &Suite, row: &Row, contestant: &Contestant, options: &Options) -> Command {
-    let mut command = Command::new(prepare::program(contestant, suite.name));
-    command.arg(row.workload).args(row.arguments);
-    if options.scale != 1.0 {
-        command.arg(format!("scale={}", options.scale));
-    }
-    for name in UNWANTED {
-        command.env_remove(name);
-    }
-    // Servers that are not found beside the clients have to be told where those are.
-    command.env("NET_LOAD", prepare::clients());
-    if let Some(library) = contestant.preload().and_then(prepare::library) {
-        command.env("LD_PRELOAD", library);
-    }
-    if row.pin == Pin::One {
-        // SAFETY: between fork and exec only two bare system calls are made, on a set of the child's own.
-        unsafe { command.pre_exec(keep_one_processor) };
-    }
-    command
-}
-
-/// Restricts the calling process to the last of the processors that it may use; the first gets most of the system's own work.
-fn keep_one_processor() -> std::io::Result<()> {
-    // SAFETY: the calls read and write a set that is ours, for which zero is valid.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        let size = size_of::<libc::cpu_set_t>();
-        if libc::sched_getaffinity(0, size, &mut set) != 0 {
-            return Err(std::io::Error::last_os_error());
-        }
-        let last = (0..libc::CPU_SETSIZE as usize)
-            .rev()
-            .find(|&cpu| libc::CPU_ISSET(cpu, &set));
-        libc::CPU_ZERO(&mut set);
-        libc::CPU_SET(last.unwrap_or(0), &mut set);
-        match libc::sched_setaffinity(0, size, &set) {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
-        }
-    }
-}
-
-/// One run: its figures, or what went wrong in it.
-fn run(command: Command) -> Result<Result<Figures, String>, String> {
-    let ran = process::capture(command, RUN_LIMIT, |_| ())?;
-    if !ran.success() {
-        let is_word = |line: &&str| !line.trim().is_empty() && !line.starts_with("figure ");
-        let last = ran.output.lines().rfind(is_word);
-        let how = match ran.status {
-            None => format!("no end within {} s", RUN_LIMIT.as_secs()),
-            Some(status) => status.to_string(),
-        };
-        return Ok(Err(match last {
-            Some(line) => format!("{how}: {}", line.trim()),
-            None => how,
-        }));
-    }
-    Ok(figures(&ran.stdout))
-}
-
-/// The figures in what a contestant printed.
-fn figures(said: &str) -> Result<Figures, String> {
-    let mut figures = Figures::new();
-    for line in said.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        if let ["figure", name, value, unit] = words[..] {
-            let value: f64 = value
-                .parse()
-                .ok()
-                .filter(|v| f64::is_finite(*v))
-                .ok_or_else(|| format!("not a number: {line:?}"))?;
-            figures.insert(name.to_owned(), (value, unit.to_owned()));
-        }
-    }
-    Ok(figures)
 }
 
 /// A suite's table from the runs.
@@ -406,7 +319,8 @@ fn table(suite: &Suite, options: &Options, jobs: &[Job]) -> SuiteResults {
             .next();
         let unit = unit.unwrap_or_default();
         Some(RowResults {
-            name: row.name.to_owned(),
+            name: row.title(),
+            group: row.group.to_owned(),
             help: row.help.to_owned(),
             better: row.better,
             cells: entries
@@ -453,13 +367,16 @@ fn cell(entry: &Entry, row: &Row, unit: &str) -> Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::row::Better;
+    use crate::bench::meter::alone;
+    use crate::bench::row::{Better, Pin};
 
     const ROW: Row = Row {
         name: "speed",
+        group: "",
         help: "How fast.",
         workload: "w",
         arguments: &["n=1"],
+        environment: &[],
         figure: "time",
         better: Better::Lower,
         pin: Pin::Any,
@@ -484,12 +401,6 @@ mod tests {
         ],
     };
 
-    fn shell(script: &str) -> Command {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]);
-        command
-    }
-
     #[test]
     fn rows_about_the_same_runs_share_them() {
         let jobs = jobs(&[&SUITE], &Options::default(), |id| id != "go");
@@ -497,35 +408,49 @@ mod tests {
         assert_eq!(runs, [2, 1]);
     }
 
-    #[test]
-    fn figures_are_read_and_other_lines_are_not() {
-        let read =
-            figures("warming up\nfigure time 41.5 ns\nfigure peak_rss 3 MB\nfigure odd\n").unwrap();
-        assert_eq!(read["time"], (41.5, "ns".to_owned()));
-        assert_eq!(read.len(), 2);
-        assert!(figures("figure time NaN ns").is_err());
+    /// Runs one after the other, by the milliseconds of the meter's work before and after each.
+    fn ran(work: &[[f64; 2]]) -> Vec<Ran> {
+        let run = |(entry, work): (usize, &[f64; 2])| Ran {
+            entry,
+            figures: Figures::new(),
+            around: alone(2.0 * entry as f64, *work),
+            repeated: 0,
+        };
+        work.iter().enumerate().map(run).collect()
     }
 
     #[test]
-    fn a_failed_run_says_what_its_program_said() {
-        let why = run(shell("echo figure time 1 ns; echo wrong sum >&2; exit 1"))
-            .unwrap()
-            .unwrap_err();
-        assert!(why.contains("wrong sum") && why.contains('1'), "{why}");
+    fn what_was_disturbed_is_repeated_until_it_is_like_the_others() {
+        let mut runs = ran(&[[10.0, 10.0], [10.0, 20.0], [20.0, 20.0], [10.0, 10.0]]);
+        let (mut repeats, mut again) = (9, Vec::new());
+        let verdicts = settle(&mut runs, &mut repeats, |entry| {
+            again.push(entry);
+            // The load goes away while the first is repeated.
+            let work = [if again.len() == 1 { 20.0 } else { 10.0 }, 10.0];
+            let around = alone(10.0 + again.len() as f64, work);
+            Ok(ran(&[work]).pop().map(|run| Ran { around, ..run }))
+        });
+        assert_eq!(verdicts, Ok(vec![None; 4]));
+        assert_eq!((again, repeats), (vec![1, 2, 1], 6));
     }
 
     #[test]
-    fn one_processor_is_one() {
-        let mut command = shell("nproc");
-        // SAFETY: as in `command`.
-        unsafe { command.pre_exec(keep_one_processor) };
-        let ran = process::capture(command, RUN_LIMIT, |_| ()).unwrap();
-        assert_eq!(ran.stdout.trim(), "1");
+    fn repetition_has_bounds() {
+        let unlike = [[10.0, 10.0], [10.0, 10.0], [20.0, 20.0]];
+        for (mut repeats, times) in [(9, REPEATS), (1, 1), (0, 0)] {
+            let (mut runs, mut again) = (ran(&unlike), 0);
+            let verdicts = settle(&mut runs, &mut repeats, |_| {
+                again += 1;
+                Ok(ran(&unlike).pop())
+            });
+            assert_eq!(again, times);
+            assert!(verdicts.unwrap()[2].is_some());
+        }
     }
 
     #[test]
     fn a_figure_that_is_missing_fails_its_cell_only() {
-        let figures = figures("figure time 2 ns").unwrap();
+        let figures = Figures::from([("time".to_owned(), (2.0, "ns".to_owned()))]);
         let entry = Entry {
             rounds: vec![Some(figures)],
             ..Entry::new(contestants::find("go"))

@@ -26,6 +26,17 @@ const FOREIGN: f64 = 0.15;
 /// Below this much foreign time nothing is concluded: the kernel counts in ticks of 10 ms.
 const GRAIN: f64 = 0.04;
 
+/// A run with nobody else there, by the second in which it began, and the milliseconds of the work before and after.
+#[cfg(test)]
+pub fn alone(at: f64, work: [f64; 2]) -> Around {
+    let [before, after] = [(at, work[0]), (at + 1.0, work[1])].map(|(at, work)| Reading {
+        at: Duration::from_secs_f64(at),
+        clocks: Clocks::default(),
+        work: work / 1e3,
+    });
+    Around { before, after }
+}
+
 /// Why a run does not count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Disturbance {
@@ -284,11 +295,7 @@ mod tests {
 
     /// Runs one after the other, nobody else there, by the milliseconds of the work before and after each.
     fn runs(work: &[[f64; 2]]) -> Vec<Around> {
-        let at = |n: usize, work: f64| reading(n as f64, 0.0, 0.0, 0.0, work / 1e3);
-        let run = |(n, [before, after]): (usize, &[f64; 2])| Around {
-            before: at(2 * n, *before),
-            after: at(2 * n + 1, *after),
-        };
+        let run = |(n, work): (usize, &[f64; 2])| alone(2.0 * n as f64, *work);
         work.iter().enumerate().map(run).collect()
     }
 

@@ -1,19 +1,21 @@
 //! `cargo xtask bench`: this runtime and its peers, measured in turn on the same machine.
 //!
 //! Absolute times of a shared machine mean little; so every contestant runs in every round, what is shown are ratios, and a load meter watches
-//! whether the contestants of a row ran under like conditions. The contestants are programs of a package of their own, `tests/bench`, which measure and check themselves. The modules
-//! point one way:
+//! whether the contestants of a row ran under like conditions. The contestants are programs of a package of their own, `tests/bench`, which
+//! measure and check themselves. The modules point one way:
 //!
 //! ```text
 //!   mod                                    the command
 //!   page  table                            the book's page, the terminal
 //!   plot                                   pictures
-//!   measure                                rounds and runs
+//!   measure                                rounds of runs
+//!   run                                    one of them
 //!   results                                what came of them, kept as JSON
 //!   machine  prepare                       where, and with what
 //!   options                                what is asked for
 //!   suites                                 the rows
-//!   contestants  row  meter  statistics
+//!   contestants  row  meter
+//!   statistics
 //! ```
 
 mod contestants;
@@ -26,6 +28,7 @@ mod plot;
 mod prepare;
 mod results;
 mod row;
+mod run;
 mod statistics;
 mod suites;
 mod table;
@@ -128,8 +131,21 @@ fn report() -> Outcome {
 fn list(suites: &[&Suite], options: &Options) {
     for suite in suites {
         println!("{}: {}", suite.name, suite.help);
+        let (mut group, mut told) = ("", "");
         for row in measure::chosen(suite, options) {
-            println!("  {}: {}", row.name, row.help);
+            if row.group != group {
+                group = row.group;
+                println!("  [{group}]");
+            }
+            if row.is_peak() {
+                // One sentence is about all of them.
+                if told != row.help {
+                    told = row.help;
+                    println!("  of each of the rows: {told}");
+                }
+                continue;
+            }
+            println!("  {}: {}", row.title(), row.help);
             println!("    {}", row.contestants.join(", "));
         }
     }

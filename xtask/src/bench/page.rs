@@ -1,7 +1,7 @@
 //! The page of the book that shows the last full run, with its pictures.
 //!
 //! It is made from the kept results and from the notes, `docs/benchmarks/notes.md`, in which a heading `suite: row` begins the explanation of why a row
-//! is behind. A row that is behind and has no note says so: it is the work list.
+//! is behind, and a heading `suite: group` that of rows of a group that have none of their own. A row that is behind and has no note says so: it is the work list.
 
 use super::plot;
 use super::results::{Cell, Results, RowResults, SuiteResults};
@@ -127,7 +127,9 @@ fn behind(results: &Results, notes: &BTreeMap<String, String>) -> String {
                 continue;
             }
             let name = format!("{}: {}", suite.name, row.name);
-            let note = notes.get(&name).map_or("not explained yet", String::as_str);
+            let of_group = || notes.get(&format!("{}: {}", suite.name, row.group));
+            let note = notes.get(&name).or_else(of_group);
+            let note = note.map_or("not explained yet", String::as_str);
             lines.push_str(&format!(
                 "- **{name}** ({}): {}\n",
                 slower.join(", "),
@@ -150,32 +152,44 @@ fn section(results: &Results, suite: &SuiteResults) -> String {
         ));
     }
     let contestants = suite.contestants();
-    text.push_str("| row |");
-    for id in &contestants {
-        text.push_str(&format!(" {} |", cell_text(results.title(id))));
-    }
-    text.push_str(&format!("\n|---|{}\n", "--:|".repeat(contestants.len())));
-    for row in &suite.rows {
-        text.push_str(&format!("| {} |", cell_text(&row.name)));
+    for group in suite.groups() {
+        let head = if group.is_empty() { "row" } else { group };
+        text.push_str(&format!("| {head} |"));
         for id in &contestants {
-            let cell = row.cells.iter().find(|cell| cell.contestant == *id);
-            text.push_str(&format!(
-                " {} |",
-                cell.map_or_else(|| "-".to_owned(), |cell| entry(row, cell))
-            ));
+            text.push_str(&format!(" {} |", cell_text(results.title(id))));
         }
-        text.push('\n');
+        text.push_str(&format!("\n|---|{}\n", "--:|".repeat(contestants.len())));
+        for row in suite.rows_of(group) {
+            text.push_str(&format!("| {} |", cell_text(row.short_name())));
+            for id in &contestants {
+                let cell = row.cells.iter().find(|cell| cell.contestant == *id);
+                text.push_str(&format!(
+                    " {} |",
+                    cell.map_or_else(|| "-".to_owned(), |cell| entry(row, cell))
+                ));
+            }
+            text.push('\n');
+        }
+        text.push_str("| *geometric mean* |");
+        for id in &contestants {
+            let mean = suite
+                .mean_ratio(id, group)
+                .map(|(mean, rows)| format!("**{}** of {rows}", number(mean)));
+            text.push_str(&format!(" {} |", mean.unwrap_or_default()));
+        }
+        text.push_str("\n\n");
     }
-    text.push_str("| *geometric mean* |");
-    for id in &contestants {
-        let mean = suite
-            .mean_ratio(id)
-            .map(|(mean, rows)| format!("**{}** of {rows}", number(mean)));
-        text.push_str(&format!(" {} |", mean.unwrap_or_default()));
-    }
-    text.push_str("\n\n");
+    // Rows that are about the runs of others share one sentence.
+    let mut told = ("", "");
     for row in &suite.rows {
-        text.push_str(&format!("- *{}*: {}\n", row.name, row.help));
+        let name = match row.short_name() {
+            name if name == row.name => name,
+            _ => &row.group,
+        };
+        if told != (name, &row.help) {
+            told = (name, &row.help);
+            text.push_str(&format!("- *{name}*: {}\n", row.help));
+        }
     }
     text.push('\n');
     text
@@ -220,6 +234,7 @@ fn capital(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::results::sample;
+    use super::super::suites::SUITES;
     use super::*;
 
     #[test]
@@ -233,6 +248,38 @@ mod tests {
         let notes = read_notes("# Notes\n\n## sched: echo\n\nIts poller\nis slow.\n");
         let some = render(&sample(), &notes);
         assert!(some.contains("(Go 0.50): Its poller\n  is slow."), "{some}");
+    }
+
+    #[test]
+    fn every_note_is_about_a_row_or_a_group() {
+        let text = std::fs::read_to_string(sources().join("notes.md")).unwrap();
+        let notes = read_notes(&text);
+        assert!(!notes.is_empty());
+        let known: Vec<String> = SUITES
+            .iter()
+            .flat_map(|suite| suite.rows.iter().map(move |row| (suite.name, row)))
+            .flat_map(|(suite, row)| [row.title(), row.group.to_owned()].map(|of| (suite, of)))
+            .map(|(suite, of)| format!("{suite}: {of}"))
+            .collect();
+        for heading in notes.keys() {
+            assert!(known.contains(heading), "there is no {heading}");
+        }
+    }
+
+    #[test]
+    fn rows_of_a_group_without_notes_have_that_of_the_group() {
+        let mut results = sample();
+        let row = &mut results.suites[0].rows[1];
+        (row.group, row.name) = ("rates".to_owned(), "echo, rates".to_owned());
+        let page = render(&results, &read_notes("\n## sched: rates\n\nSlow.\n"));
+        for part in [
+            "**sched: echo, rates** (Go 0.50): Slow.",
+            "| rates | goruntime |",
+            "| echo |",
+            "- *rates*: Requests",
+        ] {
+            assert!(page.contains(part), "{part} is not in\n{page}");
+        }
     }
 
     #[test]

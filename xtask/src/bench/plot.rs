@@ -7,7 +7,7 @@ use super::table::number;
 use std::fmt::Write;
 
 const LINE: f64 = 26.0;
-const LEFT: f64 = 250.0;
+const LEFT: f64 = 290.0;
 const WIDTH: f64 = 560.0;
 const RIGHT: f64 = 30.0;
 const TOP: f64 = 64.0;
@@ -22,7 +22,12 @@ pub fn render(results: &Results, suite: &SuiteResults) -> Option<String> {
     let peers: Vec<&str> = suite
         .contestants()
         .into_iter()
-        .filter(|id| suite.mean_ratio(id).is_some())
+        .filter(|id| {
+            let groups = suite.groups();
+            groups
+                .iter()
+                .any(|group| suite.mean_ratio(id, group).is_some())
+        })
         .collect();
     let ratios = || {
         suite

@@ -2,7 +2,7 @@
 //!
 //! The format (version 1): an object with `version`, `date`, `rounds`, `disturbed` (why the whole is not to be trusted, or null), `speed` (the machine's, as
 //! shares of the best that was read: `typical`, `low`, `high`; or null), `machine` (a list of pairs), `contestants` (`id`, `title`, `version`), `skipped`
-//! (`id`, `why`) and `suites`: each with `name`, `help` and `rows`, whose `cells` have `contestant`, `values` (one a round, null where there is none), `work`
+//! (`id`, `why`) and `suites`: each with `name`, `help` and `rows` in groups (`group`), whose `cells` have `contestant`, `values` (one a round, null where there is none), `work`
 //! (the seconds that the load meter's work took before and after each), `disturbed` (how many of them) and `failure` (text or null). Values are in the row's
 //! `unit`; `better` is `lower` or `higher`.
 
@@ -51,6 +51,8 @@ pub struct SuiteResults {
 pub struct RowResults {
     /// Unique within the suite.
     pub name: String,
+    /// The group that it is in, or nothing.
+    pub group: String,
     /// What is counted.
     pub help: String,
     /// Of all its values.
@@ -107,6 +109,15 @@ impl RowResults {
         theirs.is_disturbed() || self.cells.first().is_some_and(Cell::is_disturbed)
     }
 
+    /// The name within its group, which follows the name of a row that is about the same runs as another.
+    pub fn short_name(&self) -> &str {
+        let short = self.name.strip_suffix(self.group.as_str());
+        match short.and_then(|name| name.strip_suffix(", ")) {
+            Some(name) if !self.group.is_empty() => name,
+            _ => &self.name,
+        }
+    }
+
     /// The cells of others.
     pub fn peers(&self) -> &[Cell] {
         self.cells.get(1..).unwrap_or_default()
@@ -125,11 +136,26 @@ impl SuiteResults {
         all
     }
 
-    /// The geometric mean of the ratios to a peer, and of how many rows.
-    pub fn mean_ratio(&self, peer: &str) -> Option<(f64, usize)> {
+    /// The groups that its rows are in, in their order.
+    pub fn groups(&self) -> Vec<&str> {
+        let mut all: Vec<&str> = Vec::new();
+        for row in &self.rows {
+            if !all.contains(&row.group.as_str()) {
+                all.push(&row.group);
+            }
+        }
+        all
+    }
+
+    /// The rows of a group.
+    pub fn rows_of<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a RowResults> {
+        self.rows.iter().filter(move |row| row.group == group)
+    }
+
+    /// The geometric mean of the ratios to a peer in a group of rows, and of how many.
+    pub fn mean_ratio(&self, peer: &str, group: &str) -> Option<(f64, usize)> {
         let ratios: Vec<f64> = self
-            .rows
-            .iter()
+            .rows_of(group)
             .filter_map(|row| {
                 let cell = row.peers().iter().find(|cell| cell.contestant == peer)?;
                 row.ratio(cell).map(|ratio| ratio.median)
@@ -188,6 +214,7 @@ impl Results {
             };
             object([
                 ("name", text(&row.name)),
+                ("group", text(&row.group)),
                 ("help", text(&row.help)),
                 ("unit", text(&row.unit)),
                 ("better", text(better)),
@@ -278,6 +305,7 @@ impl Results {
         };
         let row = |json: &JsonValue| RowResults {
             name: word(json, "name"),
+            group: word(json, "group"),
             help: word(json, "help"),
             unit: word(json, "unit"),
             better: if word(json, "better") == "higher" {
@@ -356,6 +384,7 @@ pub fn sample() -> Results {
     let rows = vec![
         RowResults {
             name: "spawn & join".to_owned(),
+            group: String::new(),
             help: "Tasks are started; the time for each.".to_owned(),
             unit: "ns".to_owned(),
             better: Better::Lower,
@@ -367,6 +396,7 @@ pub fn sample() -> Results {
         },
         RowResults {
             name: "echo".to_owned(),
+            group: String::new(),
             help: "Requests in a second.".to_owned(),
             unit: "1/s".to_owned(),
             better: Better::Higher,
@@ -427,8 +457,19 @@ mod tests {
                 .median
         };
         assert_eq!((ratio(0), ratio(1)), (2.0, 0.5));
-        assert_eq!(suite.mean_ratio("go"), Some((1.0, 2)));
-        assert_eq!(suite.mean_ratio("may"), None);
+        assert_eq!(suite.mean_ratio("go", ""), Some((1.0, 2)));
+        assert_eq!(suite.mean_ratio("may", ""), None);
+    }
+
+    #[test]
+    fn groups_have_means_of_their_own() {
+        let mut suite = sample().suites.remove(0);
+        suite.rows[1].group = "rates".to_owned();
+        suite.rows[1].name = "echo, rates".to_owned();
+        assert_eq!(suite.groups(), ["", "rates"]);
+        assert_eq!(suite.mean_ratio("go", "rates"), Some((0.5, 1)));
+        let names: Vec<&str> = suite.rows.iter().map(RowResults::short_name).collect();
+        assert_eq!(names, ["spawn & join", "echo"]);
     }
 
     #[test]

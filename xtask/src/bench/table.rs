@@ -77,47 +77,51 @@ fn render_suite(results: &Results, suite: &SuiteResults) -> Vec<Row> {
     let width = suite
         .rows
         .iter()
-        .map(|row| row.name.chars().count())
+        .map(|row| row.short_name().chars().count())
         .max()
         .unwrap_or(0)
         + 2;
     let title = format!("{}: {}", suite.name, suite.help);
-    let mut head = Row::new().with(Style::Dim, format!("{:width$}{:>OURS$}", "", "ours"));
-    for peer in &peers {
-        head = head.with(
-            Style::Dim,
-            format!("{:>RATIO$}", cut(results.title(peer), RATIO - 1)),
-        );
-    }
-    let mut rows = vec![Row::new().with(Style::Bold, title), head];
-    for row in &suite.rows {
-        let ours = row
-            .cells
-            .first()
-            .map_or_else(String::new, |cell| our_figure(cell, &row.unit, &mut notes));
-        let mut line = Row::new().with(Style::Plain, format!("{:width$}{ours:>OURS$}", row.name));
+    let mut rows = vec![Row::new().with(Style::Bold, title)];
+    for group in suite.groups() {
+        let mut head = Row::new().with(Style::Dim, format!("{group:width$}{:>OURS$}", "ours"));
         for peer in &peers {
-            let (style, text) = match row.peers().iter().find(|cell| cell.contestant == *peer) {
-                None => (Style::Dim, "-".to_owned()),
-                Some(cell) => ratio(row, cell, &mut notes),
-            };
-            line = line.with(style, format!("{text:>RATIO$}"));
+            head = head.with(
+                Style::Dim,
+                format!("{:>RATIO$}", cut(results.title(peer), RATIO - 1)),
+            );
         }
-        rows.push(line);
-    }
-    if !peers.is_empty() {
-        let mut line = Row::new().with(
-            Style::Bold,
-            format!("{:width$}{:>OURS$}", "geometric mean", ""),
-        );
-        for peer in &peers {
-            let (style, text) = match suite.mean_ratio(peer) {
-                Some((mean, _)) => (judgement(mean), format!("{}x", number(mean))),
-                None => (Style::Dim, "-".to_owned()),
-            };
-            line = line.with(style, format!("{text:>RATIO$}"));
+        rows.push(head);
+        for row in suite.rows_of(group) {
+            let ours = row
+                .cells
+                .first()
+                .map_or_else(String::new, |cell| our_figure(cell, &row.unit, &mut notes));
+            let name = row.short_name();
+            let mut line = Row::new().with(Style::Plain, format!("{name:width$}{ours:>OURS$}"));
+            for peer in &peers {
+                let (style, text) = match row.peers().iter().find(|cell| cell.contestant == *peer) {
+                    None => (Style::Dim, "-".to_owned()),
+                    Some(cell) => ratio(row, cell, &mut notes),
+                };
+                line = line.with(style, format!("{text:>RATIO$}"));
+            }
+            rows.push(line);
         }
-        rows.push(line);
+        if !peers.is_empty() {
+            let mut line = Row::new().with(
+                Style::Bold,
+                format!("{:width$}{:>OURS$}", "geometric mean", ""),
+            );
+            for peer in &peers {
+                let (style, text) = match suite.mean_ratio(peer, group) {
+                    Some((mean, _)) => (judgement(mean), format!("{}x", number(mean))),
+                    None => (Style::Dim, "-".to_owned()),
+                };
+                line = line.with(style, format!("{text:>RATIO$}"));
+            }
+            rows.push(line);
+        }
     }
     rows.extend(
         (1..)

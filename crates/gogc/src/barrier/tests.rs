@@ -10,6 +10,8 @@ use crate::testing::{Shape, SimHeap, SimWorld};
 const MUTATORS: usize = 3;
 const SLOTS: usize = 4;
 const FIELDS: usize = 3;
+/// Of the heap: objects of two granules for all steps of a run.
+const GRANULES: usize = if cfg!(miri) { 100 } else { 4000 };
 
 /// Mutators with a stack each, whose stacks are scanned at different times, and a heap with a barrier.
 struct Concurrent<'w> {
@@ -117,7 +119,7 @@ impl<'w> Concurrent<'w> {
 
 /// Runs `f` on a fresh heap.
 fn with_sim<R>(f: impl FnOnce(&mut Concurrent<'_>) -> R) -> R {
-    let (heap, world) = (SimHeap::new(4000), SimWorld::new(1));
+    let (heap, world) = (SimHeap::new(GRANULES), SimWorld::new(1));
     let mut marking = Marking::new(&world).unwrap();
     let result = f(&mut Concurrent::new(&heap, &world, &marking));
     marking.dispose(&world);
@@ -311,13 +313,16 @@ impl Concurrent<'_> {
     }
 }
 
+/// Of the mutators before marking.
+const STEPS: usize = if cfg!(miri) { 20 } else { 60 };
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 400 }))]
 
     /// However marking and mutation interleave, what is reachable in the end is marked.
     #[test]
     fn everything_reachable_is_marked(
-        before in prop::collection::vec(step(), 0..60), during in prop::collection::vec(step(), 0..120)
+        before in prop::collection::vec(step(), 0..STEPS), during in prop::collection::vec(step(), 0..2 * STEPS)
     ) {
         let lost = with_sim(|sim| {
             before.iter().for_each(|step| sim.mutate(step));

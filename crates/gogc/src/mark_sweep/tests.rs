@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use proptest::prelude::*;
 
 use super::*;
+use crate::buffer::ITEMS;
 use crate::env::RootKind;
 use crate::mark::OBLET;
 use crate::pacer::GcPercent;
@@ -40,24 +41,26 @@ fn assert_exact(sim: &Sim) {
 
 #[test]
 fn keeps_what_is_reachable_and_frees_the_rest() {
+    const LENGTH: usize = if cfg!(miri) { 50 } else { 1000 };
+    const LIST: Bytes = Bytes(16 * LENGTH as u64);
     for world in [
         SimWorld::new(1),
         SimWorld::new(3),
         SimWorld::one_after_the_other(3),
     ] {
-        let sim = sim(10_000, world);
-        let kept = list(sim.heap(), 1000, 1);
-        list(sim.heap(), 1000, 1);
+        let sim = sim(3 * LENGTH, world);
+        let kept = list(sim.heap(), LENGTH, 1);
+        list(sim.heap(), LENGTH, 1);
         // An address inside the object will do; a word that is no address does no harm.
         sim.world()
             .add_root(RootKind::Stack, vec![3, kept + 9, usize::MAX]);
         let stats = sim.collect(Reason::Forced).unwrap();
-        assert_eq!(stats.marked.objects, 1000);
-        assert_eq!(stats.marked.marked, Bytes(16_000));
+        assert_eq!(stats.marked.objects, LENGTH as u64);
+        assert_eq!(stats.marked.marked, LIST);
         assert_eq!(stats.marked.stacks, Bytes(24));
-        assert_eq!(stats.heap_before, Bytes(32_000));
-        assert_eq!(stats.heap_live, Bytes(16_000));
-        assert_eq!(sim.heap().usage().collected, Bytes(16_000));
+        assert_eq!(stats.heap_before, LIST + LIST);
+        assert_eq!(stats.heap_live, LIST);
+        assert_eq!(sim.heap().usage().collected, LIST);
         assert_eq!(sim.phase(), Phase::Off);
         assert!(!sim.barrier().is_on());
         assert_exact(&sim);
@@ -87,7 +90,10 @@ fn large_objects_are_scanned_whole() {
         let words = 3 * OBLET / WORD + 5;
         let sim = sim(words, SimWorld::new(workers));
         let large = sim.heap().allocate(Shape::pointers(words)).unwrap();
-        for index in (0..words).step_by(1000).chain([OBLET / WORD, words - 1]) {
+        for index in (0..words)
+            .step_by((words / 50).max(20))
+            .chain([OBLET / WORD, words - 1])
+        {
             sim.heap().store(large, index, list(sim.heap(), 2, 0));
         }
         list(sim.heap(), 10, 0);
@@ -100,8 +106,9 @@ fn large_objects_are_scanned_whole() {
 
 #[test]
 fn the_dead_with_finalizers_are_kept_once_with_all_they_reach() {
-    let sim = sim(10_000, SimWorld::new(2));
-    let inner = list(sim.heap(), 2000, 0);
+    let length = if cfg!(miri) { 100 } else { 2000 };
+    let sim = sim(2 * length, SimWorld::new(2));
+    let inner = list(sim.heap(), length, 0);
     let shape = Shape {
         finalizer: true,
         ..Shape::pointers(1)
@@ -110,7 +117,7 @@ fn the_dead_with_finalizers_are_kept_once_with_all_they_reach() {
     sim.heap().store(outer, 0, inner);
     sim.collect(Reason::Forced).unwrap();
     assert_eq!(sim.heap().take_finalized(), [outer]);
-    assert_eq!(sim.heap().objects().len(), 2001);
+    assert_eq!(sim.heap().objects().len(), length + 1);
     let stats = sim.collect(Reason::Forced).unwrap();
     assert_eq!(stats.cycle, 2);
     assert!(sim.heap().take_finalized().is_empty());
@@ -121,8 +128,9 @@ fn the_dead_with_finalizers_are_kept_once_with_all_they_reach() {
 #[test]
 fn marking_is_complete_when_buffers_are_refused() {
     for workers in [1, 3] {
-        let wide = 40_000;
-        let sim = sim(10 * wide, SimWorld::new(workers));
+        // More than the first chunk of buffers has room for.
+        let wide = if cfg!(miri) { 220 } else { 40_000 };
+        let sim = sim(4 * wide + 100, SimWorld::new(workers));
         let root = sim.heap().allocate(Shape::pointers(wide)).unwrap();
         for index in 0..wide {
             sim.heap().store(root, index, list(sim.heap(), 3, 0));
@@ -134,11 +142,11 @@ fn marking_is_complete_when_buffers_are_refused() {
         assert_eq!(stats.marked.objects as usize, 1 + 3 * wide);
         assert_exact(&sim);
         let events = sim.world().take_events();
-        assert!(
-            events
-                .iter()
-                .any(|event| matches!(event, Event::BuffersRefused { cycle: 1 }))
-        );
+        let refused = events
+            .iter()
+            .any(|event| matches!(event, Event::BuffersRefused { cycle: 1 }));
+        // Of the few there are when interpreted, several markers may keep up with each other.
+        assert!(refused || cfg!(miri) && workers > 1);
     }
 }
 
@@ -154,12 +162,16 @@ fn no_memory_at_all_is_a_clear_error() {
 
 #[test]
 fn memory_for_buffers_is_given_back() {
-    let sim = sim(300_000, SimWorld::new(1));
-    let many = (0..300_000).map(|_| list(sim.heap(), 1, 0)).collect();
+    const BUFFER: usize = (ITEMS + 2) * WORD;
+    let buffers = if cfg!(miri) { 240 } else { 1200 };
+    let objects = buffers * ITEMS;
+    let sim = sim(objects, SimWorld::new(1));
+    let many = (0..objects).map(|_| list(sim.heap(), 1, 0)).collect();
     sim.world().add_root(RootKind::Handle, many);
     sim.collect(Reason::Forced).unwrap();
-    assert!(sim.world().memory_peak() > 2 << 20);
-    assert!(sim.world().memory_in_use() < 1 << 20);
+    assert!(sim.world().memory_peak() >= buffers * BUFFER);
+    // The first three chunks are kept.
+    assert_eq!(sim.world().memory_in_use(), (32 + 64 + 128) * BUFFER);
 }
 
 #[test]
@@ -179,14 +191,14 @@ fn a_world_that_will_not_stop_is_reported_and_changes_nothing() {
 
 #[test]
 fn cycles_come_when_the_heap_reaches_its_goal() {
-    let sim = sim(1 << 20, SimWorld::new(1));
+    let sim = sim(10_000, SimWorld::new(1));
     sim.reconfigure(Config {
         percent: GcPercent::Percent(1),
         ..Config::default()
     });
     let mut cycles = 0;
     for _ in 0..200 {
-        list(sim.heap(), 100, 0);
+        list(sim.heap(), 2, 99);
         cycles += u64::from(sim.collect_if_due().unwrap().is_some());
         sim.sweep(Bytes::mib(16));
     }
@@ -198,7 +210,7 @@ fn cycles_come_when_the_heap_reaches_its_goal() {
         ..Config::default()
     });
     assert_eq!(sim.goal(), Bytes(u64::MAX));
-    list(sim.heap(), 100_000, 0);
+    list(sim.heap(), 100, 99);
     assert!(sim.collect_if_due().unwrap().is_none());
 }
 
@@ -245,7 +257,7 @@ fn events_tell_the_story_in_order() {
 #[test]
 fn stress_forced_cycles_begin_after_the_call() {
     let rounds = if cfg!(miri) { 3 } else { 200 };
-    let sim = sim(1 << 12, SimWorld::new(2));
+    let sim = sim(1 << 8, SimWorld::new(2));
     let found = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..3 {
@@ -275,8 +287,12 @@ fn stress_forced_cycles_begin_after_the_call() {
 #[test]
 fn stress_live_data_survives_concurrent_mutators() {
     const SLOTS: usize = 8;
-    let rounds = if cfg!(miri) { 100 } else { 4000 };
-    let sim = sim(1 << 15, SimWorld::new(2));
+    let (rounds, granules) = if cfg!(miri) {
+        (60, 1 << 7)
+    } else {
+        (4000, 1 << 15)
+    };
+    let sim = sim(granules, SimWorld::new(2));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let mutators: Vec<_> = (0..3usize)
@@ -383,14 +399,14 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 96 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 96 }))]
 
     /// Random graphs: after each full cycle the heap is exactly what plain reachability says.
     #[test]
     fn collecting_leaves_exactly_the_reachable(
-        steps in prop::collection::vec(step(), 1..150), workers in 1usize..3
+        steps in prop::collection::vec(step(), 1..if cfg!(miri) { 25 } else { 150 }), workers in 1usize..3
     ) {
-        let sim = sim(2000, SimWorld::one_after_the_other(workers));
+        let sim = sim(if cfg!(miri) { 200 } else { 2000 }, SimWorld::one_after_the_other(workers));
         let (heap, world) = (sim.heap(), sim.world());
         let area = world.add_root(RootKind::Stack, vec![0; 6]);
         for step in steps {

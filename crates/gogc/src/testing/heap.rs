@@ -64,8 +64,11 @@ struct Cursors {
 }
 
 /// The heap.
+///
+/// Granules are reached by index, never by a part of the slice: an interpreter looks at every word of what a reference is made to.
 pub struct SimHeap {
     granules: Box<[Granule]>,
+    total: usize,
     cursors: Mutex<Cursors>,
     allocate_black: AtomicBool,
     collected: AtomicU64,
@@ -83,6 +86,7 @@ impl SimHeap {
                 sweep: granules,
             }),
             granules: (0..granules).map(|_| Granule::default()).collect(),
+            total: granules,
             allocate_black: AtomicBool::new(false),
             collected: AtomicU64::new(0),
             external: AtomicU64::new(0),
@@ -98,7 +102,7 @@ impl SimHeap {
     pub fn allocate(&self, shape: Shape) -> Option<usize> {
         let size = shape.granules();
         let mut cursors = self.cursors();
-        let total = self.granules.len();
+        let total = self.total;
         let mut run = 0;
         let mut at = cursors.allocate;
         for _ in 0..total + size {
@@ -127,14 +131,15 @@ impl SimHeap {
     }
 
     fn make(&self, first: usize, shape: Shape, marked: bool) {
-        let run = &self.granules[first..first + shape.granules()];
-        let head = &run[0];
-        head.size.store(run.len() as u32, Ordering::Relaxed);
+        let size = shape.granules();
+        let head = &self.granules[first];
+        head.size.store(size as u32, Ordering::Relaxed);
         head.pointers
             .store(shape.pointers as u32, Ordering::Relaxed);
         head.marked.store(marked, Ordering::Relaxed);
         head.finalizer.store(shape.finalizer, Ordering::Relaxed);
-        for granule in run {
+        for at in first..first + size {
+            let granule = &self.granules[at];
             granule
                 .words
                 .iter()
@@ -142,7 +147,7 @@ impl SimHeap {
             granule.owner.store(first as u32 + 1, Ordering::Release);
         }
         self.collected
-            .fetch_add((run.len() * GRANULE) as u64, Ordering::Relaxed);
+            .fetch_add((size * GRANULE) as u64, Ordering::Relaxed);
     }
 
     /// Whether new objects are born marked, as they are while a barrier is on.
@@ -183,7 +188,7 @@ impl SimHeap {
     #[must_use]
     pub fn objects(&self) -> BTreeSet<usize> {
         let is_first = |&n: &usize| self.granules[n].owner.load(Ordering::Relaxed) == n as u32 + 1;
-        (0..self.granules.len())
+        (0..self.total)
             .filter(is_first)
             .map(|n| BASE + n * GRANULE)
             .collect()
@@ -225,8 +230,8 @@ impl SimHeap {
 
     fn free(&self, first: usize) -> usize {
         let size = self.granules[first].size.load(Ordering::Relaxed) as usize;
-        for granule in &self.granules[first..first + size] {
-            granule.owner.store(0, Ordering::Relaxed);
+        for at in first..first + size {
+            self.granules[at].owner.store(0, Ordering::Relaxed);
         }
         size
     }
@@ -239,12 +244,15 @@ unsafe impl HeapView for SimHeap {
     type Object = usize;
 
     fn bounds(&self) -> Range<usize> {
-        BASE..BASE + self.granules.len() * GRANULE
+        BASE..BASE + self.total * GRANULE
     }
 
     fn resolve(&self, word: usize) -> Option<usize> {
-        let granule = self.granules.get(word.checked_sub(BASE)? / GRANULE)?;
-        (granule.owner.load(Ordering::Acquire) as usize).checked_sub(1)
+        let at = word.checked_sub(BASE)? / GRANULE;
+        if at >= self.total {
+            return None;
+        }
+        (self.granules[at].owner.load(Ordering::Acquire) as usize).checked_sub(1)
     }
 
     fn try_mark(&self, first: usize) -> bool {
@@ -288,7 +296,7 @@ unsafe impl HeapView for SimHeap {
     fn start_mark(&self) {
         assert_eq!(
             self.cursors().sweep,
-            self.granules.len(),
+            self.total,
             "marking begins with the heap unswept"
         );
         self.granules
@@ -301,7 +309,7 @@ unsafe impl HeapView for SimHeap {
             .finalized
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let dead: Vec<usize> = (0..self.granules.len())
+        let dead: Vec<usize> = (0..self.total)
             .filter(|&n| self.granules[n].owner.load(Ordering::Relaxed) == n as u32 + 1)
             .filter(|&n| self.granules[n].finalizer.load(Ordering::Relaxed) && !self.is_marked(n))
             .collect();
@@ -320,7 +328,7 @@ unsafe impl HeapView for SimHeap {
     fn sweep(&self, limit: Bytes) -> SweepStep {
         let mut cursors = self.cursors();
         let from = cursors.sweep;
-        let to = (from + limit.0 as usize / GRANULE + 1).min(self.granules.len());
+        let to = (from + limit.0 as usize / GRANULE + 1).min(self.total);
         let mut at = from;
         while at < to {
             at += match self.resolve(BASE + at * GRANULE) {
@@ -332,7 +340,7 @@ unsafe impl HeapView for SimHeap {
         cursors.sweep = at;
         SweepStep {
             swept: Bytes(((at - from) * GRANULE) as u64),
-            done: at == self.granules.len(),
+            done: at == self.total,
         }
     }
 

@@ -116,3 +116,8 @@ fn exceptions_in_a_library_that_is_loaded_late() {
 fn nothing_left_and_something_again() {
     works("exhaust.c");
 }
+
+#[test]
+fn thread_locals_are_reached_without_a_call() {
+    works("tls.c");
+}

@@ -50,9 +50,9 @@ fn fill(block: NonNull<u8>, size: usize, pattern: u8) {
 
 fn is_filled(block: NonNull<u8>, size: usize, pattern: u8) -> bool {
     // SAFETY: as above.
-    unsafe { std::slice::from_raw_parts(block.as_ptr(), size) }
-        .iter()
-        .all(|&byte| byte == pattern)
+    let bytes = unsafe { std::slice::from_raw_parts(block.as_ptr(), size) };
+    // The rest is as its neighbours are: one comparison of memory, which an interpreter makes at once.
+    bytes[0] == pattern && bytes[1..] == bytes[..size - 1]
 }
 
 /// A heap in use, and what should be in it.

@@ -12,3 +12,12 @@ pub(crate) mod m;
 pub(crate) mod p;
 pub(crate) mod ring;
 pub(crate) mod timer;
+
+/// For tests: a value that lives for ever, as Gs, Ms and Ps do, and that a leak checker knows to be wanted.
+#[cfg(test)]
+pub(crate) fn forever<T: Sync + 'static>(value: T) -> &'static T {
+    static KEPT: std::sync::Mutex<Vec<&'static dyn Sync>> = std::sync::Mutex::new(Vec::new());
+    let value: &'static T = Box::leak(Box::new(value));
+    KEPT.lock().unwrap().push(value);
+    value
+}

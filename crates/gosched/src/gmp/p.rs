@@ -240,10 +240,11 @@ impl P {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gmp::forever;
     use crate::gmp::g::Ops;
 
     fn g(id: u64) -> GRef {
-        let g: GRef = Box::leak(Box::new(Header::new(Ops::unreachable(), std::ptr::null())));
+        let g = forever(Header::new(Ops::unreachable(), std::ptr::null()));
         g.id.store(id, Ordering::Relaxed);
         g
     }

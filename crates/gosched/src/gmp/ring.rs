@@ -155,6 +155,7 @@ impl<const N: usize> Ring<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gmp::forever;
     use crate::gmp::g::Ops;
     use proptest::prelude::*;
     use std::collections::VecDeque;
@@ -163,8 +164,7 @@ mod tests {
     fn gs(n: usize) -> Vec<GRef> {
         (0..n)
             .map(|i| {
-                let g: &'static Header =
-                    Box::leak(Box::new(Header::new(Ops::unreachable(), std::ptr::null())));
+                let g = forever(Header::new(Ops::unreachable(), std::ptr::null()));
                 g.id.store(i as u64, Ordering::Relaxed);
                 g
             })

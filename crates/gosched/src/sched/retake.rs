@@ -96,6 +96,7 @@ pub(crate) fn take(p: &P, fence: impl FnOnce() -> bool) -> Retake {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gmp::forever;
     use crate::gmp::m::M;
     use crate::sys::AsymmetricFence;
     use std::cell::UnsafeCell;
@@ -106,8 +107,8 @@ mod tests {
 
     /// An M in user code with its P.
     fn pair() -> (&'static M, &'static P) {
-        let p: &'static P = Box::leak(Box::new(P::new(0)));
-        let m: &'static M = Box::leak(Box::new(M::new(0)));
+        let p: &'static P = forever(P::new(0));
+        let m: &'static M = forever(M::new(0));
         // SAFETY: nobody else uses them yet.
         unsafe {
             m.acquire(p);

@@ -2,7 +2,7 @@
 //!
 //! Objects are the same in each: a node of two pointers and a word, unless the row says otherwise. Collectors collect at their own
 //! default pace; MMTk, which has none of its own, when the heap has doubled. Collectors use threads of their own, so nothing is pinned but what
-//! they have no part in.
+//! they have no part in. The last group is allocation alone, as it is beside a collector that rests.
 
 use crate::bench::row::{Better, Pin, Row, Suite};
 
@@ -13,12 +13,23 @@ const TOGETHER: &[&str] = &["goruntime", "go", "boehm"];
 /// Those that have goroutines.
 const GOROUTINES: &[&str] = &["goruntime", "go"];
 
+/// Allocation while nothing is collected.
+const ALLOCATION: Row = Row {
+    group: "collected allocation",
+    workload: "allocate",
+    environment: &[("GOGC", "off")],
+    contestants: GOROUTINES,
+    ..TIME
+};
+
 /// What most rows have in common.
 const TIME: Row = Row {
     name: "",
+    group: "collection",
     help: "",
     workload: "",
     arguments: &[],
+    environment: &[],
     figure: "time",
     better: Better::Lower,
     pin: Pin::Any,
@@ -136,6 +147,54 @@ pub const GC: Suite = Suite {
             workload: "goroutine_stacks",
             contestants: GOROUTINES,
             ..TIME
+        },
+        Row {
+            name: "allocation, 16 B",
+            help: "Objects of 16 bytes, a pointer and a word of which is written, are made and dropped by a fresh process until they are 384 MiB, the collector off; the time for each, first touches of memory included.",
+            arguments: &["size=16"],
+            ..ALLOCATION
+        },
+        Row {
+            name: "allocation, 64 B",
+            help: "The same with objects of 64 bytes.",
+            arguments: &["size=64"],
+            ..ALLOCATION
+        },
+        Row {
+            name: "allocation, 256 B",
+            help: "The same with objects of 256 bytes.",
+            arguments: &["size=256"],
+            ..ALLOCATION
+        },
+        Row {
+            name: "allocation, 1 KiB",
+            help: "The same with objects of 1 KiB.",
+            arguments: &["size=1024"],
+            ..ALLOCATION
+        },
+        Row {
+            name: "allocation, 16 B, two threads",
+            help: "Objects of 16 bytes made by two goroutines at once, half of them by each; the time for each object of one.",
+            arguments: &["size=16", "mutators=2"],
+            ..ALLOCATION
+        },
+        Row {
+            name: "allocation, 64 B, two threads",
+            help: "Objects of 64 bytes made by two goroutines at once, half of them by each; the time for each object of one.",
+            arguments: &["size=64", "mutators=2"],
+            ..ALLOCATION
+        },
+        Row {
+            name: "allocation, 256 B, two threads",
+            help: "Objects of 256 bytes made by two goroutines at once, half of them by each; the time for each object of one.",
+            arguments: &["size=256", "mutators=2"],
+            ..ALLOCATION
+        },
+        Row {
+            name: "allocation, 1 KiB, two threads",
+            help: "Objects of 1 KiB made by two goroutines at once, half of them by each; the time for each object of one.",
+            arguments: &["size=1024", "mutators=2"],
+            ..ALLOCATION
         },
     ],
 };

@@ -28,9 +28,12 @@ mod tests {
     fn rows_have_names_of_their_own_and_known_contestants() {
         for suite in SUITES {
             for (at, row) in suite.rows.iter().enumerate() {
-                let name = format!("{}: {}", suite.name, row.name);
+                let name = format!("{}: {}", suite.name, row.title());
                 let before = &suite.rows[..at];
-                assert!(before.iter().all(|r| r.name != row.name), "{name} twice");
+                assert!(
+                    before.iter().all(|r| r.title() != row.title()),
+                    "{name} twice"
+                );
                 let [ours, peers @ ..] = row.contestants else {
                     panic!("{name} has no contestants");
                 };

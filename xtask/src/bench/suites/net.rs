@@ -8,9 +8,11 @@ use crate::bench::row::{Better, Pin, Row, Suite};
 /// What rows have in common.
 const RATE: Row = Row {
     name: "",
+    group: "",
     help: "",
     workload: "echo",
     arguments: &[],
+    environment: &[],
     figure: "rate",
     better: Better::Higher,
     pin: Pin::Any,

@@ -12,9 +12,11 @@ const ALL: &[&str] = &["goruntime", "go", "tokio"];
 /// What rows have in common.
 const TIME: Row = Row {
     name: "",
+    group: "",
     help: "",
     workload: "",
     arguments: &[],
+    environment: &[],
     figure: "time",
     better: Better::Lower,
     pin: Pin::Any,

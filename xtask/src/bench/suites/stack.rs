@@ -8,9 +8,11 @@ use crate::bench::row::{Better, Pin, Row, Suite};
 /// What rows have in common.
 const TIME: Row = Row {
     name: "",
+    group: "",
     help: "",
     workload: "",
     arguments: &["locals=shared"],
+    environment: &[],
     figure: "time",
     better: Better::Lower,
     pin: Pin::One,

@@ -7,9 +7,11 @@ use crate::bench::row::{Better, Pin, Row, Suite};
 /// What rows have in common.
 const TIME: Row = Row {
     name: "",
+    group: "",
     help: "",
     workload: "",
     arguments: &[],
+    environment: &[],
     figure: "",
     better: Better::Lower,
     pin: Pin::Any,

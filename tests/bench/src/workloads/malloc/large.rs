@@ -51,7 +51,7 @@ pub fn growth(arguments: &Arguments) -> Result<(), String> {
 /// Zeroed blocks of 256 KiB to 4 MiB, of which every 16th page is read and written.
 pub fn zeroed(arguments: &Arguments) -> Result<(), String> {
     const STRIDE: usize = 16 * 4096;
-    let count = arguments.scaled("blocks", 8_000);
+    let count = arguments.scaled("blocks", 4_000);
     let mut random = Random::new(7);
     let begin = Instant::now();
     for _ in 0..count {

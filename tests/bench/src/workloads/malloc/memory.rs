@@ -1,9 +1,10 @@
 //! How much memory the process has for what it uses: at a peak, after it, and when sizes shift.
 
 use super::block::{Block, small};
+use super::time_each;
 use crate::workloads::random::Random;
 use crate::{Arguments, figure, rss};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Resident bytes for each byte that lives.
 fn overhead(blocks: &Vec<Block>, baseline: u64) -> Result<f64, String> {
@@ -14,7 +15,7 @@ fn overhead(blocks: &Vec<Block>, baseline: u64) -> Result<f64, String> {
 
 /// Many small blocks; then nine of ten are freed at random, and the program does nothing for a while; then all are freed.
 pub fn peak(arguments: &Arguments) -> Result<(), String> {
-    let bytes = arguments.scaled("bytes", 300 << 20);
+    let bytes = arguments.scaled("bytes", 200 << 20);
     let idle = Duration::from_millis(arguments.number("idle_ms", 1500));
     let baseline = rss()?;
     let mut random = Random::new(8);
@@ -42,11 +43,12 @@ pub fn peak(arguments: &Arguments) -> Result<(), String> {
 /// A set of constant volume whose blocks become larger from step to step, half of it replaced in each.
 pub fn shift(arguments: &Arguments) -> Result<(), String> {
     const STEPS: usize = 16;
-    let bytes = arguments.scaled("bytes", 100 << 20);
+    let bytes = arguments.scaled("bytes", 64 << 20);
     let baseline = rss()?;
     let mut random = Random::new(9);
     let mut blocks: Vec<Block> = Vec::with_capacity(bytes / 16);
-    let mut live = 0;
+    let (mut live, mut count) = (0, 0);
+    let begin = Instant::now();
     for step in 0..STEPS {
         let middle = 32 << (step / 2);
         while live > bytes / 2 {
@@ -58,8 +60,10 @@ pub fn shift(arguments: &Arguments) -> Result<(), String> {
             let block = Block::new(middle / 2 + random.below(middle));
             live += block.size();
             blocks.push(block);
+            count += 1;
         }
     }
+    time_each(begin.elapsed(), count);
     figure("shifted", overhead(&blocks, baseline)?, "times");
     blocks.into_iter().for_each(Block::free);
     Ok(())

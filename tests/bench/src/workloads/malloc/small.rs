@@ -22,7 +22,7 @@ pub fn pairs(arguments: &Arguments) -> Result<(), String> {
 /// Batches are allocated and then freed: the newest first, the oldest first, or in random order.
 pub fn batch(arguments: &Arguments) -> Result<(), String> {
     const BATCH: usize = 1000;
-    let batches = arguments.scaled("batches", 12_000);
+    let batches = arguments.scaled("batches", 8_000);
     let order = arguments.text("order", "lifo");
     let mut random = Random::new(2);
     let mut blocks = Vec::with_capacity(BATCH);
@@ -53,7 +53,7 @@ pub fn batch(arguments: &Arguments) -> Result<(), String> {
 /// An ordered map of strings to strings, with entries that come and go: an ordinary program.
 pub fn strings(arguments: &Arguments) -> Result<(), String> {
     let keys = arguments.scaled("keys", 40_000);
-    let operations = keys * 20;
+    let operations = keys * 10;
     let mut random = Random::new(3);
     let mut map: BTreeMap<String, String> = BTreeMap::new();
     let value_of = |key: &str, number: usize| format!("{key}={}", "v".repeat(number % 200));

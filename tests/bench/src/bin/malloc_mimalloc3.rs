@@ -1,4 +1,4 @@
-//! The malloc suite on mimalloc.
+//! The malloc suite on mimalloc 3.
 
 use bench::workloads::malloc;
 use std::process::ExitCode;
