@@ -51,33 +51,20 @@ fn pointer(addr: usize) -> NonNull<u8> {
 }
 
 impl<O: Os> Heap<O> {
-    /// A block that takes pages of its own.
+    /// A block that takes pages of its own, one that is kept or a new one.
     pub(crate) fn malloc_large(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
-        let pages = PageCount::holding(size)?;
-        let span = self.any_span(pages, align, None).ok()?;
-        Some(pointer(span.base()))
-    }
-
-    /// A span from those kept, or a new one.
-    fn any_span(
-        &self,
-        mut pages: PageCount,
-        align: usize,
-        dirty: Option<&mut PageRuns>,
-    ) -> Result<SpanPtr, Refused> {
+        let mut pages = PageCount::holding(size)?;
         if align <= PAGE_SIZE
             && let Some(size) = Size::of(pages)
         {
             if let Some(span) = self.spare.take(size) {
                 span.moved.store(0, Relaxed);
-                if let Some(dirty) = dirty {
-                    dirty.add_all(size.pages);
-                }
-                return Ok(span);
+                return Some(pointer(span.base()));
             }
             pages = size.pages;
         }
-        self.large_span(pages, align, PageCount(0), dirty)
+        let span = self.large_span(pages, align, PageCount(0), None).ok()?;
+        Some(pointer(span.base()))
     }
 
     /// The same for a block that is growing.
@@ -110,16 +97,16 @@ impl<O: Os> Heap<O> {
         Some(pointer(span.base()))
     }
 
-    /// A block that takes pages of its own and reads as zero: what is clean is not written. Called outside of critical sections.
+    /// A block that takes pages of its own and reads as zero: what is clean is not written. Not one that is kept, for of that nothing is known. Called
+    /// outside of critical sections.
     pub(crate) fn calloc_large(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
         let pages = PageCount::holding(size)?;
         let mut dirty = PageRuns::default();
         let section = critical::enter();
-        let span = self.any_span(pages, align, Some(&mut dirty));
+        let span = self.large_span(pages, align, PageCount(0), Some(&mut dirty));
         drop(section);
         let block = pointer(span.ok()?.base());
-        // What the size is rounded up by need not be zero.
-        for run in dirty.iter().map(|run| run.start..run.end.min(pages.0)) {
+        for run in dirty.iter() {
             let (offset, bytes) = (run.start as usize * PAGE_SIZE, run.len() * PAGE_SIZE);
             // SAFETY: pages of the block, which is ours.
             unsafe { self.zero(block.add(offset), bytes) };

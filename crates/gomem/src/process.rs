@@ -315,11 +315,6 @@ impl ProcessHeap {
         let class = SizeClass::of(size).index();
         if !Local::with(|local| local.with_cache(|cache| cache.push(class, block.as_ptr()))) {
             // SAFETY: (1).
-            return unsafe { self.free_at_length(block.as_ptr()) };
-        }
-        let class = SizeClass::of(size).index();
-        if !Local::with(|local| local.with_cache(|cache| cache.push(class, block.as_ptr()))) {
-            // SAFETY: (1).
             unsafe { self.free_at_length(block.as_ptr()) }
         }
     }
@@ -328,7 +323,7 @@ impl ProcessHeap {
     /// 1. As for [`free_or_null`](Self::free_or_null).
     #[cold]
     #[inline(never)]
-    unsafe fn free_looking_up(&self, block: NonNull<u8>) {
+    unsafe extern "C" fn free_looking_up(&self, block: NonNull<u8>) {
         // SAFETY: (1).
         unsafe { self.free(block) }
     }

@@ -83,7 +83,8 @@ impl Spare {
             .iter()
             .find_map(|slot| self.empty(slot))?;
         self.taken.fetch_add(1, Relaxed);
-        self.taken_bytes.fetch_add(size.pages.bytes() as u64, Relaxed);
+        self.taken_bytes
+            .fetch_add(size.pages.bytes() as u64, Relaxed);
         Some(span)
     }
 

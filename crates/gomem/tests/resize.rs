@@ -95,8 +95,12 @@ enum Op {
 }
 
 fn size() -> impl Strategy<Value = usize> {
-    let most = if cfg!(miri) { 200 * KIB } else { 24 * MIB };
-    prop_oneof![2 => 1..32 * KIB, 4 => 32 * KIB..most / 8, 1 => most / 8..most]
+    let (middle, most) = if cfg!(miri) {
+        (60 * KIB, 100 * KIB)
+    } else {
+        (3 * MIB, 24 * MIB)
+    };
+    prop_oneof![2 => 1..32 * KIB, 4 => 32 * KIB..middle, 1 => middle..most]
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -152,7 +156,7 @@ fn run(ops: &[Op]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 60 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 60 }))]
 
     #[test]
     fn contents_survive_whatever_happens(ops in prop::collection::vec(op(), 1..if cfg!(miri) { 8 } else { 60 })) {
@@ -161,6 +165,7 @@ proptest! {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "megabytes take minutes")]
 fn a_block_grows_in_place_into_free_pages() {
     let heap = Heap::new(SimOs::default());
     let mut mutator = heap.mutator().unwrap();
@@ -182,6 +187,7 @@ fn a_block_grows_in_place_into_free_pages() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "megabytes take minutes")]
 fn a_block_that_shrinks_gives_its_tail_back() {
     let heap = Heap::new(SimOs::default());
     let mut mutator = heap.mutator().unwrap();

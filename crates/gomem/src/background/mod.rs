@@ -141,7 +141,9 @@ pub(crate) fn help(heap: &Heap<LinuxOs>) {
         let now = thread::now();
         if now >= next_look {
             next_look = now + PERIOD;
+            let before = thread::cpu_time();
             HOOKS.iter().for_each(|hook| hook(heap));
+            pacing.worked(thread::cpu_time() - before);
             let (in_use, free) = heap.in_use_and_surplus();
             surplus = pacing.look(in_use, free);
             let wanted = STATE

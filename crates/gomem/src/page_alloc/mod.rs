@@ -133,11 +133,6 @@ impl PageRuns {
         }
     }
 
-    /// Adds as many pages from the first.
-    pub(crate) fn add_all(&mut self, pages: PageCount) {
-        self.add(0..pages.0);
-    }
-
     /// The runs, ascending.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Range<u32>> {
         self.runs[..self.len].iter().cloned()
