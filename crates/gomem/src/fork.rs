@@ -3,13 +3,16 @@
 //! Whatever lock another thread held would stay locked in the child for good, over a list half changed. So the thread that forks takes all
 //! locks of the heap first and gives them back on both sides after, as `pthread_atfork` arranges.
 //!
-//! What the other threads' caches hold - free blocks, spans begun - is lost to the child: they may be in the middle of a change. Blocks that the
-//! child frees into their spans wait in inboxes that nobody empties. That is memory, shared with the parent until written, and no
-//! correctness; children of threaded programs mostly `exec` or end soon.
+//! What the other threads' caches hold - free blocks, spans begun - is lost to the child: they may be in the middle of a change. That is memory, shared with
+//! the parent until written, and no correctness; children of threaded programs mostly `exec` or end soon.
 //!
 //! Invariant: between `before` and `after` the thread is in a critical section and holds every lock, in the order of `lock.rs`. Handlers that
 //! were registered later than these run outside of that time, so they may allocate; those registered earlier must not, and the C library's own
 //! do not.
+//!
+//! Known hazard: the C library takes locks of its own for a fork, after these. A thread that allocates with one of those held (while it loads `nsswitch.conf`, or
+//! flushes an `open_memstream` by `fflush(NULL)`) then waits for the heap while the forking thread waits for it. The C library's own heap is locked last and so is spared that; a
+//! preloaded one cannot be.
 
 use crate::critical;
 use crate::process::heap;
@@ -53,5 +56,7 @@ extern "C" fn after() {
 
 extern "C" fn after_in_child() {
     crate::background::forget_helper();
+    // The other threads' words are on stacks that will be used for something else.
+    heap().forget_other_threads();
     after();
 }

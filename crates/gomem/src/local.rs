@@ -22,9 +22,14 @@ pub(crate) struct Local {
     pending: AtomicU8,
     /// Using the cache without being in a critical section.
     busy: AtomicBool,
+    /// How often the context freed a block without having a cache, up to [`STRAY`].
+    frees: AtomicU8,
     /// Taking a sample, for which others may be called who allocate: no other is taken meanwhile.
     sampling: AtomicBool,
 }
+
+/// Blocks that a context may free before it gets a cache for that alone.
+const STRAY: u8 = 64;
 
 /// Stands for "no cache yet".
 static UNATTACHED: Cache = Cache::stand_in();
@@ -82,6 +87,7 @@ impl Local {
             leaf: AtomicBool::new(false),
             pending: AtomicU8::new(0),
             busy: AtomicBool::new(false),
+            frees: AtomicU8::new(0),
             sampling: AtomicBool::new(false),
         }
     }
@@ -114,6 +120,16 @@ impl Local {
     #[inline(always)]
     pub(crate) fn cache(&self) -> *mut Cache {
         self.cache.load(Relaxed)
+    }
+
+    /// Whether a context that frees a block is one that has no cache, and need not be given one for this: it may be about to end.
+    pub(crate) fn is_stray(&self) -> bool {
+        if self.attachment() != Attachment::Unattached {
+            return false;
+        }
+        let frees = self.frees.load(Relaxed);
+        self.frees.store(frees.saturating_add(1), Relaxed);
+        frees < STRAY
     }
 
     /// What the context has. Called in a critical section, during which it stays as it is unless it is `Taken`.
@@ -221,7 +237,7 @@ mod initial_exec {
     use std::arch::{asm, global_asm};
     use std::mem::offset_of;
 
-    const _: () = assert!(offset_of!(Local, cache) == 0 && size_of::<Local>() == 16);
+    const _: () = assert!(offset_of!(Local, cache) == 0 && size_of::<Local>() == 24);
 
     global_asm!(
         ".pushsection .tdata.gomem_local,\"awT\",@progbits",
@@ -229,9 +245,10 @@ mod initial_exec {
         ".globl gomem_local",
         ".hidden gomem_local",
         ".type gomem_local,@object",
-        ".size gomem_local,16",
+        ".size gomem_local,24",
         "gomem_local:",
         ".quad {unattached}",
+        ".quad 0",
         ".quad 0",
         ".popsection",
         unattached = sym UNATTACHED,

@@ -42,7 +42,9 @@ impl<O: Os> Heap<O> {
     /// A block for a thread without a cache.
     pub(crate) fn malloc_uncached(&self, class: SizeClass) -> Option<NonNull<u8>> {
         let slot = [Slot::default()];
-        self.take_blocks(class, &slot);
+        if self.take_blocks(class, &slot) == 0 {
+            return None;
+        }
         self.counters.apart[class.index()].fetch_add(1, Relaxed);
         NonNull::new(slot[0].load(Relaxed))
     }

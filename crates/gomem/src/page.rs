@@ -52,9 +52,13 @@ impl PageId {
 pub(crate) struct PageCount(pub(crate) u32);
 
 impl PageCount {
-    /// As many as hold `bytes`; `None` if that is more than a heap can have.
+    /// As many as hold `bytes`, at least one; `None` if that is more than a heap can have.
     pub(crate) const fn holding(bytes: usize) -> Option<PageCount> {
-        let pages = bytes.div_ceil(PAGE_SIZE);
+        let pages = if bytes == 0 {
+            1
+        } else {
+            bytes.div_ceil(PAGE_SIZE)
+        };
         if pages <= MAX_ARENAS * ARENA_PAGES / 2 {
             Some(PageCount(pages as u32))
         } else {

@@ -264,7 +264,11 @@ impl Pages {
                 region
             }
         };
-        let result = (0..wanted).try_for_each(|_| self.add_arena(os, map, &mut region));
+        // All at once: of a large request that is refused nothing is to be left committed.
+        let all = wanted as usize * ARENA_SIZE;
+        // SAFETY: the region has so many arenas, reserved from `os`.
+        let result = unsafe { os.commit(region.start, all) }
+            .and_then(|()| (0..wanted).try_for_each(|_| self.add_arena(os, map, &mut region)));
         // Of two regions the one with more left is kept; of the other, address space is lost.
         if self
             .region
@@ -278,11 +282,16 @@ impl Pages {
 
     fn reserve(&mut self, os: &impl Os, arenas: u32) -> Result<Region, Refused> {
         let least = arenas as usize * ARENA_SIZE;
-        if !self.frugal && least < RESERVATION {
+        let most = (RESERVATION / ARENA_SIZE) as u32;
+        if !self.frugal && least < RESERVATION && ((self.next_number + most) as usize) < MAX_ARENAS
+        {
             match os.reserve(RESERVATION, ARENA_SIZE) {
-                Ok(start) => return self.number(start, (RESERVATION / ARENA_SIZE) as u32),
+                Ok(start) => return self.number(start, most),
                 Err(Refused) => self.frugal = true,
             }
+        }
+        if self.next_number as usize + arenas as usize >= MAX_ARENAS {
+            return Err(Refused);
         }
         let start = os.reserve(least, ARENA_SIZE)?;
         self.number(start, arenas)
@@ -312,8 +321,6 @@ impl Pages {
         let Some(space) = &mut self.space else {
             return Err(Refused);
         };
-        // SAFETY: the start of the region, which holds at least one arena, reserved from `os`.
-        unsafe { os.commit(region.start, ARENA_SIZE)? };
         if self.advised {
             // SAFETY: just committed. A system that does not take advice is none the worse.
             let _ = unsafe { os.advise_huge(region.start, ARENA_SIZE) };

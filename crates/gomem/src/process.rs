@@ -54,8 +54,10 @@ pub fn attach_thread() -> bool {
         Attachment::Cache(cache) => Some(cache),
         _ => attach(&section),
     };
-    if let Some(cache) = cache {
-        HEAP.set_local(cache, None);
+    match cache {
+        Some(cache) => HEAP.set_local(cache, None),
+        // A goroutine that got one for this thread later would have it taken back at its own end.
+        None => Local::with(|local| local.attach(Attachment::Detached)),
     }
     cache.is_some()
 }
@@ -150,6 +152,15 @@ fn some_cache(section: &Critical) -> Option<CachePtr> {
         Attachment::Unattached => attach(section),
         Attachment::Detached | Attachment::Taken => None,
     }
+}
+
+/// As [`some_cache`], for a block that is freed. The first few go without a cache: the C library frees blocks on a thread when all is done that
+/// is done at its exit, and a cache that the thread got then would be with it for good.
+fn cache_to_free(section: &Critical) -> Option<CachePtr> {
+    if Local::with(Local::is_stray) {
+        return None;
+    }
+    some_cache(section)
 }
 
 /// The longer ways have C's calling convention because that does not unwind: so callers need not be prepared for it.
@@ -338,7 +349,7 @@ impl ProcessHeap {
         };
         let section = critical::enter();
         // SAFETY: (1), and not null.
-        unsafe { self.free_slow(some_cache(&section), block) }
+        unsafe { self.free_slow(cache_to_free(&section), block) }
     }
 
     /// Bytes in a block: at least as many as were asked for. Aborts if it is not a block of this heap.

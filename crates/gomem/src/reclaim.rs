@@ -17,7 +17,7 @@
 //! finds `busy`, and nothing is done. If it is after 4, everything that the thread did with the cache is seen by d. The long ways enter a critical section
 //! in the place of 1 and leave it in the place of 4. A thread that is interrupted by a handler between 1 and 4 stays busy, however long the handler waits.
 //!
-//! `Cache::local` is where the thread's words are, as long as the thread lives: it is set and cleared under `reclaiming`. A thread that runs goroutines
+//! `Cache::local` is where the thread's words are, as long as the thread lives: it is set and cleared under `reclaiming`, and cleared in the child of a `fork`. A thread that runs goroutines
 //! has none, because its cache is now in the words of one goroutine, now in those of another; nor has a [`Mutator`](crate::Mutator).
 //!
 //! Where `membarrier` is refused, caches are left to their threads.
@@ -81,6 +81,16 @@ impl<O: Os> Heap<O> {
         let _lock = self.reclaiming.lock();
         let local = local.map_or(null_mut(), |local| from_ref(local).cast_mut().cast());
         cache.local.store(local, Relaxed);
+    }
+
+    /// Nobody but the calling thread is there any more. The caller holds `reclaiming`.
+    pub(crate) fn forget_other_threads(&self) {
+        let mine = Local::with(|local| from_ref(local).cast_mut().cast::<()>());
+        for cache in self.caches() {
+            if cache.local.load(Relaxed) != mine {
+                cache.local.store(null_mut(), Relaxed);
+            }
+        }
     }
 
     /// What the context has, when nobody empties it.

@@ -33,12 +33,15 @@ impl MallocShare<'_> {
     /// 1. No other thread is in a critical section, nor enters one before this returns: the world is stopped.
     pub unsafe fn for_each_block(&self, mut visit: impl FnMut(Range<usize>)) {
         for record in &self.block.records {
-            match record.kind() {
+            let shape = record.shape();
+            // A thread that could not be stopped may have made it another span meanwhile: then nobody who is stopped has a block of it.
+            let is_still = record.shape() == shape;
+            match shape.kind {
                 // Not those that are freed and kept.
-                Kind::MallocLarge if !record.is_kept() => {
-                    visit(record.base()..record.base() + record.size())
+                Kind::MallocLarge if is_still && !record.is_kept() => {
+                    visit(shape.base..shape.base + shape.size)
                 }
-                Kind::Malloc => record.visit_live(&mut visit),
+                Kind::Malloc if is_still => record.visit_live(shape, &mut visit),
                 _ => {}
             }
         }

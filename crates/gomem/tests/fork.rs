@@ -3,7 +3,7 @@
 // Miri has no fork.
 #![cfg(not(miri))]
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 #[global_allocator]
@@ -44,12 +44,25 @@ fn ended_well(child: libc::pid_t) -> bool {
     }
 }
 
+/// Where the threads that allocate have the allocator's words: on top of their stacks.
+static STACKS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
+
+/// Has whoever touches those stacks end the process.
+fn unmap_stacks() {
+    for stack in &STACKS {
+        let page = stack.load(Relaxed) & !4095;
+        // SAFETY: the threads of these stacks are not in this process, and nobody reads what they left.
+        unsafe { libc::mprotect(page as *mut _, 4096, libc::PROT_NONE) };
+    }
+}
+
 #[test]
 fn parent_and_child_go_on_allocating() {
     let quit = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        for _ in 0..3 {
+        for stack in &STACKS {
             scope.spawn(|| {
+                stack.store(gomem::cache_slot().addr(), Relaxed);
                 while !quit.load(Relaxed) {
                     std::hint::black_box(work(1));
                 }
@@ -60,6 +73,9 @@ fn parent_and_child_go_on_allocating() {
             let child = unsafe { libc::fork() };
             assert!(child >= 0, "fork: {}", std::io::Error::last_os_error());
             if child == 0 {
+                // The stacks of the other threads are memory like any other here, and what looks for idle caches must keep away from them.
+                unmap_stacks();
+                (0..3).for_each(|_| gomem::heap().reclaim_idle());
                 let done = work(5) > 0;
                 // SAFETY: ends the child.
                 unsafe { libc::_exit(if done { 0 } else { 1 }) };

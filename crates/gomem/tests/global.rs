@@ -185,6 +185,19 @@ fn impossible_sizes_are_null() {
 }
 
 #[test]
+fn nothing_with_a_large_alignment_is_a_block() {
+    for block in [heap().malloc(0, 16384), heap().calloc(0, 16384)] {
+        let block = block.unwrap();
+        assert_eq!(block.addr().get() % 16384, 0);
+        assert!(heap().usable_size(block) > 0);
+        // SAFETY: live.
+        let block = unsafe { heap().realloc(block, 0, 16384) }.unwrap();
+        // SAFETY: live.
+        unsafe { heap().free(block) };
+    }
+}
+
+#[test]
 fn zeroed_memory_is_zero_after_reuse() {
     for size in [64, 5000, 40_000, 3 << 20] {
         for _ in 0..10 {

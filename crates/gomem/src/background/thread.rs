@@ -156,14 +156,13 @@ fn region(bytes: usize) -> Option<usize> {
             return None;
         }
         libc::mprotect(start, GUARD, libc::PROT_NONE);
+        // The old one is unmapped last: a child that is forked in between must not find it in its copy of the words.
+        let old_bytes = REGION_BYTES.swap(0, SeqCst);
+        REGION.store(start.expose_provenance(), SeqCst);
+        REGION_BYTES.store(bytes, SeqCst);
         if present != 0 {
-            libc::munmap(
-                with_exposed_provenance_mut(present),
-                REGION_BYTES.load(Relaxed),
-            );
+            libc::munmap(with_exposed_provenance_mut(present), old_bytes);
         }
-        REGION.store(start.expose_provenance(), Relaxed);
-        REGION_BYTES.store(bytes, Relaxed);
         Some(start.addr())
     }
 }

@@ -22,6 +22,9 @@ fn gap_for(uniform: f64, rate: u64, size: usize) -> u64 {
         return 0;
     }
     let p = size as f64 / rate as f64;
+    if p < f64::EPSILON {
+        return NEVER;
+    }
     let gap = ln(uniform) / ln(1.0 - p);
     (gap as u64).min(NEVER)
 }

@@ -3,7 +3,7 @@
 //! Invariant: everything here but [`Span::visit_live`] is called by who holds the lock of the class's central list, or has the span to
 //! itself. See the head of [`span`](super).
 
-use super::{Span, WORDS, valid};
+use super::{Shape, Span, WORDS, valid};
 use crate::atomic::{AtomicPtr, Ordering::*};
 use std::ops::Range;
 use std::ptr::with_exposed_provenance_mut;
@@ -77,10 +77,10 @@ impl Span {
     }
 
     /// Calls `visit` with the addresses of the blocks in the program's hands, neighbours joined: those that were ever handed out, and are neither in the span
-    /// nor noted as being in a cache.
-    pub(crate) fn visit_live(&self, mut visit: impl FnMut(Range<usize>)) {
-        let fresh = self.fresh.load(Relaxed) as u32;
-        let address = |index: u32| self.base() + index as usize * self.size();
+    /// nor noted as being in a cache. Addresses are those that the shape says, whatever becomes of the record.
+    pub(crate) fn visit_live(&self, shape: Shape, mut visit: impl FnMut(Range<usize>)) {
+        let fresh = (self.fresh.load(Relaxed) as u32).min(shape.count);
+        let address = |index: u32| shape.base + index as usize * shape.size;
         let mut run: Option<u32> = None;
         for (number, (free, marks)) in self.free.iter().zip(&self.marks).enumerate() {
             let first = number as u32 * 64;
@@ -184,7 +184,7 @@ mod tests {
                 }
                 let mut seen = BTreeSet::new();
                 let mut last = 0;
-                span.visit_live(|range| {
+                span.visit_live(span.shape(), |range| {
                     assert!(range.start > last || last == 0, "neighbours are joined");
                     last = range.end;
                     seen.extend(range.step_by(class.size()));

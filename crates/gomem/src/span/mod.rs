@@ -183,6 +183,15 @@ impl SpanPtr {
     }
 }
 
+/// Where a span's blocks are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Shape {
+    pub(crate) kind: Kind,
+    pub(crate) base: usize,
+    pub(crate) size: usize,
+    pub(crate) count: u32,
+}
+
 /// What a new span is to be.
 pub(crate) struct SpanInit {
     pub(crate) kind: Kind,
@@ -211,6 +220,7 @@ impl Span {
         self.available.store(count as u16, Relaxed);
         self.fresh.store(0, Relaxed);
         self.cursor.store(0, Relaxed);
+        self.moved.store(0, Relaxed);
         self.class.store(class as u8, Relaxed);
         self.place.store(Place::None as u8, Relaxed);
         self.dirty.store(init.dirty, Relaxed);
@@ -229,6 +239,15 @@ impl Span {
     #[inline(always)]
     pub(crate) fn base(&self) -> usize {
         self.base.load(Relaxed)
+    }
+
+    pub(crate) fn shape(&self) -> Shape {
+        Shape {
+            kind: self.kind(),
+            base: self.base(),
+            size: self.size(),
+            count: self.count(),
+        }
     }
 
     /// Bytes in a block.
