@@ -22,7 +22,7 @@
 use crate::atomic::{AtomicPtr, AtomicU64, Ordering::*, compiler_fence};
 use crate::meta::Zeroed;
 use crate::size_class::{CLASSES, SizeClass};
-use crate::span::{ObjectSpan, ObjectSpanPtr, Slot};
+use crate::span::{ObjectSpan, ObjectSpanPtr, Slot, copy_blocks};
 use std::ops::Deref;
 use std::ptr::{NonNull, null_mut};
 
@@ -317,9 +317,7 @@ impl CachePtr {
     /// Takes the `n` oldest blocks out of the list.
     pub(crate) fn remove_oldest(self, class: SizeClass, n: usize) {
         let blocks = self.blocks(class);
-        for (to, from) in blocks.iter().zip(&blocks[n..]) {
-            to.store(from.load(Relaxed), Relaxed);
-        }
+        copy_blocks(&blocks[n..], blocks);
         self.set_len(class, blocks.len() - n);
     }
 

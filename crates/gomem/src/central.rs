@@ -5,7 +5,7 @@
 
 use crate::lock::Lock;
 use crate::size_class::SizeClass;
-use crate::span::{Slot, SpanList};
+use crate::span::{Slot, SpanList, copy_blocks};
 use std::ptr::NonNull;
 
 /// The malloc blocks of one class.
@@ -96,7 +96,7 @@ impl Transfer {
         let Some(room) = self.slots().get(self.len..self.len + blocks.len()) else {
             return false;
         };
-        copy(blocks, room);
+        copy_blocks(blocks, room);
         self.len += blocks.len();
         true
     }
@@ -104,21 +104,13 @@ impl Transfer {
     /// Takes as many out as there are and `slots` has room for.
     pub(crate) fn take(&mut self, slots: &[Slot]) -> usize {
         let n = slots.len().min(self.len);
-        copy(&self.slots()[self.len - n..][..n], slots);
+        copy_blocks(&self.slots()[self.len - n..][..n], slots);
         #[cfg(explore)]
         if goexplore::planted("a block is copied out of transfer and stays") {
             return n;
         }
         self.len -= n;
         n
-    }
-}
-
-/// Copies blocks to the first slots of `to`, in order.
-fn copy(from: &[Slot], to: &[Slot]) {
-    use crate::atomic::Ordering::Relaxed;
-    for (from, to) in from.iter().zip(to) {
-        to.store(from.load(Relaxed), Relaxed);
     }
 }
 

@@ -216,7 +216,7 @@ impl<O: Os> Heap<O> {
             return Ok((state, run));
         }
         drop(state);
-        // Blocks that came back to spans without an owner may make whole spans free.
+        // Blocks on their way between threads may make whole spans free.
         self.drain_transfers(true);
         self.free_spare();
         state = self.pages.lock();

@@ -67,7 +67,7 @@ impl<O: Os> Heap<O> {
         Some(pointer(span.base()))
     }
 
-    /// The same for a block that is growing.
+    /// A block that takes pages of its own and is growing: with free pages behind it, if there are as many.
     pub(crate) fn malloc_growing(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
         let pages = PageCount::holding(size)?;
         let span = self.large_span(pages, align, room_for(pages), None).ok()?;
@@ -82,9 +82,7 @@ impl<O: Os> Heap<O> {
         dirty: Option<&mut PageRuns>,
     ) -> Result<SpanPtr, Refused> {
         let align = align.max(PAGE_SIZE);
-        let span = self.place_span(Kind::MallocLarge, None, pages, align, room, dirty)?;
-        span.moved.store(0, Relaxed);
-        Ok(span)
+        self.place_span(Kind::MallocLarge, None, pages, align, room, dirty)
     }
 
     /// A small block that takes pages of its own, because it is sampled: it starts a page, and the table of classes has nothing about it.
@@ -92,7 +90,6 @@ impl<O: Os> Heap<O> {
         let pages = PageCount::holding(class.size())?;
         let span = self.new_span(Kind::MallocLarge, Some(class), pages, PAGE_SIZE);
         let span = span.ok()?;
-        span.moved.store(0, Relaxed);
         self.counters.apart[class.index()].fetch_add(1, Relaxed);
         Some(pointer(span.base()))
     }

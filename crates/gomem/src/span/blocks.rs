@@ -11,6 +11,13 @@ use std::ptr::with_exposed_provenance_mut;
 /// A place for a free block.
 pub(crate) type Slot = AtomicPtr<u8>;
 
+/// Copies blocks to the first slots of `to`, the first one first: so `to` may lie before `from` in the same slots.
+pub(crate) fn copy_blocks(from: &[Slot], to: &[Slot]) {
+    for (from, to) in from.iter().zip(to) {
+        to.store(from.load(Relaxed), Relaxed);
+    }
+}
+
 impl Span {
     /// Blocks in the span that are not out.
     pub(crate) fn available(&self) -> u32 {

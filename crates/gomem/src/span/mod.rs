@@ -34,7 +34,7 @@ mod blocks;
 mod list;
 mod objects;
 
-pub(crate) use blocks::Slot;
+pub(crate) use blocks::{Slot, copy_blocks};
 pub(crate) use list::SpanList;
 pub(crate) use objects::{MIN_OBJECT, ObjectSpan, ObjectSpanPtr};
 
