@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 /// What the program did wrong.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Misuse {
     /// The address is in no block of the heap, or its block is free.
     NotOurs,

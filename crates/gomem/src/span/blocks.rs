@@ -5,6 +5,7 @@
 
 use super::{Shape, Span, WORDS, valid};
 use crate::atomic::{AtomicPtr, Ordering::*};
+use crate::fatal::Misuse;
 use std::ops::Range;
 use std::ptr::with_exposed_provenance_mut;
 
@@ -24,11 +25,14 @@ impl Span {
         self.available.load(Relaxed) as u32
     }
 
-    /// Takes the lowest free blocks out, as many as there are and `slots` has room for, and writes them there with the lowest last. Returns how many.
+    /// Takes the lowest free blocks out, as many as there are and `slots` has room for, and writes them there with the highest last. Returns how many.
+    ///
+    /// So the first to be handed out of a new span is not the one at its start, which has the same place in a page in every span: the caches of the
+    /// processor would have room for a dozen of those only.
     pub(crate) fn take_blocks(&self, slots: &[Slot]) -> usize {
         let n = slots.len().min(self.available() as usize);
         let (base, size) = (self.base(), self.size());
-        let mut places = slots[..n].iter().rev();
+        let mut places = slots[..n].iter();
         let mut end = 0;
         for (number, word) in self.free.iter().enumerate() {
             let mut bits = word.load(Relaxed);
@@ -56,16 +60,37 @@ impl Span {
         n
     }
 
-    /// Puts a block back. False, with nothing done, if it is there already.
-    pub(crate) fn put_block(&self, index: u32) -> bool {
-        let (word, bit) = (&self.free[index as usize / 64 % WORDS], 1 << (index % 64));
-        let bits = word.load(Relaxed);
-        if bits & bit != 0 {
-            return false;
+    /// Puts those blocks back that `slots` begins with and that lie in the span. Returns how many.
+    ///
+    /// # Errors
+    /// The address of a block that is there already, or of what is none, and which of the two; blocks before it may have been put back.
+    pub(crate) fn put_blocks(&self, slots: &[Slot]) -> Result<usize, (usize, Misuse)> {
+        let (base, bytes, count) = (self.base(), self.pages().bytes(), self.count());
+        let reciprocal = self.reciprocal.load(Relaxed);
+        let mut n = 0;
+        for slot in slots {
+            let addr = slot.load(Relaxed).addr();
+            let offset = addr.wrapping_sub(base);
+            if offset >= bytes {
+                break;
+            }
+            let product = offset as u64 * reciprocal as u64;
+            let index = (product >> 32) as u32;
+            // As in `index_of` and `starts_block`.
+            if index >= count || product as u32 >= reciprocal {
+                return Err((addr, Misuse::Inside));
+            }
+            let (word, bit) = (&self.free[index as usize / 64 % WORDS], 1 << (index % 64));
+            let bits = word.load(Relaxed);
+            if bits & bit != 0 {
+                return Err((addr, Misuse::Twice));
+            }
+            word.store(bits | bit, Relaxed);
+            n += 1;
         }
-        word.store(bits | bit, Relaxed);
-        self.available.store((self.available() + 1) as u16, Relaxed);
-        true
+        self.available
+            .store((self.available() + n as u32) as u16, Relaxed);
+        Ok(n)
     }
 
     /// Notes nothing any more of what lies in caches.
@@ -166,7 +191,7 @@ mod tests {
                         let slots: Vec<Slot> = (0..n).map(|_| Slot::default()).collect();
                         let taken = span.take_blocks(&slots);
                         prop_assert_eq!(taken, n.min(inside.len()));
-                        for slot in slots[..taken].iter().rev() {
+                        for slot in &slots[..taken] {
                             let addr = slot.load(Relaxed).addr();
                             prop_assert_eq!(inside.pop_first(), Some(addr));
                             cached.insert(addr);
@@ -179,8 +204,11 @@ mod tests {
                         cached.insert(addr);
                     },
                     _ => if let Some(addr) = cached.pop_last() {
-                        prop_assert!(span.put_block(span.index_of(addr)));
-                        prop_assert!(!span.put_block(span.index_of(addr)));
+                        let slot = |addr: usize| Slot::new(with_exposed_provenance_mut(addr));
+                        let elsewhere = slot(base + span.pages().bytes());
+                        prop_assert_eq!(span.put_blocks(&[slot(addr), elsewhere]), Ok(1));
+                        prop_assert_eq!(span.put_blocks(&[slot(addr)]), Err((addr, Misuse::Twice)));
+                        prop_assert_eq!(span.put_blocks(&[slot(addr + 1)]), Err((addr + 1, Misuse::Inside)));
                         inside.insert(addr);
                     },
                 }
