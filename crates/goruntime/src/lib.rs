@@ -16,6 +16,7 @@
 //! | [`net`] | sockets with std's methods |
 //! | [`gc`] | collected objects |
 //! | [`restore_file_limit`] | other programs, with the limits that they expect |
+//! | [`stacks`] | what every goroutine is doing |
 //! | [`metrics`] | figures of the running program |
 //!
 //! # Environment
@@ -43,6 +44,7 @@ pub mod metrics;
 pub mod net;
 mod runtime;
 mod settings;
+pub mod stacks;
 pub mod sync;
 pub mod time;
 mod world;

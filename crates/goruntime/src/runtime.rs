@@ -34,6 +34,9 @@ fn start() -> &'static Scheduler<GoEnv> {
     let scheduler = Scheduler::new(config, engine, poller, GoHooks);
     engine::report_overflows();
     monitor::start(scheduler);
+    if crate::stacks::install_sigquit() {
+        scheduler.add_service_thread();
+    }
     scheduler
 }
 

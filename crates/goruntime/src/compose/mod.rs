@@ -11,7 +11,7 @@
 //! | `monitor` | gosysmon's target, out of gosched's figures and gomem's scavenger |
 
 pub(crate) mod env;
-mod gates;
+pub(crate) mod gates;
 pub(crate) mod heap;
 pub(crate) mod monitor;
 #[cfg(not(feature = "thread-engine"))]

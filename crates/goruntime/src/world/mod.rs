@@ -5,7 +5,7 @@
 //! collector: the composition turns what is found here into roots.
 
 #[cfg(not(explore))]
-mod futex;
+pub(crate) mod futex;
 pub mod maps;
 pub mod modules;
 mod rendezvous;

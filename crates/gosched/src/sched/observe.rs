@@ -4,6 +4,7 @@
 //! is right and all of them together are only nearly of one moment.
 
 use crate::atomic::Ordering;
+use std::ops::Range;
 
 use crate::critical;
 use crate::env::{Engine, Env};
@@ -148,11 +149,17 @@ impl<V: Env> Scheduler<V> {
     /// goroutines runnable had better wait until the world runs again: they may start a thread, and
     /// what that takes in the C library a stopped thread may hold.
     ///
+    /// `running` is asked of the stack of each goroutine whether a thread runs on it. That is not to be learned from [`GoroutineInfo::state`], which
+    /// changes a little before and after the switch, but from the stopped threads: a goroutine whose stack holds the stack pointer of no
+    /// thread is not running.
+    ///
     /// # Safety
     /// 1. Every thread that runs goroutines of this scheduler, or starts them, is stopped outside
     ///    critical sections.
+    /// 2. `running` says the truth.
     pub unsafe fn for_each_stopped_goroutine(
         &'static self,
+        running: impl Fn(&Range<usize>) -> bool,
         mut each: impl FnMut(GoroutineInfo, StackInfo),
     ) {
         self.for_each_header(|header, info| {
@@ -160,9 +167,13 @@ impl<V: Env> Scheduler<V> {
             // threads that obligation 1 has stopped, and of a goroutine that is not pooled only by
             // its own.
             let context = unsafe { (*Goroutine::<V>::of(header).context.get()).as_ref() };
+            let range = context.and_then(|c| self.engine.stack_range(c));
+            let saved = context.filter(|_| !range.as_ref().is_some_and(&running));
             let stack = StackInfo {
-                range: context.and_then(|c| self.engine.stack_range(c)),
-                saved_sp: context.and_then(|c| self.engine.saved_sp(c)),
+                saved_sp: saved.and_then(|c| self.engine.saved_sp(c)),
+                // SAFETY: by obligation 2 no thread runs it, and none can resume it by obligation 1; it is listed, so its entry has not returned.
+                resume: saved.and_then(|c| unsafe { self.engine.resume_point(c) }),
+                range,
             };
             each(info, stack);
         });
