@@ -19,6 +19,8 @@ pub struct Settings {
     pub sched_trace: Option<Duration>,
     /// `GODEBUG=scheddetail=1`: with `schedtrace`, a line for each P, M and G as well.
     pub sched_detail: bool,
+    /// `GODEBUG=stalltrace=N`: goroutines are reported that hold a thread for N milliseconds; 0 for never, `None` for ten seconds.
+    pub stall_trace: Option<Duration>,
 }
 
 impl Settings {
@@ -73,13 +75,16 @@ impl Settings {
             };
             // No wider than in Go, so that a period in nanoseconds fits as well.
             let number = value.trim().parse::<u32>();
-            let known = ["gctrace", "schedtrace", "scheddetail"].contains(&key);
+            let known = ["gctrace", "schedtrace", "scheddetail", "stalltrace"].contains(&key);
             match (key, number) {
                 ("gctrace", Ok(n)) => settings.gc_trace = n > 0,
                 ("schedtrace", Ok(n)) => {
                     settings.sched_trace = (n > 0).then(|| Duration::from_millis(n.into()));
                 }
                 ("scheddetail", Ok(n)) => settings.sched_detail = n > 0,
+                ("stalltrace", Ok(n)) => {
+                    settings.stall_trace = Some(Duration::from_millis(n.into()));
+                }
                 (_, Err(_)) if known => {
                     complain(format!("GODEBUG: {key}={value:?} is not a number"));
                 }
@@ -140,7 +145,7 @@ mod tests {
             ("GOMEMLIMIT", "512MiB"),
             (
                 "GODEBUG",
-                "gctrace=1,schedtrace=250,scheddetail=1,madvdontneed=1",
+                "gctrace=1,schedtrace=250,scheddetail=1,stalltrace=0,madvdontneed=1",
             ),
         ]);
         assert_eq!(complaints, Vec::<String>::new());
@@ -148,6 +153,7 @@ mod tests {
         assert_eq!(s.collector.percent, GcPercent::Off);
         assert_eq!(s.collector.memory_limit, Some(Bytes::mib(512)));
         assert!(s.gc_trace && s.sched_detail);
+        assert_eq!(s.stall_trace, Some(Duration::ZERO));
         assert_eq!(s.sched_trace, Some(Duration::from_millis(250)));
     }
 

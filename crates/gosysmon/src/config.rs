@@ -25,6 +25,9 @@ pub struct Config {
     pub gc_period: Option<Nanos>,
     /// Time to wait before asking again for a collection that was asked for and has not happened.
     pub gc_retry: Nanos,
+    /// A worker that has been at one task for so long, without having said that it may be, is reported: longer than anything that a program
+    /// computes between two looks at its channels, and short enough for whoever waits in front of it. `None` never reports.
+    pub stall: Option<Nanos>,
     /// The scheduler's state is traced so often. `None` never traces. While tracing there is no deep sleep.
     pub trace_period: Option<Nanos>,
 }
@@ -40,6 +43,7 @@ impl Default for Config {
             poll_period: Nanos::millis(10),
             gc_period: Some(Nanos::secs(120)),
             gc_retry: Nanos::secs(10),
+            stall: Some(Nanos::secs(10)),
             trace_period: None,
         }
     }

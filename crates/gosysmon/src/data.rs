@@ -128,6 +128,8 @@ pub struct Actions {
     pub force_gc: bool,
     /// Print the scheduler's state.
     pub trace: bool,
+    /// Look at what the workers are at, for [`Monitor::look`](crate::Monitor::look).
+    pub look_at_tasks: bool,
 }
 
 impl Actions {

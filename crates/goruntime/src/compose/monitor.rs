@@ -2,7 +2,10 @@
 
 use super::env::GoEnv;
 use gosched::{Scheduler, Snapshot};
-use gosysmon::{Actions, Config, Driver, Nanos, Observation, PObservation, PState, Target, Waker};
+use gosysmon::{
+    Actions, Config, Driver, Nanos, Observation, PObservation, PState, Stall, Target, Task, Tasks,
+    Waker,
+};
 use std::cell::{Cell, RefCell};
 use std::sync::OnceLock;
 
@@ -21,6 +24,10 @@ pub(crate) fn start(scheduler: &'static Scheduler<GoEnv>) {
     let settings = crate::settings::get();
     let config = Config {
         trace_period: settings.sched_trace.map(|d| Nanos(d.as_nanos() as u64)),
+        stall: match settings.stall_trace {
+            None => Config::default().stall,
+            Some(after) => Some(Nanos(after.as_nanos() as u64)).filter(|after| after.0 > 0),
+        },
         ..Config::default()
     };
     let target = Process {
@@ -103,6 +110,25 @@ impl Target for Process {
         }
         if actions.trace {
             self.trace();
+        }
+    }
+
+    fn tasks(&self, into: &mut Tasks) {
+        self.scheduler.for_each_machine(|m| {
+            // A call that was declared may take as long as it likes.
+            if let Some(goroutine) = m.current.filter(|_| !m.in_syscall) {
+                into.push(Task {
+                    worker: m.id,
+                    task: goroutine.0,
+                    stamp: m.progress,
+                });
+            }
+        });
+    }
+
+    fn stalled(&self, stalls: &[Stall]) {
+        for stall in stalls {
+            crate::stacks::found_stall(stall.task.task, stall.lasted.0);
         }
     }
 }

@@ -1,16 +1,19 @@
 //! What every goroutine is doing: its state and its calls, whether it runs, waits, or is in a system call.
 //!
 //! The world is stopped for the walk, for some ten microseconds and a few more for each goroutine; names are looked up when it runs again.
-//! `SIGQUIT` prints all of it and ends the program, as it does with Go ([`sigquit`]).
+//! `SIGQUIT` prints all of it and ends the program, as it does with Go; a goroutine that does not get on is reported with its calls ([`Stall`]).
 //!
 //! Invariant: while the world stands still nothing is allocated, for a stopped thread may be inside the allocator if that is not gomem. So there is room
 //! for a batch of goroutines, and the world is stopped again for the next batch.
 
-mod sigquit;
+mod reporter;
+mod stalls;
 mod symbols;
 mod unwind;
 
-pub(crate) use sigquit::install as install_sigquit;
+pub(crate) use reporter::start as start_reporter;
+pub use stalls::{Stall, on_stall};
+pub(crate) use stalls::{count as stall_count, found as found_stall};
 
 use crate::compose::gates;
 use crate::runtime::scheduler;
@@ -102,7 +105,6 @@ impl fmt::Display for GoroutineStack {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn all() -> io::Result<Vec<GoroutineStack>> {
-    gates::install()?;
     // A thread of its own, so that a calling goroutine is found as all others are.
     gosched::blocking(|| {
         let thread = thread::Builder::new().name("stacks".to_owned());
@@ -138,6 +140,7 @@ fn write_stacks(goroutines: &[GoroutineStack], out: &mut impl io::Write) -> io::
 
 /// Walks all goroutines. On a thread that is none of the runtime's.
 fn capture() -> io::Result<Vec<GoroutineStack>> {
+    gates::install()?;
     let mut found: Vec<GoroutineStack> = Vec::new();
     let mut seen = HashSet::new();
     let mut batch = Batch::new();

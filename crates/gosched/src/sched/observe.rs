@@ -49,6 +49,10 @@ pub struct MachineStatus {
     pub spinning: bool,
     /// Whether it runs a goroutine's own code without a P.
     pub blocked: bool,
+    /// Whether its goroutine is inside `syscall` or `blocking`.
+    pub in_syscall: bool,
+    /// Changes when the goroutine returns to the scheduler, or another takes its place; and once when its P is taken.
+    pub progress: u64,
 }
 
 /// The whole scheduler at (nearly) one moment.
@@ -133,6 +137,9 @@ impl<V: Env> Scheduler<V> {
                 current,
                 spinning: m.spinning.load(Ordering::Relaxed),
                 blocked: current.is_some() && p.is_none(),
+                in_syscall: m.in_syscall.load(Ordering::Relaxed),
+                progress: u64::from(m.acquired.load(Ordering::Relaxed)) << 32
+                    | u64::from(p.map_or(0, |p| p.tick.load(Ordering::Relaxed))),
             });
         }
     }
