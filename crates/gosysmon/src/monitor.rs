@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::data::{
     Actions, Observation, PIndex, PObservation, PState, Retake, RetakeReason, Sleep,
 };
+use crate::pressure::PressureWatch;
 use crate::stall::{Stall, StallWatch, Tasks};
 use crate::units::Nanos;
 
@@ -55,6 +56,7 @@ pub struct Monitor {
     gc_asked: Option<GcAsked>,
     traced: Option<Nanos>,
     stalls: StallWatch,
+    pressure: PressureWatch,
 }
 
 impl Monitor {
@@ -70,6 +72,7 @@ impl Monitor {
             gc_asked: None,
             traced: None,
             stalls: StallWatch::new(config.stall),
+            pressure: PressureWatch::new(&config),
         }
     }
 
@@ -90,6 +93,9 @@ impl Monitor {
             self.actions.wake_scavenger = observation.scavenge;
             self.watch(observation);
             self.actions.force_gc = self.gc_is_due(observation);
+            self.actions.relieve_memory = observation
+                .memory
+                .is_some_and(|memory| self.pressure.is_due(observation.now, memory));
         }
         self.actions.trace = self.trace_is_due(observation.now);
         self.actions.look_at_tasks = self.stalls.due().is_some_and(|due| due <= observation.now);
@@ -213,8 +219,11 @@ impl Monitor {
                 Some(asked) => asked.at + self.config.gc_retry.min(period),
                 None => observation.last_gc + period,
             });
+        let memory = observation
+            .memory
+            .map(|_| now + self.config.idle_memory_period);
         let longest = Nanos::secs(60);
-        [poll, gc, observation.next_timer, self.stalls.due()]
+        [poll, gc, observation.next_timer, self.stalls.due(), memory]
             .into_iter()
             .flatten()
             .map(|due| due.saturating_sub(now))

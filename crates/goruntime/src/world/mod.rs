@@ -5,6 +5,7 @@
 //! collector: the composition turns what is found here into roots.
 
 #[cfg(not(explore))]
+pub mod cgroup;
 pub(crate) mod futex;
 pub mod maps;
 pub mod modules;
