@@ -108,7 +108,7 @@ impl MemoryGroup {
 
     /// How things are.
     pub fn look(&self) -> GroupMemory {
-        let number = |file: &Option<File>| read(file, |text| parse_number(text));
+        let number = |file: &Option<File>| read(file, parse_number);
         let droppable = read(&self.statistics, |text| value(text, self.version.droppable));
         let stalled = read(&self.pressure, parse_stalled).unwrap_or(0);
         GroupMemory {
