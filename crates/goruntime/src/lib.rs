@@ -16,6 +16,7 @@
 //! | [`net`] | sockets with std's methods |
 //! | [`gc`] | collected objects |
 //! | [`restore_file_limit`] | other programs, with the limits that they expect |
+//! | [`future`] | futures run by goroutines, goroutines awaited |
 //! | [`stacks`] | what every goroutine is doing |
 //! | [`metrics`] | figures of the running program |
 //!
@@ -36,6 +37,7 @@ pub mod chan;
 mod collector;
 mod compose;
 mod finalizer;
+pub mod future;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
