@@ -13,7 +13,7 @@ use crate::page::{
     ARENA_PAGES, ARENA_SIZE, HUGE_PAGES, MAX_ARENAS, PAGE_SHIFT, PAGE_SIZE, PageCount, PageId,
 };
 use crate::page_alloc::{ArenaPages, PageAlloc, PageRuns, Tree};
-use crate::span::{ObjectSpan, ObjectSpanPtr, Slot, Span, SpanPtr};
+use crate::span::{Guards, ObjectSpan, ObjectSpanPtr, Span, SpanPtr};
 use crate::span_map::SpanMap;
 use std::ptr::{NonNull, null_mut, with_exposed_provenance_mut};
 
@@ -49,14 +49,14 @@ pub(crate) struct Run {
 }
 
 /// What is left of the pages of a span that is freed.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Left {
-    /// They hold something.
-    Dirty,
-    /// They have no physical memory.
-    Clean,
     /// They cannot be used any more.
     Lost,
+    /// They have no physical memory.
+    Clean,
+    /// They hold something.
+    Dirty,
 }
 
 struct Space {
@@ -204,6 +204,22 @@ impl Pages {
             Left::Clean => self.put(page, n, true),
             // In use for good.
             Left::Lost => {}
+        }
+    }
+
+    /// Gives back the guards of a span of `pages` pages from `page`, as they were left.
+    pub(crate) fn put_guards(
+        &mut self,
+        page: PageId,
+        pages: PageCount,
+        guards: Guards,
+        left: Left,
+    ) {
+        if guards.before != PageCount(0) {
+            self.put_left(PageId(page.0 - guards.before.0), guards.before, left);
+        }
+        if guards.behind != PageCount(0) {
+            self.put_left(page.plus(pages), guards.behind, left);
         }
     }
 
@@ -398,8 +414,12 @@ impl Pages {
         *list = span.as_ptr();
     }
 
-    /// `n` places for blocks.
-    pub(crate) fn slots(&mut self, os: &impl Os, n: usize) -> Result<NonNull<[Slot]>, Refused> {
+    /// `n` places for blocks, or for what is known of blocks.
+    pub(crate) fn places<T: Zeroed>(
+        &mut self,
+        os: &impl Os,
+        n: usize,
+    ) -> Result<NonNull<[T]>, Refused> {
         self.meta.carve_slice(n, os)
     }
 

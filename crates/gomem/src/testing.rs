@@ -20,6 +20,10 @@ pub struct SimOs {
     pub moves: Refusal,
     /// Refusals of `renew`.
     pub renew: Refusal,
+    /// Refusals of `guard`.
+    pub guard: Refusal,
+    /// Refusals of `unguard`.
+    pub unguard: Refusal,
     /// Says [`Unmoved::Lost`] of refused moves.
     pub lose: AtomicBool,
     /// What [`Os::prefers_huge`] says.
@@ -135,6 +139,18 @@ unsafe impl Os for SimOs {
         unsafe { Memory.release(start, bytes) }
     }
 
+    unsafe fn guard(&self, start: NonNull<u8>, bytes: usize) -> Result<(), Refused> {
+        self.guard.call()?;
+        // SAFETY: the caller's obligations.
+        unsafe { Memory.guard(start, bytes) }
+    }
+
+    unsafe fn unguard(&self, start: NonNull<u8>, bytes: usize) -> Result<(), Refused> {
+        self.unguard.call()?;
+        // SAFETY: the caller's obligations.
+        unsafe { Memory.unguard(start, bytes) }
+    }
+
     fn prefers_huge(&self) -> bool {
         self.huge.load(Relaxed)
     }
@@ -177,7 +193,7 @@ impl Memory {
     }
 }
 
-// SAFETY: 1: fresh memory with that alignment. 2: zeroed when it was made. 3: overwritten with zeros. 4: the system allocator is not a heap of ours.
+// SAFETY: 1: fresh memory with that alignment. 2: zeroed when it was made. 3: overwritten with zeros. 6: the system allocator is not a heap of ours.
 #[cfg(miri)]
 unsafe impl Os for Memory {
     fn reserve(&self, bytes: usize, align: usize) -> Result<NonNull<u8>, Refused> {

@@ -6,7 +6,7 @@
 //! replaced by a new one. Releasing is `MADV_DONTNEED`, which frees at once and makes resident memory an honest figure (`MADV_FREE`
 //! would not).
 
-use super::KeepErrno;
+use super::{KeepErrno, guard};
 use crate::env::{Os, Refused, Unmoved};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
@@ -65,7 +65,7 @@ impl LinuxOs {
 
 // SAFETY: 1: a fresh private mapping, aligned by cutting off what sticks out. 2: fresh anonymous pages are zero, and
 // mprotect changes no contents. 3: MADV_DONTNEED on private anonymous memory. 4: mremap that leaves the old range in place, and what it may leave
-// behind when it fails is put in order or reported. 5: system calls only, errno kept.
+// behind when it fails is put in order or reported. 5: as `guard` says. 6: system calls only, errno kept.
 unsafe impl Os for LinuxOs {
     fn reserve(&self, bytes: usize, align: usize) -> Result<NonNull<u8>, Refused> {
         let _errno = KeepErrno::new();
@@ -166,6 +166,18 @@ unsafe impl Os for LinuxOs {
         } else {
             Err(Refused)
         }
+    }
+
+    unsafe fn guard(&self, start: NonNull<u8>, bytes: usize) -> Result<(), Refused> {
+        let _errno = KeepErrno::new();
+        // SAFETY: the range is the heap's own and its contents are not wanted (obligations 1 and 3).
+        unsafe { guard::install(start, bytes) }
+    }
+
+    unsafe fn unguard(&self, start: NonNull<u8>, bytes: usize) -> Result<(), Refused> {
+        let _errno = KeepErrno::new();
+        // SAFETY: the range is the heap's own (obligation 1).
+        unsafe { guard::remove(start, bytes) }
     }
 
     unsafe fn resident(&self, start: NonNull<u8>, bytes: usize) -> Option<usize> {

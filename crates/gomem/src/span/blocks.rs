@@ -56,6 +56,33 @@ impl Span {
         n
     }
 
+    /// Takes one of the free blocks out, of which there are some: the one that `random` says, all being equally likely. Returns its address.
+    pub(crate) fn take_one_of(&self, random: u32) -> usize {
+        let available = self.available();
+        let mut nth = ((u64::from(random) * u64::from(available)) >> 32) as u32;
+        for (number, word) in self.free.iter().enumerate() {
+            let bits = word.load(Relaxed);
+            if nth >= bits.count_ones() {
+                nth -= bits.count_ones();
+                continue;
+            }
+            let bit = (0..nth)
+                .fold(bits, |rest, _| rest & (rest - 1))
+                .trailing_zeros();
+            word.store(bits & !(1 << bit), Relaxed);
+            self.available.store((available - 1) as u16, Relaxed);
+            let index = number * 64 + bit as usize;
+            self.fresh.fetch_max(index as u16 + 1, Relaxed);
+            return self.base() + index * self.size();
+        }
+        unreachable!("a span with free blocks has bits set")
+    }
+
+    /// Whether the block is in the span. Reliable for who owns the block, or believes to.
+    pub(crate) fn has_block(&self, index: u32) -> bool {
+        self.free[index as usize / 64 % WORDS].load(Relaxed) & (1 << (index % 64)) != 0
+    }
+
     /// Puts a block back. False, with nothing done, if it is there already.
     pub(crate) fn put_block(&self, index: u32) -> bool {
         let (word, bit) = (&self.free[index as usize / 64 % WORDS], 1 << (index % 64));
@@ -151,7 +178,7 @@ mod tests {
         #[test]
         fn agrees_with_sets(
             class in 2usize..60,
-            ops in prop::collection::vec((0u8..4, 0usize..200), 1..60),
+            ops in prop::collection::vec((0u8..5, 0usize..200), 1..60),
         ) {
             let class = SizeClass::from_index(class);
             let base = 64 * PAGE_SIZE;
@@ -174,6 +201,17 @@ mod tests {
                         }
                     }
                     1 => live.extend(std::mem::take(&mut cached)),
+                    4 => if !inside.is_empty() {
+                        let random = (n as u32).wrapping_mul(0x9e37_79b9);
+                        let nth = ((u64::from(random) * inside.len() as u64) >> 32) as usize;
+                        let expected = *inside.iter().nth(nth).unwrap();
+                        prop_assert!(span.has_block(span.index_of(expected)));
+                        prop_assert_eq!(span.take_one_of(random), expected);
+                        prop_assert!(!span.has_block(span.index_of(expected)));
+                        inside.remove(&expected);
+                        cached.insert(expected);
+                        ever.insert(expected);
+                    },
                     2 => if let Some(&addr) = live.iter().nth(n % live.len().max(1)) {
                         live.remove(&addr);
                         cached.insert(addr);
