@@ -151,6 +151,11 @@ pub unsafe trait Os: Sync {
         Err(Refused)
     }
 
+    /// The most bytes that the heap may have committed for its arenas. May change.
+    fn limit(&self) -> usize {
+        usize::MAX
+    }
+
     /// Whether the system makes huge pages of any memory, without being asked. Then to give back part of one is to split it, and the system may
     /// put it together again, and take back what was given.
     fn prefers_huge(&self) -> bool {

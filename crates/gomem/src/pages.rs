@@ -1,7 +1,8 @@
 //! The heap proper, under its lock: arenas, pages and the records.
 //!
 //! Address space is reserved 64 GiB at a time, so that arenas follow one another and free runs join across them; where that much is
-//! refused (`ulimit -v`), one arena at a time. It is committed arena by arena.
+//! refused (`ulimit -v`), one arena at a time. It is committed arena by arena. Address space for tables and records comes with it, so all of a reservation can be
+//! used when there is no more to be had; a limit that is set later is held against what is committed.
 //!
 //! Invariant: whatever is refused, the state stays consistent: what was obtained before the refusal is kept for the next attempt.
 
@@ -19,6 +20,8 @@ use std::ptr::{NonNull, null_mut, with_exposed_provenance_mut};
 
 /// Address space reserved at a time, where allowed.
 const RESERVATION: usize = 64 << 30;
+/// And with it for the tables and records that so much memory may need: a record for each page would be three quarters of it.
+const TABLES: usize = 2 << 30;
 
 // SAFETY: bitmaps and numbers; used under the heap's lock only.
 unsafe impl Zeroed for ArenaPages {}
@@ -266,6 +269,10 @@ impl Pages {
             });
         }
         let wanted = Self::padded(n, align, room).ok_or(Refused)?.arenas();
+        // The system holds a limit that came after the reservation against what is reserved, and lets it be used whatever the limit.
+        if (self.arenas + wanted as usize) * ARENA_SIZE > os.limit() {
+            return Err(Refused);
+        }
         let mut region = match self.region.take_if(|region| region.arenas >= wanted) {
             Some(region) => region,
             None => {
@@ -301,8 +308,12 @@ impl Pages {
         let most = (RESERVATION / ARENA_SIZE) as u32;
         if !self.frugal && least < RESERVATION && ((self.next_number + most) as usize) < MAX_ARENAS
         {
-            match os.reserve(RESERVATION, ARENA_SIZE) {
-                Ok(start) => return self.number(start, most),
+            match os.reserve(RESERVATION + TABLES, ARENA_SIZE) {
+                Ok(start) => {
+                    // SAFETY: the end of the range just reserved.
+                    unsafe { self.meta.lend(start.add(RESERVATION), TABLES) };
+                    return self.number(start, most);
+                }
                 Err(Refused) => self.frugal = true,
             }
         }

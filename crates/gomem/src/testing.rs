@@ -1,6 +1,6 @@
 //! A system that refuses: for tests of what the heap does then.
 
-use crate::atomic::{AtomicBool, AtomicU32, Ordering::*};
+use crate::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
 use crate::env::{Os, Refused, Unmoved};
 #[cfg(not(miri))]
 use crate::os::LinuxOs as Memory;
@@ -28,6 +28,8 @@ pub struct SimOs {
     pub lose: AtomicBool,
     /// What [`Os::prefers_huge`] says.
     pub huge: AtomicBool,
+    /// What [`Os::limit`] says; 0 for none.
+    pub limit: AtomicUsize,
     /// Address and length of what was reserved, and how it is aligned.
     reserved: Mutex<Vec<(usize, usize, usize)>>,
     /// Reservations longer than this are refused; 0 for no limit.
@@ -149,6 +151,13 @@ unsafe impl Os for SimOs {
         self.unguard.call()?;
         // SAFETY: the caller's obligations.
         unsafe { Memory.unguard(start, bytes) }
+    }
+
+    fn limit(&self) -> usize {
+        match self.limit.load(Relaxed) {
+            0 => usize::MAX,
+            limit => limit,
+        }
     }
 
     fn prefers_huge(&self) -> bool {

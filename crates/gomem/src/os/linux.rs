@@ -211,6 +211,19 @@ unsafe impl Os for LinuxOs {
         if result == 0 { Ok(()) } else { Err(Refused) }
     }
 
+    /// The limit on the process's address space. What else is in it is not looked at: where memory is reserved ahead the kernel does not hold the limit against it,
+    /// and where not it counts by itself.
+    fn limit(&self) -> usize {
+        let _errno = KeepErrno::new();
+        let mut limit = libc::rlimit {
+            rlim_cur: libc::RLIM_INFINITY,
+            rlim_max: libc::RLIM_INFINITY,
+        };
+        // SAFETY: a place for the limit. Where that is not told there is none.
+        unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) };
+        usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+    }
+
     fn prefers_huge(&self) -> bool {
         let mut known = PREFERS_HUGE.load(Relaxed);
         if known == 0 {
