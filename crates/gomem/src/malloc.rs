@@ -8,7 +8,7 @@ use crate::atomic::Ordering::*;
 use crate::cache::{CachePtr, NEVER};
 use crate::central::Transfer;
 use crate::env::Os;
-use crate::fatal::{Misuse, misuse};
+use crate::fatal::{Block, Misuse, misuse};
 use crate::heap::Heap;
 use crate::page::{PAGE_SHIFT, PAGE_SIZE, PageCount};
 use crate::size_class::SizeClass;
@@ -34,6 +34,9 @@ impl<O: Os> Heap<O> {
                 return Some(block);
             }
         }
+        if self.is_hardened() && cache.is_open(class) {
+            self.empty_cache(cache);
+        }
         let n = self.take_blocks(class, cache.room_to_fill(class));
         cache.set_len(class, n);
         cache.pop(class)
@@ -51,6 +54,9 @@ impl<O: Os> Heap<O> {
 
     /// Takes at least one block of those that threads share, or of a new span, if there is memory for one. Returns how many.
     fn take_blocks(&self, class: SizeClass, slots: &[Slot]) -> usize {
+        if self.is_hardened() {
+            return self.take_at_random(class, slots);
+        }
         let central = &self.malloc[class.index()];
         let n = central.lists.lock().take(slots);
         if n != 0 {
@@ -96,9 +102,14 @@ impl<O: Os> Heap<O> {
         match span.kind() {
             Kind::Malloc if span.starts_block(addr) => {}
             Kind::MallocLarge if span.base() == addr => return self.free_large(span),
-            Kind::Malloc | Kind::MallocLarge => misuse(addr, Misuse::Inside),
+            Kind::Malloc | Kind::MallocLarge => {
+                misuse(addr, Misuse::Inside(block_around(span, addr)))
+            }
             Kind::Free => misuse(addr, Misuse::NotOurs),
             _ => misuse(addr, Misuse::OtherKind),
+        }
+        if self.is_hardened() {
+            return self.free_hardened(cache, span, block);
         }
         let class = span.class();
         let Some(cache) = cache else {
@@ -106,7 +117,7 @@ impl<O: Os> Heap<O> {
         };
         let is_block = |slot: &Slot| slot.load(Relaxed) == block.as_ptr();
         if cache.blocks(class).iter().any(is_block) {
-            misuse(addr, Misuse::Twice);
+            misuse(addr, Misuse::Twice(span.block(span.index_of(addr)), None));
         }
         if !cache.push(class.index(), block.as_ptr()) {
             let surplus = cache.surplus(class);
@@ -121,12 +132,15 @@ impl<O: Os> Heap<O> {
         if blocks.is_empty() {
             return;
         }
+        if self.is_hardened() {
+            return self.put_into_spans(class, blocks);
+        }
         let mut lists = self.malloc[class.index()].lists.lock();
         lists.used = true;
         if !lists.transfer.has_slots() {
             let n = Transfer::capacity(class);
             // Without slots everything goes back to the spans.
-            if let Ok(slots) = self.pages.lock().slots(&self.os, n) {
+            if let Ok(slots) = self.pages.lock().places(&self.os, n) {
                 // SAFETY: just made, and as long-lived as the heap.
                 unsafe { lists.transfer.set_slots(slots) };
             }
@@ -155,7 +169,10 @@ impl<O: Os> Heap<O> {
             let span = self.span_of(first.load(Relaxed).addr(), class);
             match span.put_blocks(rest) {
                 Ok(n) => rest = &rest[n..],
-                Err((addr, what)) => misuse(addr, what),
+                Err(addr) => match span.starts_block(addr) && span.index_of(addr) < span.count() {
+                    true => misuse(addr, Misuse::Twice(span.block(span.index_of(addr)), None)),
+                    false => misuse(addr, Misuse::Inside(block_around(span, addr))),
+                },
             }
             if span.available() == span.count() {
                 if span.place() == Place::Partial {
@@ -223,9 +240,19 @@ impl<O: Os> Heap<O> {
     pub(crate) fn empty_cache(&self, cache: CachePtr) {
         for class in SizeClass::all() {
             self.put_blocks(class, cache.blocks(class));
-            cache.reset(class);
+            if self.is_hardened() {
+                cache.close(class);
+            } else {
+                cache.reset(class);
+            }
         }
     }
+}
+
+/// The block that an address in a malloc span lies in, if it is in one.
+pub(crate) fn block_around(span: SpanPtr, addr: usize) -> Option<Block> {
+    let index = span.index_of(addr);
+    (index < span.count()).then(|| span.block(index))
 }
 
 #[cfg(test)]
