@@ -10,7 +10,8 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | [`mod@env`] | the port: what is asked of the operating system |
+//! | [`mod@env`] | the ports: what is asked of the operating system, and of whoever has managed frames |
+//! | [`managed`] | contiguous and segmented stacks, for interpreters and compilers that can describe their frames |
 //! | [`os`], [`testing`] | Linux; and one that refuses the n-th call |
 //! | [`stack`], [`pool`] | stacks by size class, carved from large regions, found from any address |
 //! | [`context`], [`switch`] | a saved context; the switch in assembly |
@@ -58,6 +59,7 @@ pub mod altstack;
 pub mod context;
 pub mod env;
 pub mod execution;
+pub mod managed;
 pub mod os;
 pub mod overflow;
 pub mod pool;
