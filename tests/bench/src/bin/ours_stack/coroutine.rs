@@ -88,7 +88,11 @@ impl Coroutines for Contexts {
     fn suspend(suspender: &mut Suspender<'_>) {
         let shared = suspender.shared;
         // SAFETY: this runs on the coroutine's context; the thread's is parked in `resume`.
-        unsafe { go_on(suspender.switcher, shared.own.get(), &shared.thread) };
+        unsafe {
+            suspender
+                .switcher
+                .switch(shared.own.get(), &shared.thread)
+        };
     }
 
     #[inline]
@@ -97,7 +101,7 @@ impl Coroutines for Contexts {
         assert!(!shared.ended.get(), "resumed after its end");
         shared.own.set(context);
         // SAFETY: this runs on the thread, and the context is fresh or parked in `suspend`, since it has not ended.
-        unsafe { go_on(self.switcher, &shared.thread, context) };
+        unsafe { self.switcher.switch(&shared.thread, context) };
         !shared.ended.get()
     }
 
@@ -106,16 +110,6 @@ impl Coroutines for Contexts {
         // SAFETY: it has ended, and nothing refers to its stack.
         unsafe { self.pool.retire(coroutine.context) };
     }
-}
-
-/// Both sides switch from the same place, as gostack's documentation asks for: the processor then predicts where each returns to.
-///
-/// # Safety
-/// Those of [`Switcher::switch`].
-#[inline(never)]
-unsafe fn go_on(switcher: Switcher, from: *const Context, to: *const Context) {
-    // SAFETY: the caller's.
-    unsafe { switcher.switch(from, to) };
 }
 
 unsafe extern "C" fn enter(shared: *mut ()) -> *const Context {
