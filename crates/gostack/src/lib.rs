@@ -16,7 +16,7 @@
 //! | [`stack`], [`pool`] | stacks by size class, carved from large regions, found from any address |
 //! | [`context`], [`switch`] | a saved context; the switch in assembly |
 //! | [`tls`] | thread-local blocks, laid out from what the libc says at run time |
-//! | [`execution`] | stack, block and context together, pooled |
+//! | [`execution`], [`cache`] | stack, block and context together, pooled; and a part of the pool for each P |
 //! | [`altstack`], [`overflow`] | a stack overflow reported by name |
 //!
 //! # Example
@@ -56,6 +56,7 @@ compile_error!(
 );
 
 pub mod altstack;
+pub mod cache;
 pub mod context;
 pub mod env;
 pub mod execution;

@@ -9,10 +9,8 @@
 //! **All or nothing.** The copy is adjusted first, frame after frame. If one cannot be described the copy is thrown away and the
 //! stack is as it was. Only then are the pointers outside changed, which cannot fail.
 
-use core::ptr::null_mut;
-
 use super::depot::{Block, StackCache};
-use super::{Call, GrowError, ManagedStack, RECORD_WORDS, ROOT_WORDS, Sizes, WORD};
+use super::{Call, GrowError, ManagedStack, RECORD_WORDS, Sizes, WORD, root};
 use crate::env::{FrameMap, StackMemory, Word};
 
 /// What the words of a block are overwritten with in debug builds when the stack has left it, so that a pointer that was not
@@ -23,7 +21,7 @@ const POISON: u8 = 0xdb;
 #[derive(Debug)]
 #[must_use = "a stack that is dropped keeps its block; give it back with `retire`"]
 pub struct ContiguousStack {
-    /// The frame pointer; null if no function runs.
+    /// The frame pointer; the root's if no function runs.
     frame: *mut Word,
     /// Lowest address that a frame may have: the block's base.
     guard: usize,
@@ -61,7 +59,7 @@ impl ContiguousStack {
         let bytes = sizes.first;
         let block = cache.take(bytes).ok_or(GrowError::OutOfMemory { bytes })?;
         Ok(Self {
-            frame: null_mut(),
+            frame: root(block.top()),
             guard: block.base.addr().get(),
             block,
             sizes,
@@ -122,7 +120,7 @@ impl ContiguousStack {
 
     /// Bytes from the top to the lowest word in use.
     fn in_use(&self, used: u32) -> usize {
-        let lowest = self.frame().addr() - used as usize * WORD;
+        let lowest = self.frame.addr() - used as usize * WORD;
         self.block.top().addr() - lowest
     }
 
@@ -220,7 +218,7 @@ impl ContiguousStack {
 ///
 /// # Safety
 ///
-/// 1. The frames from `frame` (null if there is none), standing as `here` says, have been copied so that they end at `top`, and `adjust` turns
+/// 1. The frames from `frame`, standing as `here` says, have been copied so that they end at `top`, and `adjust` turns
 ///    addresses of the original into those of the copy.
 unsafe fn adjust_frames<F: FrameMap>(
     frame: *mut Word,
@@ -241,20 +239,16 @@ unsafe fn adjust_frames<F: FrameMap>(
         }
         Ok(shape.words)
     };
+    let root = root(top);
     let mut frame: *mut Word = adjust(frame.cast()).cast();
     if let Some(entry) = here.callee {
-        let caller = if frame.is_null() {
-            top.wrapping_sub(ROOT_WORDS as usize)
-        } else {
-            frame
-        };
         // The callee's frame pointer will be below its arguments, which end what is in use. There may be no room for the record
         // yet, so the address may lie outside of the block; the arguments do not.
-        let callee = caller.wrapping_sub((here.used + RECORD_WORDS) as usize);
+        let callee = frame.wrapping_sub((here.used + RECORD_WORDS) as usize);
         adjust_slots(callee, entry)?;
     }
     let mut at = here.at;
-    while !frame.is_null() {
+    while frame != root {
         let words = adjust_slots(frame, at)?;
         lowest = lowest.min(frame.addr() - words as usize * WORD);
         // SAFETY: every frame pointer is that of a record, copied.
@@ -273,11 +267,7 @@ unsafe fn adjust_frames<F: FrameMap>(
 unsafe impl ManagedStack for ContiguousStack {
     #[inline]
     fn frame(&self) -> *mut Word {
-        if self.frame.is_null() {
-            self.block.top().wrapping_sub(ROOT_WORDS as usize)
-        } else {
-            self.frame
-        }
+        self.frame
     }
 
     #[inline]
@@ -287,16 +277,17 @@ unsafe impl ManagedStack for ContiguousStack {
         frames: &F,
         call: Call,
     ) -> Result<(), GrowError> {
-        let lowest = self.frame().addr() - call.used as usize * WORD;
-        let needed = (call.frame as usize + RECORD_WORDS as usize) * WORD;
-        if lowest - self.guard < needed {
+        let mut caller = self.frame;
+        let needed = (call.used as usize + RECORD_WORDS as usize + call.frame as usize) * WORD;
+        if caller.addr() - self.guard < needed {
             // SAFETY: the obligations.
             unsafe { self.grow(cache, frames, &call)? };
+            caller = self.frame;
         }
         // SAFETY: there is room for the record and the frame below what the caller uses.
         unsafe {
-            let frame = self.frame().sub((call.used + RECORD_WORDS) as usize);
-            frame.write(self.frame.cast());
+            let frame = caller.sub((call.used + RECORD_WORDS) as usize);
+            frame.write(caller.cast());
             frame.add(1).write(call.return_to);
             self.frame = frame;
         }

@@ -20,9 +20,9 @@
 //!   └──────────────────────────┘
 //! ```
 //!
-//! The outermost function's caller is the embedder, which has [`ROOT_WORDS`] words of its own at the top.
+//! The outermost function's caller is the embedder, which has a frame of [`ROOT_WORDS`] words at the top.
 //!
-//! Invariant: following the records from the frame pointer leads through all frames, the outermost of which has a null there; each
+//! Invariant: following the records from the frame pointer leads through all frames to the embedder's at the top; each
 //! frame lies between the stack's guard and its top; and no block belongs to two stacks.
 
 mod contiguous;
@@ -39,10 +39,15 @@ use crate::env::{FrameMap, StackMemory, Word};
 
 /// Words of a frame between its locals and its arguments.
 pub const RECORD_WORDS: u32 = 2;
-/// Words at the top of a stack for the arguments of the outermost function.
+/// Words of the embedder's frame at the top of a stack, for the arguments of the outermost function.
 pub const ROOT_WORDS: u32 = 8;
 
 const WORD: usize = size_of::<Word>();
+
+/// The embedder's frame pointer in a block that ends at `top`: below a record that nobody writes, so that the address is inside.
+fn root(top: *mut Word) -> *mut Word {
+    top.wrapping_sub(RECORD_WORDS as usize)
+}
 
 /// A call that is about to be made.
 #[derive(Debug, Clone, Copy)]
@@ -149,7 +154,7 @@ impl std::error::Error for GrowError {}
 ///    arguments included.
 /// 3. Between two calls of `enter` or `collect` nothing moves.
 pub unsafe trait ManagedStack {
-    /// The frame pointer of the function that runs; one past the words of the embedder if none does.
+    /// The frame pointer of the function that runs; the embedder's if none does.
     fn frame(&self) -> *mut Word;
 
     /// The prologue of a function: makes its frame, growing the stack if there is no room. The new frame's words are arbitrary

@@ -19,7 +19,7 @@
 use core::ptr::null_mut;
 
 use super::depot::{Block, StackCache};
-use super::{Call, GrowError, ManagedStack, RECORD_WORDS, ROOT_WORDS, Sizes, WORD};
+use super::{Call, GrowError, ManagedStack, RECORD_WORDS, Sizes, WORD, root};
 use crate::env::{FrameMap, StackMemory, Word};
 
 /// What a segment knows of the one before; it lies at the segment's top.
@@ -40,7 +40,7 @@ const _: () = assert!(HEADER.is_multiple_of(WORD));
 #[derive(Debug)]
 #[must_use = "a stack that is dropped keeps its segments; give them back with `retire`"]
 pub struct SegmentedStack {
-    /// The frame pointer; null if no function runs.
+    /// The frame pointer; the root's if no function runs.
     frame: *mut Word,
     /// Lowest address that a frame may have in the newest segment.
     guard: usize,
@@ -71,7 +71,7 @@ impl SegmentedStack {
         let bytes = sizes.first;
         let block = cache.take(bytes).ok_or(GrowError::OutOfMemory { bytes })?;
         Ok(Self {
-            frame: null_mut(),
+            frame: root(block.top()),
             guard: block.base.addr().get(),
             first: null_mut(),
             block,
@@ -120,7 +120,7 @@ impl SegmentedStack {
         // SAFETY: the header and the arguments fit into the fresh segment; the caller wrote the arguments.
         let copy = unsafe {
             let header = block.top().byte_sub(HEADER).cast::<Header>();
-            let arguments = self.frame().sub(call.used as usize);
+            let arguments = self.frame.sub(call.used as usize);
             let copy = header.cast::<Word>().sub(call.arguments as usize);
             arguments.copy_to_nonoverlapping(copy, call.arguments as usize);
             header.write(Header {
@@ -171,11 +171,7 @@ impl SegmentedStack {
 unsafe impl ManagedStack for SegmentedStack {
     #[inline]
     fn frame(&self) -> *mut Word {
-        if self.frame.is_null() {
-            self.block.top().wrapping_sub(ROOT_WORDS as usize)
-        } else {
-            self.frame
-        }
+        self.frame
     }
 
     #[inline]
@@ -185,17 +181,17 @@ unsafe impl ManagedStack for SegmentedStack {
         _: &F,
         call: Call,
     ) -> Result<(), GrowError> {
-        let lowest = self.frame().addr() - call.used as usize * WORD;
-        let needed = (call.frame as usize + RECORD_WORDS as usize) * WORD;
+        let caller = self.frame;
+        let needed = (call.used as usize + RECORD_WORDS as usize + call.frame as usize) * WORD;
         // SAFETY: the arguments lie at the low end of what the caller uses; below there is room, or `more_stack` makes some.
         unsafe {
-            let arguments = if lowest.saturating_sub(self.guard) < needed {
+            let arguments = if caller.addr() < self.guard.saturating_add(needed) {
                 self.more_stack(cache, &call)?
             } else {
-                self.frame().sub(call.used as usize)
+                caller.sub(call.used as usize)
             };
             let frame = arguments.sub(RECORD_WORDS as usize);
-            frame.write(self.frame.cast());
+            frame.write(caller.cast());
             frame.add(1).write(call.return_to);
             self.frame = frame;
         }

@@ -105,8 +105,8 @@ struct Frames<'p> {
     waiting: RefCell<VecDeque<Outside>>,
     /// A function whose frames are not described.
     undescribed: Option<usize>,
-    /// Forget the pointers of this function: a map that lies.
-    forgotten: Option<usize>,
+    /// Names no pointers at all: a map that lies.
+    forgetful: bool,
 }
 
 // SAFETY: the compiler notes every slot that holds an address, and the two lists hold all other pointers into the stack; locals are
@@ -118,7 +118,7 @@ unsafe impl FrameMap for Frames<'_> {
             return None;
         }
         let function = &self.program.functions[number];
-        let pointers = if self.forgotten == Some(number) {
+        let pointers = if self.forgetful {
             &[][..]
         } else if at.addr() & ENTRY != 0 {
             &function.entry_pointers
@@ -207,7 +207,7 @@ pub struct Plan<'a> {
     /// Before the n-th call the n-th choice, from the start again when they end; none if the slice is empty.
     pub disturb: &'a [Option<u8>],
     pub undescribed: Option<usize>,
-    pub forgotten: Option<usize>,
+    pub forgetful: bool,
 }
 
 struct Machine<'p, S> {
@@ -238,7 +238,7 @@ pub fn run<S: Disturb>(
             deferred: RefCell::default(),
             waiting: RefCell::default(),
             undescribed: plan.undescribed,
-            forgotten: plan.forgotten,
+            forgetful: plan.forgetful,
         },
         limits,
         outcome: Outcome {
