@@ -200,13 +200,13 @@ fn growth() {
         let repeat = (1 << 16 >> depth.ilog2()).max(1) * RUNS;
         let mut first = [Duration::MAX; 2];
         let mut again = Duration::MAX;
-        let (mut moves, mut copied) = (0, 0);
+        let mut copied = 0;
         for _ in 0..repeat {
             let mut bench = contiguous(Sizes::GO);
             let start = Instant::now();
             bench.recurse(depth);
             first[0] = first[0].min(start.elapsed());
-            (moves, copied) = (bench.stack.moves(), bench.stack.copied());
+            copied = bench.stack.copied();
             let start = Instant::now();
             bench.recurse(depth);
             again = again.min(start.elapsed());
@@ -226,7 +226,6 @@ fn growth() {
             depth,
             copied as f64 / f64::from(WORD) / f64::from(depth),
         );
-        point("copying", "moves", depth, moves as f64);
     }
 }
 

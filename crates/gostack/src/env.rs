@@ -44,7 +44,7 @@ impl std::error::Error for OsError {}
 ///    region is unmapped. `release` does not remove a guard.
 /// 3. After `release` the range still reads (as zero) and can be written, except where a guard is.
 /// 4. `map` never places memory where huge pages would back a single touched stack: one touched page
-///    must cost about one page.
+///    must cost about one page, except where [`prefer_huge_pages`](Self::prefer_huge_pages) was called.
 pub unsafe trait Os: Send + Sync {
     /// Maps `len` bytes of zeroed private memory, of which only touched pages count. `len` is a multiple
     /// of [`PAGE`].
@@ -73,6 +73,12 @@ pub unsafe trait Os: Send + Sync {
     /// 1. The range is page-aligned and lies in a mapped region.
     /// 2. Nothing that is still needed is stored there.
     unsafe fn release(&self, addr: NonNull<u8>, len: usize) -> Result<(), OsError>;
+
+    /// Says that `[addr, addr + len)`, page-aligned in a mapped region, had better be touched in large pieces. A hint; by default
+    /// nothing happens.
+    fn prefer_huge_pages(&self, addr: NonNull<u8>, len: usize) {
+        let _ = (addr, len);
+    }
 }
 
 /// A word of a managed stack: an address, or a number, which then has no provenance.
