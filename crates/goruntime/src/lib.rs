@@ -15,6 +15,7 @@
 //! | [`time`] | sleeping |
 //! | [`net`] | sockets with std's methods |
 //! | [`gc`] | collected objects |
+//! | [`stack`] | stacks for managed frames |
 //! | [`restore_file_limit`] | other programs, with the limits that they expect |
 //! | [`metrics`] | figures of the running program |
 //!
@@ -43,6 +44,7 @@ pub mod metrics;
 pub mod net;
 mod runtime;
 mod settings;
+pub mod stack;
 pub mod sync;
 pub mod time;
 mod world;
