@@ -1,6 +1,6 @@
 //! What is reported of goroutines that hold a thread and do not get on, and of whom it is not.
 
-use goruntime::{Builder, blocking, chan, metrics, stacks};
+use goruntime::{Builder, blocking, chan, goroutines, metrics};
 use goruntime_tests::{child, is_child};
 use std::hint::black_box;
 use std::sync::{Arc, Barrier, Mutex, mpsc};
@@ -137,7 +137,7 @@ fn not_who_waits_or_said_so_or_gets_on() {
 fn a_hook_is_told_instead() {
     if is_child() {
         let (sender, receiver) = mpsc::channel();
-        stacks::on_stall(move |stall| {
+        goroutines::on_stall(move |stall| {
             let name = stall.goroutine.name().map(str::to_owned);
             let _ = sender.send((name, stall.lasted));
         });

@@ -15,9 +15,10 @@
 //! | [`time`] | sleeping |
 //! | [`net`] | sockets with std's methods |
 //! | [`gc`] | collected objects |
+//! | [`stack`] | stacks for managed frames |
 //! | [`restore_file_limit`] | other programs, with the limits that they expect |
 //! | [`future`] | futures run by goroutines, goroutines awaited |
-//! | [`stacks`] | what every goroutine is doing |
+//! | [`goroutines`] | what every goroutine is doing |
 //! | [`metrics`] | figures of the running program |
 //!
 //! # Environment
@@ -42,12 +43,13 @@ pub mod future;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod gc;
+pub mod goroutines;
 mod limits;
 pub mod metrics;
 pub mod net;
 mod runtime;
 mod settings;
-pub mod stacks;
+pub mod stack;
 pub mod sync;
 pub mod time;
 mod world;

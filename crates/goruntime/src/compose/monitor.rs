@@ -141,7 +141,7 @@ impl Target for Process {
 
     fn stalled(&self, stalls: &[Stall]) {
         for stall in stalls {
-            crate::stacks::found_stall(stall.task.task, stall.lasted.0);
+            crate::goroutines::found_stall(stall.task.task, stall.lasted.0);
         }
     }
 }

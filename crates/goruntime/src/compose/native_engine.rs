@@ -158,13 +158,10 @@ unsafe impl gosched::env::Engine for NativeEngine {
         arg: *mut (),
     ) -> Result<NativeContext, EngineError> {
         let pool = self.pool(spec)?;
-        // SAFETY: `begin` may be called once its argument is written, which is done by `rearm` below, before anyone can enter; its
-        // successor is a context that the scheduler keeps to the rules.
-        let execution =
-            unsafe { pool.create(begin, std::ptr::null_mut()) }.map_err(|e| EngineError {
-                message: format!("no stack for another goroutine: {e}"),
-                source: Some(std::io::Error::from_raw_os_error(e.errno)),
-            })?;
+        let execution = pool.take().map_err(|e| EngineError {
+            message: format!("no stack for another goroutine: {e}"),
+            source: Some(std::io::Error::from_raw_os_error(e.errno)),
+        })?;
         let mut context = NativeContext {
             execution,
             pool: Some(pool),

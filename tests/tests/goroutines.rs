@@ -1,6 +1,6 @@
-//! Stacks of goroutines: that each is found once, wherever it stands, and what `SIGQUIT` prints.
+//! Goroutines and their calls: that each is found once, wherever it stands, and what `SIGQUIT` prints.
 
-use goruntime::stacks::{self, GoroutineStack};
+use goruntime::goroutines::{self, GoroutineStack};
 use goruntime::{Builder, chan, go};
 use goruntime_tests::{child, is_child};
 use std::collections::HashSet;
@@ -17,7 +17,7 @@ static GLOBAL: goruntime::GoMalloc = goruntime::GoMalloc::new();
 fn eventually(ready: impl Fn(&[GoroutineStack]) -> bool) -> Vec<GoroutineStack> {
     let begin = Instant::now();
     loop {
-        let found = stacks::all().unwrap();
+        let found = goroutines::all().unwrap();
         if ready(&found) {
             return found;
         }
@@ -80,24 +80,30 @@ fn each_is_found_where_it_stands() {
             |name, function| named(found, name).is_some_and(|g| g.to_string().contains(function));
         cfg!(feature = "thread-engine")
             || calls("receives", "Receiver<T>::recv(")
-                && calls("receives", "stacks::receives(")
-                && calls("deep", "stacks::receives(")
-                && calls("computes", "stacks::computes(")
-                && calls("blocks", "stacks::blocks_its_thread(")
+                && calls("receives", "goroutines::receives(")
+                && calls("deep", "goroutines::receives(")
+                && calls("computes", "goroutines::computes(")
+                && calls("blocks", "goroutines::blocks_its_thread(")
     });
     if !cfg!(feature = "thread-engine") {
         let receives = named(&found, "receives").unwrap();
         assert_eq!(receives.state(), "chan receive");
         let text = receives.to_string();
         assert!(text.starts_with("goroutine "), "{text}");
-        assert!(text.contains("tests/stacks.rs:"), "{text}");
+        assert!(text.contains("tests/goroutines.rs:"), "{text}");
         assert!(
             !text.contains("gosched::sched"),
             "what the runtime does is left out: {text}"
         );
-        assert!(receives.created_at().unwrap().file().ends_with("stacks.rs"));
+        assert!(
+            receives
+                .created_at()
+                .unwrap()
+                .file()
+                .ends_with("goroutines.rs")
+        );
         let deep = named(&found, "deep").unwrap().to_string();
-        assert_eq!(deep.matches("stacks::descends(").count(), 41, "{deep}");
+        assert_eq!(deep.matches("goroutines::descends(").count(), 41, "{deep}");
     }
     stop.store(true, Ordering::Relaxed);
     drop((sender, their_sender));
@@ -134,7 +140,7 @@ fn many_are_found_once_while_others_come_and_go() {
         })
         .collect();
     for _ in 0..20 {
-        let found = stacks::all().unwrap();
+        let found = goroutines::all().unwrap();
         let ids: HashSet<u64> = found.iter().map(GoroutineStack::id).collect();
         assert_eq!(ids.len(), found.len(), "none is found twice");
         let ours = found.iter().filter(|g| g.name() == Some("one of many"));
@@ -170,7 +176,7 @@ fn sigquit_prints_all_of_them() {
     assert!(err.starts_with("SIGQUIT: quit\n\n"), "{err}");
     assert!(err.contains("[chan receive] {name: the-waiter}:"), "{err}");
     if !cfg!(feature = "thread-engine") {
-        assert!(err.contains("stacks::receives(...)\n"), "{err}");
-        assert!(err.contains("stacks::computes(...)\n"), "{err}");
+        assert!(err.contains("goroutines::receives(...)\n"), "{err}");
+        assert!(err.contains("goroutines::computes(...)\n"), "{err}");
     }
 }

@@ -96,8 +96,8 @@ impl fmt::Display for GoroutineStack {
 /// ```
 /// let (sender, receiver) = goruntime::chan::unbuffered::<u32>();
 /// let waiting = goruntime::go(move || receiver.recv());
-/// # while !goruntime::stacks::all()?.iter().any(|g| g.state() == "chan receive") {}
-/// for goroutine in goruntime::stacks::all()? {
+/// # while !goruntime::goroutines::all()?.iter().any(|g| g.state() == "chan receive") {}
+/// for goroutine in goruntime::goroutines::all()? {
 ///     println!("{goroutine}");
 /// }
 /// # drop(sender);
