@@ -362,9 +362,10 @@ fn run(cases: &[&dyn Case], random: &[u32], by_lock: &[u32], wait: Wait) -> Opti
     } else {
         WaitReason::Select
     });
-    for (i, case) in cases.iter().enumerate() {
+    // In random order too: of two cases on one channel, whoever comes takes the one that queued first.
+    for &i in random {
         // SAFETY: every lock is held, and the borrow of the cases keeps them in place.
-        unsafe { case.enqueue(Known(&waiter), i as u32 + 1) };
+        unsafe { cases[i as usize].enqueue(Known(&waiter), i + 1) };
     }
     unlock_all(cases, by_lock);
     drop(inside);

@@ -65,8 +65,9 @@ impl<V: Env> Scheduler<V> {
             }
         }
         self.fire_timers(p, inside);
+        let about = Nanos(self.clock.load(Ordering::Relaxed));
         // SAFETY: obligation 1.
-        unsafe { p.pop() }.or_else(|| {
+        unsafe { p.pop(about, || self.tick_clock()) }.or_else(|| {
             let share = |left: usize| (left / self.ps.len()).min(CAPACITY / 2);
             let mut rest = GList::new();
             let first = self.global.pop(share, &mut rest, inside);
