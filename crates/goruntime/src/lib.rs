@@ -13,6 +13,7 @@
 //! | [`chan`], [`select!`] | channels |
 //! | [`sync`] | locks that park the goroutine |
 //! | [`time`] | sleeping |
+//! | [`simulation`] | tests under a schedule that a seed decides |
 //! | [`net`] | sockets with std's methods |
 //! | [`gc`] | collected objects |
 //! | [`restore_file_limit`] | other programs, with the limits that they expect |
@@ -43,6 +44,7 @@ pub mod metrics;
 pub mod net;
 mod runtime;
 mod settings;
+pub mod simulation;
 pub mod sync;
 pub mod time;
 mod world;

@@ -16,6 +16,12 @@ pub(crate) fn scheduler() -> &'static Scheduler<GoEnv> {
     SCHEDULER.get_or_init(start)
 }
 
+/// The scheduler that the caller's goroutines belong to: that of its simulation, or the process's.
+#[inline]
+pub(crate) fn scheduler_here() -> &'static Scheduler<GoEnv> {
+    Scheduler::of_simulation().unwrap_or_else(scheduler)
+}
+
 #[cold]
 fn start() -> &'static Scheduler<GoEnv> {
     crate::compose::world::process_start();
@@ -63,7 +69,7 @@ pub fn run_main<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T 
 /// ```
 #[track_caller]
 pub fn go<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    match scheduler().spawn_at(SpawnOptions::default(), Location::caller(), f) {
+    match scheduler_here().spawn_at(SpawnOptions::default(), Location::caller(), f) {
         Ok(handle) => handle,
         Err(error) => panic!("{error}"),
     }
@@ -103,7 +109,7 @@ impl Builder {
         self,
         f: impl FnOnce() -> T + Send + 'static,
     ) -> Result<JoinHandle<T>, SpawnError> {
-        scheduler().spawn_at(self.options, Location::caller(), f)
+        scheduler_here().spawn_at(self.options, Location::caller(), f)
     }
 }
 

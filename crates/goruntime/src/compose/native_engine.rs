@@ -260,7 +260,7 @@ pub(crate) unsafe fn for_each_parked(running: &[usize], mut each: impl FnMut(Par
         .filter_map(|&sp| find(sp).map(|stack| stack.top))
         .collect();
     let layout = TlsLayout::discover().ok();
-    let each = |_, stack: StackInfo| {
+    let mut each = |_, stack: StackInfo| {
         if let (Some(range), Some(sp), Some(layout)) = (stack.range, stack.saved_sp, layout)
             && !running.contains(&range.end)
         {
@@ -270,8 +270,10 @@ pub(crate) unsafe fn for_each_parked(running: &[usize], mut each: impl FnMut(Par
             });
         }
     };
-    // SAFETY: obligation 1.
-    unsafe { scheduler().for_each_stopped_goroutine(each) }
+    for scheduler in std::iter::once(scheduler()).chain(crate::simulation::schedulers()) {
+        // SAFETY: obligation 1.
+        unsafe { scheduler.for_each_stopped_goroutine(&mut each) }
+    }
 }
 
 /// The engine.

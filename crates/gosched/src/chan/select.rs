@@ -33,6 +33,7 @@ use crate::gmp::g::current;
 use crate::goroutine::WaitReason;
 use crate::lock::RawLock;
 use crate::rng::Rng;
+use crate::simulated;
 use crate::time::Nanos;
 use crate::waiter::{Claimed, Node, TIMED_OUT, Waiter};
 
@@ -309,6 +310,7 @@ const INLINE: usize = 16;
 /// If a case is listed twice, or was chosen before and its outcome not taken, or has sent its value
 /// before.
 pub fn select(cases: &[&dyn Case], wait: Wait) -> Option<usize> {
+    simulated::point();
     let n = cases.len();
     let (mut inline, mut heap);
     let orders: &mut [u32] = if n <= INLINE {
@@ -350,7 +352,7 @@ fn run(cases: &[&dyn Case], random: &[u32], by_lock: &[u32], wait: Wait) -> Opti
     }
     let deadline = match wait {
         Wait::Forever => Nanos::NEVER,
-        Wait::Until(instant) => Nanos::from_instant(instant),
+        Wait::Until(instant) => simulated::point_in_time(instant),
         Wait::Not => {
             unlock_all(cases, by_lock);
             return None;

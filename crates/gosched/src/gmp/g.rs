@@ -41,10 +41,12 @@
 //! a table with one entry per blocking operation.
 
 use crate::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::any::TypeId;
 use std::cell::{Cell, UnsafeCell};
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::critical::{self, Section};
 use crate::gmp::body::Body;
@@ -52,6 +54,7 @@ use crate::gmp::m::{M, MRef};
 use crate::goroutine::{GoroutineId, GoroutineState, WaitReason};
 use crate::here::here;
 use crate::lock::Lock;
+use crate::time::Nanos;
 
 /// In a free list.
 pub(crate) const POOLED: u32 = 0;
@@ -120,6 +123,22 @@ pub(crate) struct Ops {
     /// The end of `syscall` and `blocking`: makes sure that there is a P, waiting for one if need
     /// be.
     pub(crate) reacquire_p: unsafe fn(GRef),
+    /// What there is besides in a simulation.
+    pub(crate) simulated: Option<Simulated>,
+}
+
+/// The part of [`Ops`] that only the goroutines of a simulation have. The first argument is the calling one.
+pub(crate) struct Simulated {
+    /// Lets others run first, if the seed has it so.
+    pub(crate) point: unsafe fn(GRef),
+    /// Waits until all others wait.
+    pub(crate) wait: unsafe fn(GRef),
+    /// The time on the virtual clock.
+    pub(crate) now: unsafe fn(GRef) -> Nanos,
+    /// The same as an `Instant`.
+    pub(crate) instant: unsafe fn(GRef) -> Instant,
+    /// The environment of the scheduler.
+    pub(crate) env: fn() -> TypeId,
 }
 
 #[cfg(test)]
@@ -135,6 +154,7 @@ impl Ops {
             yield_now: no,
             release_p: no,
             reacquire_p: no,
+            simulated: None,
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::gmp::p::P;
 use crate::gmp::ring::CAPACITY;
 use crate::sched::Scheduler;
 use crate::sched::machine::Machine;
+use crate::sched::simulate::Simulation;
 use crate::time::Nanos;
 
 /// How many rounds of scheduling between two looks at the global queue: a prime, as in Go, so as
@@ -39,6 +40,10 @@ impl<V: Env> Scheduler<V> {
         rounds: u32,
         inside: &Section,
     ) -> Option<GRef> {
+        if let Some(simulation) = self.simulation() {
+            // SAFETY: obligation 1.
+            return unsafe { self.simulate_next(simulation, machine, inside) };
+        }
         let p = machine.m.p()?;
         // SAFETY: obligation 1, and the M has this P.
         unsafe {
@@ -172,6 +177,9 @@ impl<V: Env> Scheduler<V> {
 
     /// Whether any queue has something, or any timer is due. For the last look before going idle.
     pub(super) fn is_work_anywhere(&'static self) -> bool {
+        if self.simulation().is_some_and(Simulation::is_over) {
+            return false;
+        }
         self.global.len() > 0
             || self.ps.iter().any(|p| p.queued() > 0)
             || self.earliest_timer() <= self.tick_clock()

@@ -19,12 +19,14 @@ mod observe;
 pub(crate) mod ops;
 mod park;
 pub(crate) mod retake;
+pub(crate) mod simulate;
 pub(crate) mod spawn;
 mod switch;
 mod threads;
 mod work;
 
 use crate::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::any::TypeId;
 use std::ptr;
 
 use crossbeam_utils::CachePadded;
@@ -36,9 +38,12 @@ use crate::gmp::global::GlobalQueue;
 use crate::gmp::p::P;
 use crate::idle::Idle;
 use crate::lock::Lock;
+use crate::sched::goroutine::Goroutine;
 use crate::sched::machine::Machine;
 use crate::sched::maker::Maker;
 use crate::sched::network::Network;
+use crate::sched::simulate::Simulation;
+use crate::simulated;
 use crate::sys::AsymmetricFence;
 use crate::time::Nanos;
 
@@ -111,6 +116,7 @@ pub struct Scheduler<V: Env> {
     deadlock_reported: AtomicBool,
     /// The time when somebody last looked, for what need not be exact.
     clock: AtomicU64,
+    simulation: Option<Box<Simulation>>,
 }
 
 impl<V: Env> Scheduler<V> {
@@ -120,6 +126,38 @@ impl<V: Env> Scheduler<V> {
         engine: V::Engine,
         poller: V::Poller,
         hooks: V::Hooks,
+    ) -> &'static Scheduler<V> {
+        Scheduler::make(config, engine, poller, hooks, None)
+    }
+
+    /// Makes one that runs in a simulation.
+    pub(crate) fn simulated(
+        config: Config,
+        engine: V::Engine,
+        poller: V::Poller,
+        hooks: V::Hooks,
+    ) -> &'static Scheduler<V> {
+        let simulation = Some(Box::new(Simulation::new()));
+        Scheduler::make(config, engine, poller, hooks, simulation)
+    }
+
+    /// The scheduler of the simulation that the caller is a goroutine of, if it is one of this environment.
+    #[inline]
+    pub fn of_simulation() -> Option<&'static Scheduler<V>> {
+        let (g, simulated) = simulated::here()?;
+        if (simulated.env)() != TypeId::of::<V>() {
+            return None;
+        }
+        // SAFETY: it is of this environment.
+        Some(unsafe { Goroutine::<V>::of(g) }.sched)
+    }
+
+    fn make(
+        config: Config,
+        engine: V::Engine,
+        poller: V::Poller,
+        hooks: V::Hooks,
+        simulation: Option<Box<Simulation>>,
     ) -> &'static Scheduler<V> {
         let procs = config.procs.clamp(1, MAX_PROCS);
         let started = Nanos::now();
@@ -153,6 +191,7 @@ impl<V: Env> Scheduler<V> {
             mains: AtomicUsize::new(0),
             deadlock_reported: AtomicBool::new(false),
             clock: AtomicU64::new(started.0),
+            simulation,
         }));
         let inside = critical::enter();
         for p in scheduler.ps.iter().rev() {
@@ -202,6 +241,9 @@ impl<V: Env> Scheduler<V> {
 
     /// Reads the clock, and lets those know who are content with less.
     fn tick_clock(&self) -> Nanos {
+        if let Some(simulation) = &self.simulation {
+            return simulation.now();
+        }
         let now = Nanos::now();
         if now.0 > self.clock.load(Ordering::Relaxed) + Nanos::from_millis(1).0 {
             self.clock.store(now.0, Ordering::Relaxed);

@@ -117,6 +117,10 @@ impl<V: Env> Scheduler<V> {
     /// # Safety
     /// 1. `g` is the caller, outside of critical sections.
     pub(super) unsafe fn yield_now(&'static self, g: &'static Goroutine<V>) {
+        if let Some(simulation) = self.simulation() {
+            // SAFETY: obligation 1.
+            return unsafe { self.simulate_yield(simulation, g, false) };
+        }
         // SAFETY: obligation 1.
         unsafe {
             let machine = self.enter(g);

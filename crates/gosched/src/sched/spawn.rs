@@ -16,6 +16,8 @@ use crate::join::{JoinHandle, Packet, Panic};
 use crate::sched::Scheduler;
 use crate::sched::goroutine::Goroutine;
 use crate::sched::machine::Machine;
+use crate::sched::simulate::UnseenPanic;
+use crate::simulated;
 
 /// What a goroutine may be started with.
 #[derive(Clone, Debug, Default)]
@@ -156,6 +158,15 @@ impl<V: Env> Scheduler<V> {
         header.set_site(site);
         let body = move || {
             let result = catch_unwind(AssertUnwindSafe(f)).map_err(Panic::new);
+            if let (Err(panic), Some(simulation)) = (&result, self.simulation()) {
+                let packet = packet.clone();
+                let panic = UnseenPanic {
+                    id: header.id(),
+                    site: header.site(),
+                    message: panic.message().map(str::to_owned),
+                };
+                simulation.saw_panic(panic, Box::new(move || packet.is_joined()));
+            }
             // SAFETY: this is the one place that writes the result, before it is announced.
             unsafe { packet.put(result) };
             let packet = Arc::into_raw(packet).cast::<()>();
@@ -171,6 +182,7 @@ impl<V: Env> Scheduler<V> {
         header.status.store(RUNNABLE, Ordering::Relaxed);
         self.submit(header, &inside);
         drop(inside);
+        simulated::point();
         Ok(handle)
     }
 
@@ -255,7 +267,7 @@ impl<V: Env> Scheduler<V> {
 
     /// Calls `f` with the P that the caller runs with, if it runs with one. The caller is inside a
     /// critical section.
-    fn with_own_p<R>(&'static self, f: impl FnOnce(Option<&'static P>) -> R) -> R {
+    pub(super) fn with_own_p<R>(&'static self, f: impl FnOnce(Option<&'static P>) -> R) -> R {
         match current().filter(|me| ptr::eq(me.scheduler, ptr::from_ref(self).cast())) {
             None => f(None),
             // SAFETY: the calling goroutine runs on its M.

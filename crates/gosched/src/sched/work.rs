@@ -89,7 +89,10 @@ impl<V: Env> Scheduler<V> {
         // SAFETY: obligation 1; no lock is held.
         unsafe {
             critical::suspended(|| {
-                self.check_deadlock();
+                match self.simulation() {
+                    None => self.check_deadlock(),
+                    Some(simulation) => simulation.rest(),
+                }
                 machine.m.park();
             });
             machine.m.accept();
