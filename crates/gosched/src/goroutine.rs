@@ -120,6 +120,11 @@ pub struct GoroutineInfo {
     pub waiting_for: Nanos,
     /// The M that runs it, or did last.
     pub m: Option<u32>,
+    /// Whether it is locked to that M's thread.
+    pub locked: bool,
+    /// Processor time that it has used, up to its last switch and since accounting was switched on
+    /// ([`Scheduler::set_cpu_accounting`](crate::Scheduler::set_cpu_accounting)); zero without.
+    pub cpu: Nanos,
 }
 
 /// A goroutine's stack, while the world is stopped.
@@ -187,6 +192,8 @@ mod tests {
             site: None,
             waiting_for: Nanos::from_millis(125_000),
             m: None,
+            locked: false,
+            cpu: Nanos::ZERO,
         };
         assert_eq!(info.to_string(), "goroutine 7 [chan receive, 2 minutes]:\n");
         info.waiting_for = Nanos::ZERO;

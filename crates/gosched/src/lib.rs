@@ -64,6 +64,7 @@ mod waiter;
 
 pub use join::{JoinHandle, Panic};
 pub use sched::blocking::{blocking, syscall, yield_now};
+pub use sched::locked::{OsThreadLock, lock_os_thread};
 pub use sched::{
     Config, MAX_MACHINES, MAX_PROCS, MachineStatus, ProcStatus, Retake, RunError, Scheduler,
     Snapshot, SpawnError, SpawnOptions,

@@ -27,8 +27,9 @@ pub(crate) fn start(scheduler: &'static Scheduler<GoEnv>) {
         scheduler,
         snapshot: RefCell::default(),
         surplus: Cell::default(),
+        followed: Cell::new(Nanos(gosched::Nanos::now().0)),
     };
-    match Driver::start(config, scheduler.procs(), target) {
+    match Driver::start(config, gosched::MAX_PROCS, target) {
         Ok(driver) => {
             scheduler.add_service_thread();
             // From now on the monitor gives memory back.
@@ -46,6 +47,8 @@ struct Process {
     snapshot: RefCell<Snapshot>,
     /// Free memory more than is worth keeping, and when that was found out.
     surplus: Cell<(Nanos, usize)>,
+    /// When it was last asked how many Ps the system allows.
+    followed: Cell<Nanos>,
 }
 
 impl Target for Process {
@@ -82,6 +85,7 @@ impl Target for Process {
     }
 
     fn act(&self, actions: &Actions) {
+        self.follow_system();
         if actions.poll_network {
             self.scheduler.poll_network_if_due(gosched::Nanos::ZERO);
         }
@@ -108,6 +112,16 @@ impl Target for Process {
 }
 
 impl Process {
+    /// Every second, as Go does.
+    fn follow_system(&self) {
+        const PERIOD: Nanos = Nanos::millis(1000);
+        let now = Nanos(self.snapshot.borrow().now.0);
+        if now.saturating_sub(self.followed.get()) >= PERIOD {
+            self.followed.set(now);
+            crate::runtime::follow_system(self.scheduler);
+        }
+    }
+
     /// Free memory that the process holds beyond a tenth of what it uses (Go's `retainExtraPercent`). Looked up at most every ten
     /// milliseconds, because it costs the heap's lock.
     fn surplus(&self, now: Nanos) -> usize {

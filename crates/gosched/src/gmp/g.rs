@@ -80,10 +80,16 @@ pub(crate) struct Header {
     m: AtomicPtr<M>,
     pub(crate) id: AtomicU64,
     reason: AtomicU8,
+    /// The M that it is locked to.
+    thread: AtomicPtr<M>,
+    /// How often it is.
+    pub(crate) lock_depth: Cell<u32>,
     /// `blocking` or `syscall` is under way.
     pub(crate) in_syscall: AtomicBool,
     /// When it began to wait, to a few milliseconds; 0 when it does not.
     pub(crate) waiting_since: AtomicU64,
+    /// Processor time used, in nanoseconds, while that is accounted for. Written by whoever switches away from it.
+    pub(crate) cpu: AtomicU64,
     site: AtomicPtr<Location<'static>>,
     /// Whether `name` is set, so that most goroutines never take its lock.
     named: AtomicBool,
@@ -174,8 +180,11 @@ impl Header {
             m: AtomicPtr::new(ptr::null_mut()),
             id: AtomicU64::new(0),
             reason: AtomicU8::new(0),
+            thread: AtomicPtr::new(ptr::null_mut()),
+            lock_depth: Cell::new(0),
             in_syscall: AtomicBool::new(false),
             waiting_since: AtomicU64::new(0),
+            cpu: AtomicU64::new(0),
             site: AtomicPtr::new(ptr::null_mut()),
             named: AtomicBool::new(false),
             name: Lock::new(None),
@@ -200,6 +209,19 @@ impl Header {
 
     pub(crate) fn set_m(&self, m: MRef) {
         self.m.store(ptr::from_ref(m).cast_mut(), Ordering::Relaxed);
+    }
+
+    /// The M that it is locked to.
+    #[inline]
+    pub(crate) fn thread(&self) -> Option<MRef> {
+        // SAFETY: null or an M, and those are never freed.
+        unsafe { self.thread.load(Ordering::Relaxed).as_ref() }
+    }
+
+    /// Written by the goroutine itself, while it runs.
+    pub(crate) fn set_thread(&self, m: Option<MRef>) {
+        let m = m.map_or(ptr::null(), ptr::from_ref);
+        self.thread.store(m.cast_mut(), Ordering::Relaxed);
     }
 
     pub(crate) fn id(&self) -> GoroutineId {

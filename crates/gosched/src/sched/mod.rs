@@ -3,21 +3,24 @@
 //! One file per decision: `spawn` makes goroutines, `switch` changes contexts, `park` stops and
 //! readies them, `find` looks for the next one, `work` is the loop of an M on its own stack,
 //! `threads` wakes Ms, `maker` makes their threads, `network` polls, `blocking` gives the P up, `retake` takes it
-//! away, `observe` tells what is going on, `deadlock` that nothing is.
+//! away, `procs` changes how many there are, `locked` keeps a goroutine on its thread, `observe` tells what is going on, `deadlock` that nothing is.
 //!
 //! A scheduler is created once and never freed: its threads do not end. All of its methods
 //! therefore take `&'static self`.
 
+mod account;
 pub(crate) mod blocking;
 mod deadlock;
 mod find;
 pub(crate) mod goroutine;
+pub(crate) mod locked;
 mod machine;
 mod maker;
 mod network;
 mod observe;
 pub(crate) mod ops;
 mod park;
+mod procs;
 pub(crate) mod retake;
 pub(crate) mod simulate;
 pub(crate) mod spawn;
@@ -35,13 +38,13 @@ use crate::critical;
 use crate::env::{Env, StackSpec};
 use crate::gmp::g::{GList, Header};
 use crate::gmp::global::GlobalQueue;
-use crate::gmp::p::P;
 use crate::idle::Idle;
 use crate::lock::Lock;
 use crate::sched::goroutine::Goroutine;
 use crate::sched::machine::Machine;
 use crate::sched::maker::Maker;
 use crate::sched::network::Network;
+use crate::sched::procs::Procs;
 use crate::sched::simulate::Simulation;
 use crate::simulated;
 use crate::sys::AsymmetricFence;
@@ -51,11 +54,11 @@ pub use observe::{MachineStatus, ProcStatus, Snapshot};
 pub use retake::Retake;
 pub use spawn::{RunError, SpawnError, SpawnOptions};
 
-/// Ms that a scheduler makes at most, as in Go.
+/// Ms that a scheduler makes at most, unless told otherwise, as in Go.
 pub const MAX_MACHINES: u32 = 10_000;
 
 /// Ps that a scheduler makes at most.
-pub const MAX_PROCS: usize = 1024;
+pub const MAX_PROCS: usize = if cfg!(explore) { 4 } else { 1024 };
 
 /// What a scheduler is made with.
 #[derive(Clone, Copy, Debug)]
@@ -85,9 +88,7 @@ pub struct Scheduler<V: Env> {
     config: Config,
     fence: AsymmetricFence,
     started: Nanos,
-    ps: Box<[CachePadded<P>]>,
-    /// Steps that visit every P, for stealing in random order.
-    strides: Box<[u32]>,
+    ps: Procs,
     idle: Idle,
     global: GlobalQueue,
     network: Network,
@@ -102,6 +103,8 @@ pub struct Scheduler<V: Env> {
     machines: AtomicPtr<Machine<V>>,
     /// Ms whose thread runs, or is being started.
     machine_count: AtomicU32,
+    /// Ms that it may make.
+    machine_limit: AtomicU32,
     /// Ms whose thread was refused, to be tried again.
     spare: Lock<Vec<&'static Machine<V>>>,
     maker: Maker<V>,
@@ -114,6 +117,10 @@ pub struct Scheduler<V: Env> {
     /// a queue.
     mains: AtomicUsize,
     deadlock_reported: AtomicBool,
+    /// Processor time is accounted for in this period; 0: it is not.
+    accounting: AtomicU32,
+    /// How many such periods there have been.
+    accounting_periods: AtomicU32,
     /// The time when somebody last looked, for what need not be exact.
     clock: AtomicU64,
     simulation: Option<Box<Simulation>>,
@@ -168,13 +175,8 @@ impl<V: Env> Scheduler<V> {
             config: Config { procs, ..config },
             fence: AsymmetricFence::new(),
             started,
-            ps: (0..procs as u32)
-                .map(|i| CachePadded::new(P::new(i)))
-                .collect(),
-            strides: (1..=procs as u32)
-                .filter(|&s| gcd(s, procs as u32) == 1)
-                .collect(),
-            idle: Idle::new(procs),
+            ps: Procs::new(procs),
+            idle: Idle::new(procs, MAX_PROCS),
             global: GlobalQueue::new(),
             network: Network::new(),
             pool: Lock::new(GList::new()),
@@ -183,6 +185,7 @@ impl<V: Env> Scheduler<V> {
             next_id: CachePadded::new(AtomicU64::new(1)),
             machines: AtomicPtr::new(ptr::null_mut()),
             machine_count: AtomicU32::new(0),
+            machine_limit: AtomicU32::new(MAX_MACHINES),
             spare: Lock::new(Vec::new()),
             maker: Maker::new(),
             thread_refused: AtomicBool::new(false),
@@ -190,20 +193,30 @@ impl<V: Env> Scheduler<V> {
             service_threads: AtomicUsize::new(0),
             mains: AtomicUsize::new(0),
             deadlock_reported: AtomicBool::new(false),
+            accounting: AtomicU32::new(0),
+            accounting_periods: AtomicU32::new(0),
             clock: AtomicU64::new(started.0),
             simulation,
         }));
         let inside = critical::enter();
-        for p in scheduler.ps.iter().rev() {
-            scheduler.idle.put_p(p, &inside);
+        for index in (0..procs).rev() {
+            scheduler.idle.put_p(scheduler.ps.get(index), &inside);
         }
         drop(inside);
         scheduler
     }
 
-    /// How many Ps there are (`GOMAXPROCS`).
+    /// How many Ps are in use (`GOMAXPROCS`).
     pub fn procs(&self) -> usize {
-        self.ps.len()
+        self.ps.in_use()
+    }
+
+    /// Makes at most so many Ms from now on, at least one. Returns the limit before. Those that there are stay.
+    ///
+    /// An M is needed for each P, and for each goroutine that blocks its thread. Beyond the limit goroutines wait for an M to come back;
+    /// [`Hooks::thread_refused`](crate::env::Hooks::thread_refused) is told once.
+    pub fn set_machine_limit(&self, n: u32) -> u32 {
+        self.machine_limit.swap(n.max(1), Ordering::Relaxed)
     }
 
     /// Goroutines that exist.
@@ -250,8 +263,4 @@ impl<V: Env> Scheduler<V> {
         }
         now
     }
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }

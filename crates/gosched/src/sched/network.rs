@@ -247,7 +247,7 @@ impl<V: Env> Scheduler<V> {
         }
         let now = self.tick_clock();
         network.last.store(now.0, Ordering::Relaxed);
-        for p in &self.ps {
+        for p in self.ps.iter() {
             p.timers.fire(now, &mut ready, inside);
         }
         // SAFETY: obligation 1.
@@ -307,7 +307,7 @@ impl<V: Env> Scheduler<V> {
             self.network.last.store(now.0, Ordering::Relaxed);
         }
         if self.earliest_timer() + interval <= now {
-            for p in &self.ps {
+            for p in self.ps.iter() {
                 p.timers.fire(now, &mut ready, &inside);
             }
         }

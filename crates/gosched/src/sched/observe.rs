@@ -48,6 +48,8 @@ pub struct MachineStatus {
     pub spinning: bool,
     /// Whether it runs a goroutine's own code without a P.
     pub blocked: bool,
+    /// The goroutine that is locked to it.
+    pub locked: Option<GoroutineId>,
 }
 
 /// The whole scheduler at (nearly) one moment.
@@ -61,6 +63,8 @@ pub struct Snapshot {
     pub machines: u32,
     /// Ms asleep for want of work.
     pub idle_machines: u32,
+    /// Ms asleep until the goroutine that is locked to them can run.
+    pub idle_locked_machines: u32,
     /// Ms that look for work.
     pub spinning: u32,
     /// Ps without an M.
@@ -77,7 +81,7 @@ pub struct Snapshot {
     pub last_polled: Nanos,
     /// When the earliest timer is due; `NEVER` if there is none.
     pub next_timer: Nanos,
-    /// The Ps by index.
+    /// The Ps in use, by index.
     pub procs: Vec<ProcStatus>,
 }
 
@@ -93,6 +97,7 @@ impl<V: Env> Scheduler<V> {
         snapshot.uptime = now - self.started;
         snapshot.machines = self.machine_count.load(Ordering::Relaxed);
         snapshot.idle_machines = self.idle.ms();
+        snapshot.idle_locked_machines = self.idle.locked();
         snapshot.spinning = self.idle.spinning();
         snapshot.idle_procs = self.idle.ps();
         snapshot.global_queue = self.global.len();
@@ -101,8 +106,10 @@ impl<V: Env> Scheduler<V> {
         snapshot.polled = self.network.is_polled();
         snapshot.last_polled = self.network.last_polled();
         snapshot.next_timer = self.earliest_timer();
-        snapshot.procs.resize(self.ps.len(), ProcStatus::default());
-        for (status, p) in snapshot.procs.iter_mut().zip(&self.ps) {
+        snapshot
+            .procs
+            .resize(self.ps.in_use(), ProcStatus::default());
+        for (status, p) in snapshot.procs.iter_mut().zip(self.ps.iter()) {
             let m = p.owner().m();
             *status = ProcStatus {
                 m: m.map(|m| m.id),
@@ -132,6 +139,7 @@ impl<V: Env> Scheduler<V> {
                 current,
                 spinning: m.spinning.load(Ordering::Relaxed),
                 blocked: current.is_some() && p.is_none(),
+                locked: m.locked_g().map(Header::id),
             });
         }
     }
@@ -193,6 +201,8 @@ impl<V: Env> Scheduler<V> {
                     now.saturating_sub(since)
                 }),
                 m: header.m().map(|m| m.id),
+                locked: header.thread().is_some(),
+                cpu: Nanos(header.cpu.load(Ordering::Relaxed)),
             };
             each(header, info);
         }
