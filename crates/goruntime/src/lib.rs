@@ -9,10 +9,12 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | [`go`], [`Builder`], [`JoinHandle`], [`blocking`] | goroutines |
+//! | [`go`], [`Builder`], [`JoinHandle`], [`blocking`], [`lock_os_thread`] | goroutines |
+//! | [`max_procs`], [`set_max_procs`], [`set_max_threads`] | how many run at the same time, and on how many threads |
 //! | [`chan`], [`select!`] | channels |
 //! | [`sync`] | locks that park the goroutine |
 //! | [`time`] | sleeping |
+//! | [`simulation`] | tests under a schedule that a seed decides |
 //! | [`net`] | sockets with std's methods |
 //! | [`gc`] | collected objects |
 //! | [`stack`] | stacks for managed frames |
@@ -49,6 +51,7 @@ pub mod metrics;
 pub mod net;
 mod runtime;
 mod settings;
+pub mod simulation;
 pub mod stack;
 pub mod sync;
 pub mod time;
@@ -56,9 +59,13 @@ mod world;
 
 pub use gomem::GoMalloc;
 pub use goruntime_macros::main;
-pub use gosched::{JoinHandle, Panic, SpawnError, blocking, yield_now};
+pub use gosched::{
+    JoinHandle, OsThreadLock, Panic, SpawnError, blocking, lock_os_thread, yield_now,
+};
 pub use limits::restore_file_limit;
-pub use runtime::{Builder, go, max_procs, run_main};
+pub use runtime::{
+    Builder, go, max_procs, reset_max_procs, run_main, set_max_procs, set_max_threads,
+};
 
 #[doc = include_str!("../../../README.md")]
 #[cfg(doctest)]

@@ -1,5 +1,7 @@
 //! Figures of the running program, cheap enough to be asked for at any time.
 
+pub use gosched::goroutine::{GoroutineId, GoroutineInfo, GoroutineState, WaitReason};
+
 use gogc::CycleStats;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 
@@ -49,6 +51,21 @@ pub(crate) fn record_cycle(stats: &CycleStats) {
     PAUSE_LAST.store(stats.longest_pause.0, Relaxed);
     PAUSE_MAX.fetch_max(stats.longest_pause.0, Relaxed);
     PAUSE_TOTAL.fetch_add(stats.longest_pause.0, Relaxed);
+}
+
+/// Every goroutine: what it does, why and for how long it has waited, where it was started, and what processor time it has used, if that is
+/// accounted for.
+pub fn goroutines() -> Vec<GoroutineInfo> {
+    let mut all = Vec::new();
+    crate::runtime::scheduler_here().for_each_goroutine(|g| all.push(g));
+    all.sort_by_key(|g| g.id);
+    all
+}
+
+/// Switches the accounting of processor time by goroutine on or off. While it is on, each switch between goroutines reads the thread's
+/// processor clock, which is a system call.
+pub fn set_cpu_accounting(on: bool) {
+    crate::runtime::scheduler_here().set_cpu_accounting(on);
 }
 
 /// The figures of this moment.

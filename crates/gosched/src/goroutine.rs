@@ -70,6 +70,8 @@ wait_reasons! {
     GcWorkerIdle = "GC worker (idle)",
     /// The finalizer goroutine has no work.
     FinalizerWait = "finalizer wait",
+    /// In a simulation: the others are not at rest.
+    Synctest = "synctest.Wait",
 }
 
 impl fmt::Display for WaitReason {
@@ -118,6 +120,11 @@ pub struct GoroutineInfo {
     pub waiting_for: Nanos,
     /// The M that runs it, or did last.
     pub m: Option<u32>,
+    /// Whether it is locked to that M's thread.
+    pub locked: bool,
+    /// Processor time that it has used, up to its last switch and since accounting was switched on
+    /// ([`Scheduler::set_cpu_accounting`](crate::Scheduler::set_cpu_accounting)); zero without.
+    pub cpu: Nanos,
 }
 
 /// Registers of code that does not run, from which a walk of its calls begins.
@@ -208,6 +215,8 @@ mod tests {
             site: None,
             waiting_for: Nanos::from_millis(125_000),
             m: None,
+            locked: false,
+            cpu: Nanos::ZERO,
         };
         assert_eq!(info.to_string(), "goroutine 7 [chan receive, 2 minutes]:\n");
         info.waiting_for = Nanos::ZERO;

@@ -38,8 +38,9 @@ pub(crate) fn start(scheduler: &'static Scheduler<GoEnv>) {
         group: MemoryGroup::find(),
         memory: Cell::default(),
         pressed: Cell::default(),
+        followed: Cell::new(Nanos(gosched::Nanos::now().0)),
     };
-    match Driver::start(config, scheduler.procs(), target) {
+    match Driver::start(config, gosched::MAX_PROCS, target) {
         Ok(driver) => {
             scheduler.add_service_thread();
             // From now on the monitor gives memory back.
@@ -62,6 +63,8 @@ struct Process {
     memory: Cell<(Nanos, Option<Memory>)>,
     /// Until when all free memory is given back, for it runs short.
     pressed: Cell<Nanos>,
+    /// When it was last asked how many Ps the system allows.
+    followed: Cell<Nanos>,
 }
 
 impl Target for Process {
@@ -99,6 +102,7 @@ impl Target for Process {
     }
 
     fn act(&self, actions: &Actions) {
+        self.follow_system();
         if actions.poll_network {
             self.scheduler.poll_network_if_due(gosched::Nanos::ZERO);
         }
@@ -172,6 +176,16 @@ impl Process {
         self.pressed.set(now + WHILE);
         self.surplus.set((Nanos(0), 0));
         crate::collector::collect_periodic();
+    }
+
+    /// Every second, as Go does.
+    fn follow_system(&self) {
+        const PERIOD: Nanos = Nanos::millis(1000);
+        let now = Nanos(self.snapshot.borrow().now.0);
+        if now.saturating_sub(self.followed.get()) >= PERIOD {
+            self.followed.set(now);
+            crate::runtime::follow_system(self.scheduler);
+        }
     }
 
     /// Free memory that the process holds beyond a tenth of what it uses (Go's `retainExtraPercent`). Looked up at most every ten

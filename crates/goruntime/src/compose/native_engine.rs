@@ -269,7 +269,7 @@ pub(crate) unsafe fn for_each_parked(running: &[usize], mut each: impl FnMut(Par
         let next = running.partition_point(|&sp| sp < stack.start);
         running.get(next).is_some_and(|&sp| sp < stack.end)
     };
-    let each = |_, stack: StackInfo| {
+    let mut each = |_, stack: StackInfo| {
         if let (Some(range), Some(sp), Some(layout)) = (stack.range, stack.saved_sp, layout) {
             each(Parked {
                 live: sp..range.end,
@@ -277,8 +277,10 @@ pub(crate) unsafe fn for_each_parked(running: &[usize], mut each: impl FnMut(Par
             });
         }
     };
-    // SAFETY: obligation 1.
-    unsafe { scheduler().for_each_stopped_goroutine(runs, each) }
+    for scheduler in std::iter::once(scheduler()).chain(crate::simulation::schedulers()) {
+        // SAFETY: obligation 1.
+        unsafe { scheduler.for_each_stopped_goroutine(runs, &mut each) }
+    }
 }
 
 /// The engine.

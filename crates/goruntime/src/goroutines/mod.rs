@@ -88,7 +88,7 @@ impl fmt::Display for GoroutineStack {
     }
 }
 
-/// Every goroutine that there is, in no particular order. May be called from goroutines and threads.
+/// Every goroutine that there is, but for those of simulations, in no particular order. May be called from goroutines and threads.
 ///
 /// # Errors
 /// If the world cannot be stopped, or there is no thread to be had for it.

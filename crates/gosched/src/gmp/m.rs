@@ -9,6 +9,7 @@
 //! | without | no | either | in user code after its P was given up or taken; or on its own context, looking for one |
 //! | polling | no | set | in the poller's `wait` |
 //! | idle | no | set | in the list of idle Ms, asleep on `parked` |
+//! | locked | no | set | in no list, asleep on `parked` until its goroutine is found (`sched/locked.rs`) |
 //!
 //! # Who touches what
 //!
@@ -33,7 +34,7 @@ use crate::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::cell::Cell;
 use std::ptr;
 
-use crate::gmp::g::GRef;
+use crate::gmp::g::{GRef, Header};
 use crate::gmp::p::{Owner, P};
 use crate::here::Here;
 use crate::rng::Rng;
@@ -75,11 +76,19 @@ pub(crate) struct M {
     pub(crate) wants_poll: Cell<bool>,
     /// The words of the context that was left, for a stop that was asked of it.
     pub(crate) left: Cell<*const Here>,
+    /// What the thread's processor clock said at the last switch, and in which period of accounting.
+    pub(crate) cpu_seen: Cell<(u32, Nanos)>,
     /// The G that runs, by number; 0 for none.
     pub(crate) current: AtomicU64,
     /// 1: go on.
     parked: AtomicU32,
     next_p: Cell<*const P>,
+    /// The goroutine that is locked to it. Written by that one, while it runs.
+    locked_g: AtomicPtr<Header>,
+    /// That goroutine, left with `next_p` by whoever found it.
+    pub(crate) next_g: Cell<*const Header>,
+    /// Its thread is to end.
+    pub(crate) ends: Cell<bool>,
     /// Link of the list of idle Ms, under its lock.
     pub(crate) next_idle: Cell<*const M>,
     pub(crate) rng: Rng,
@@ -108,9 +117,13 @@ impl M {
             armed: Cell::new(Nanos::NEVER),
             wants_poll: Cell::new(false),
             left: Cell::new(ptr::null()),
+            cpu_seen: Cell::new((0, Nanos::ZERO)),
             current: AtomicU64::new(0),
             parked: AtomicU32::new(0),
             next_p: Cell::new(ptr::null()),
+            locked_g: AtomicPtr::new(ptr::null_mut()),
+            next_g: Cell::new(ptr::null()),
+            ends: Cell::new(false),
             next_idle: Cell::new(ptr::null()),
             rng: Rng::new(u64::from(id) + 1),
         }
@@ -149,6 +162,17 @@ impl M {
         } else {
             None
         }
+    }
+
+    /// The goroutine that is locked to it.
+    pub(crate) fn locked_g(&self) -> Option<GRef> {
+        // SAFETY: null or a G, and those are never freed.
+        unsafe { self.locked_g.load(Ordering::Relaxed).as_ref() }
+    }
+
+    pub(crate) fn set_locked_g(&self, g: Option<GRef>) {
+        let g = g.map_or(ptr::null(), ptr::from_ref);
+        self.locked_g.store(g.cast_mut(), Ordering::Relaxed);
     }
 
     /// The P it has or had last, for anyone.

@@ -53,6 +53,8 @@ pub struct MachineStatus {
     pub in_syscall: bool,
     /// Changes when the goroutine returns to the scheduler, or another takes its place; and once when its P is taken.
     pub progress: u64,
+    /// The goroutine that is locked to it.
+    pub locked: Option<GoroutineId>,
 }
 
 /// The whole scheduler at (nearly) one moment.
@@ -66,6 +68,8 @@ pub struct Snapshot {
     pub machines: u32,
     /// Ms asleep for want of work.
     pub idle_machines: u32,
+    /// Ms asleep until the goroutine that is locked to them can run.
+    pub idle_locked_machines: u32,
     /// Ms that look for work.
     pub spinning: u32,
     /// Ps without an M.
@@ -82,7 +86,7 @@ pub struct Snapshot {
     pub last_polled: Nanos,
     /// When the earliest timer is due; `NEVER` if there is none.
     pub next_timer: Nanos,
-    /// The Ps by index.
+    /// The Ps in use, by index.
     pub procs: Vec<ProcStatus>,
 }
 
@@ -98,6 +102,7 @@ impl<V: Env> Scheduler<V> {
         snapshot.uptime = now - self.started;
         snapshot.machines = self.machine_count.load(Ordering::Relaxed);
         snapshot.idle_machines = self.idle.ms();
+        snapshot.idle_locked_machines = self.idle.locked();
         snapshot.spinning = self.idle.spinning();
         snapshot.idle_procs = self.idle.ps();
         snapshot.global_queue = self.global.len();
@@ -106,8 +111,10 @@ impl<V: Env> Scheduler<V> {
         snapshot.polled = self.network.is_polled();
         snapshot.last_polled = self.network.last_polled();
         snapshot.next_timer = self.earliest_timer();
-        snapshot.procs.resize(self.ps.len(), ProcStatus::default());
-        for (status, p) in snapshot.procs.iter_mut().zip(&self.ps) {
+        snapshot
+            .procs
+            .resize(self.ps.in_use(), ProcStatus::default());
+        for (status, p) in snapshot.procs.iter_mut().zip(self.ps.iter()) {
             let m = p.owner().m();
             *status = ProcStatus {
                 m: m.map(|m| m.id),
@@ -140,6 +147,7 @@ impl<V: Env> Scheduler<V> {
                 in_syscall: m.in_syscall.load(Ordering::Relaxed),
                 progress: u64::from(m.acquired.load(Ordering::Relaxed)) << 32
                     | u64::from(p.map_or(0, |p| p.tick.load(Ordering::Relaxed))),
+                locked: m.locked_g().map(Header::id),
             });
         }
     }
@@ -211,6 +219,8 @@ impl<V: Env> Scheduler<V> {
                     now.saturating_sub(since)
                 }),
                 m: header.m().map(|m| m.id),
+                locked: header.thread().is_some(),
+                cpu: Nanos(header.cpu.load(Ordering::Relaxed)),
             };
             each(header, info);
         }
