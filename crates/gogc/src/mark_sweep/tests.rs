@@ -12,14 +12,18 @@ use crate::pacer::GcPercent;
 use crate::testing::{Shape, SimHeap, SimWorld, StopRefused};
 use crate::word::WORD;
 
-type Sim = MarkSweep<SimHeap, SimWorld>;
+pub(super) type Sim = MarkSweep<SimHeap, SimWorld>;
 
 fn sim(granules: usize, world: SimWorld) -> Sim {
-    MarkSweep::new(SimHeap::new(granules), world, Config::default()).unwrap()
+    sim_by(Method::StopTheWorld, granules, world)
+}
+
+pub(super) fn sim_by(method: Method, granules: usize, world: SimWorld) -> Sim {
+    MarkSweep::new(SimHeap::new(granules), world, Config::default(), method).unwrap()
 }
 
 /// A list of `length` objects, each with `data` words beside the link; returns its head.
-fn list(heap: &SimHeap, length: usize, data: usize) -> usize {
+pub(super) fn list(heap: &SimHeap, length: usize, data: usize) -> usize {
     let mut head = 0;
     for _ in 0..length {
         let shape = Shape {
@@ -34,7 +38,7 @@ fn list(heap: &SimHeap, length: usize, data: usize) -> usize {
 }
 
 /// Whether the heap is exactly what is reachable from the roots.
-fn assert_exact(sim: &Sim) {
+pub(super) fn assert_exact(sim: &Sim) {
     let reachable = sim.heap().reachable(sim.world().root_words());
     assert_eq!(sim.heap().objects(), reachable);
 }
@@ -154,7 +158,7 @@ fn marking_is_complete_when_buffers_are_refused() {
 fn no_memory_at_all_is_a_clear_error() {
     let world = SimWorld::new(1);
     world.allow_memory(0);
-    let error = MarkSweep::new(SimHeap::new(1), world, Config::default())
+    let error = MarkSweep::new(SimHeap::new(1), world, Config::default(), Method::default())
         .err()
         .unwrap();
     assert!(error.to_string().contains("ulimit -v"), "{error}");
