@@ -2,7 +2,7 @@
 //!
 //! Lock order: `reclaiming`, `shared_cache`, a central list's, `pages`, `arming`. Every method enters a critical section itself or is internal to one that did.
 
-use crate::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
+use crate::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
 use crate::cache::{Cache, CachePtr, OBJECT_KINDS};
 use crate::central::{MallocCentral, ObjectCentral};
 use crate::env::{Os, Refused};
@@ -61,6 +61,12 @@ pub(crate) struct Cycle {
     pub(crate) retained: AtomicUsize,
     /// Bytes of the objects allocated since, counted a span at a time, ahead of their allocation.
     pub(crate) allocated: AtomicUsize,
+    /// Objects are born marked.
+    pub(crate) marking: AtomicBool,
+    /// What `allocated` was when that began.
+    pub(crate) marking_since: AtomicUsize,
+    /// Dead objects are overwritten.
+    pub(crate) clobber: AtomicBool,
     /// The trigger hook is called when `allocated` reaches this.
     pub(crate) trigger: AtomicUsize,
     /// Spans yet to be swept, those being swept included.
@@ -111,6 +117,9 @@ impl<O: Os> Heap<O> {
             cycle: Cycle {
                 retained: AtomicUsize::new(0),
                 allocated: AtomicUsize::new(0),
+                marking: AtomicBool::new(false),
+                clobber: AtomicBool::new(false),
+                marking_since: AtomicUsize::new(0),
                 trigger: AtomicUsize::new(usize::MAX),
                 unswept: AtomicUsize::new(0),
                 hand: AtomicUsize::new(0),

@@ -15,6 +15,12 @@ pub struct Settings {
     pub collector: gogc::Config,
     /// `GODEBUG=gctrace=1`: a line on standard error for each collection.
     pub gc_trace: bool,
+    /// `GODEBUG=gcstoptheworld=1`: the world stands still for all of marking.
+    pub stop_the_world: bool,
+    /// `GODEBUG=gccheckmark=1`: after each marking everything is marked once more with the world stopped, and compared. A difference ends the process.
+    pub check_marks: bool,
+    /// `GODEBUG=clobberfree=1`: the memory of dead objects is overwritten when it is freed.
+    pub clobber_free: bool,
     /// `GODEBUG=schedtrace=N`: a line on standard error every N milliseconds.
     pub sched_trace: Option<Duration>,
     /// `GODEBUG=scheddetail=1`: with `schedtrace`, a line for each P, M and G as well.
@@ -73,9 +79,20 @@ impl Settings {
             };
             // No wider than in Go, so that a period in nanoseconds fits as well.
             let number = value.trim().parse::<u32>();
-            let known = ["gctrace", "schedtrace", "scheddetail"].contains(&key);
+            let known = [
+                "gctrace",
+                "gcstoptheworld",
+                "gccheckmark",
+                "clobberfree",
+                "schedtrace",
+                "scheddetail",
+            ]
+            .contains(&key);
             match (key, number) {
                 ("gctrace", Ok(n)) => settings.gc_trace = n > 0,
+                ("gcstoptheworld", Ok(n)) => settings.stop_the_world = n > 0,
+                ("gccheckmark", Ok(n)) => settings.check_marks = n > 0,
+                ("clobberfree", Ok(n)) => settings.clobber_free = n > 0,
                 ("schedtrace", Ok(n)) => {
                     settings.sched_trace = (n > 0).then(|| Duration::from_millis(n.into()));
                 }
@@ -140,14 +157,14 @@ mod tests {
             ("GOMEMLIMIT", "512MiB"),
             (
                 "GODEBUG",
-                "gctrace=1,schedtrace=250,scheddetail=1,madvdontneed=1",
+                "gctrace=1,schedtrace=250,scheddetail=1,gcstoptheworld=1,gccheckmark=1,clobberfree=1,madvdontneed=1",
             ),
         ]);
         assert_eq!(complaints, Vec::<String>::new());
         assert_eq!(s.procs, Some(3));
         assert_eq!(s.collector.percent, GcPercent::Off);
         assert_eq!(s.collector.memory_limit, Some(Bytes::mib(512)));
-        assert!(s.gc_trace && s.sched_detail);
+        assert!(s.gc_trace && s.sched_detail && s.stop_the_world && s.check_marks && s.clobber_free);
         assert_eq!(s.sched_trace, Some(Duration::from_millis(250)));
     }
 

@@ -1,7 +1,7 @@
 //! Spans of collected objects: a bit per slot for *free*, another for *marked*.
 //!
 //! Invariant: slot `i` holds an object exactly if `i < count` and bit `i` of `free` is clear. Bits beyond the last slot are clear in both
-//! bitmaps. Allocation takes the lowest set bit of the word at `cursor` and moves on; sweeping sets `free` to the
+//! bitmaps. A free slot is unmarked, but for spans that caches hold while objects are born marked ([`collect`](crate::collect)). Allocation takes the lowest set bit of the word at `cursor` and moves on; sweeping sets `free` to the
 //! complement of `marks`, clears `marks` and moves `cursor` back. (Go keeps a free index and a shifted copy of one word
 //! instead; with the bitmap itself as the truth a lookup is one bit test, exact at every moment.)
 //!
@@ -74,7 +74,8 @@ impl ObjectSpan {
         if free == 0 {
             return None;
         }
-        self.free[word].store(free & (free - 1), Relaxed);
+        // Whoever sees the slot taken sees its mark, if it is born with one.
+        self.free[word].store(free & (free - 1), Release);
         let index = word * 64 + free.trailing_zeros() as usize;
         Some(self.base() + index * self.size())
     }
@@ -95,7 +96,7 @@ impl ObjectSpan {
     #[inline(always)]
     pub(crate) fn is_allocated(&self, index: u32) -> bool {
         index < self.count() && {
-            let word = self.free[index as usize / 64 % WORDS].load(Relaxed);
+            let word = self.free[index as usize / 64 % WORDS].load(Acquire);
             word >> (index % 64) & 1 == 0
         }
     }
@@ -112,6 +113,26 @@ impl ObjectSpan {
         let bit = 1 << (index % 64);
         // Most pointers lead to objects that are marked already: a load does not take the cache line from other markers.
         word.load(Relaxed) & bit == 0 && word.fetch_or(bit, AcqRel) & bit == 0
+    }
+
+    /// Sets the marks of the slots that are free: what is going to be allocated is born marked. Called by who holds the span.
+    pub(crate) fn mark_free_slots(&self) {
+        for (marks, free) in self.marks.iter().zip(&self.free) {
+            let free = free.load(Relaxed);
+            if free != 0 {
+                marks.fetch_or(free, Relaxed);
+            }
+        }
+    }
+
+    /// Takes that back for those that are free still.
+    pub(crate) fn unmark_free_slots(&self) {
+        for (marks, free) in self.marks.iter().zip(&self.free) {
+            let free = free.load(Relaxed);
+            if free != 0 {
+                marks.fetch_and(!free, Relaxed);
+            }
+        }
     }
 
     pub(crate) fn free_slots(&self) -> u32 {

@@ -7,9 +7,13 @@
 //! | `env` | gosched's choice of ports |
 //! | `heap` | gogc's heap, out of gomem's spans and the object headers |
 //! | `world`, `roots` | gogc's world, out of the stop signal and gosched's list of goroutines |
+//! | `background` | how much of gosched's processors marking may have |
+//! | `barrier` | gogc's barrier buffers, shared among threads under gomem's critical sections |
 //! | `gates` | the stop signal's questions, answered by gosched, gomem and gostack |
 //! | `monitor` | gosysmon's target, out of gosched's figures and gomem's scavenger |
 
+mod background;
+pub(crate) mod barrier;
 pub(crate) mod env;
 mod gates;
 pub(crate) mod heap;

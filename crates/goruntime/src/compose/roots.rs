@@ -13,14 +13,28 @@
 //! A thread that runs a goroutine has two stacks: the goroutine's, where its stack pointer is, and its own, which is found
 //! as the saved context that the M left.
 //!
-//! Invariant: nothing here takes a lock that a stopped thread may hold; memory comes from gomem, in whose critical sections nobody
+//! What is looked at when, in a cycle that marks beside the program:
+//!
+//! | | first stop | beside the program | last stop |
+//! | --- | --- | --- | --- |
+//! | threads: registers, stacks, thread-locals | all | | all |
+//! | goroutines that did not run in the first stop | | all, as they were then | all |
+//! | statics | all | | all |
+//! | the Rust heap | | all | what may have been written since |
+//! | stores that the barrier has recorded | | | all |
+//!
+//! A stack may change though its goroutine does not run: a value is handed to a receiver where it waits, and a scope's goroutines write to the locals of the
+//! one that waits for them. So all of them are looked at again in the last stop; what they lead to is marked by then.
+//!
+//! Invariant: in a stop nothing here takes a lock that a stopped thread may hold; memory comes from gomem, in whose critical sections nobody
 //! is stopped.
 
+use super::barrier;
 use super::engine::{Parked, for_each_parked};
 use crate::world::maps;
 use crate::world::modules::Module;
 use crate::world::stop::{StopError, Stopped};
-use gogc::{RootKind, RootSink, Roots};
+use gogc::{RootKind, RootSink, Roots, Stop};
 use gomem::MallocShare;
 use std::ops::Range;
 use std::ptr::with_exposed_provenance;
@@ -31,37 +45,59 @@ const RED_ZONE: usize = 128;
 /// A range larger than this is split among markers.
 const CHUNK: usize = 256 << 10;
 
-/// Everything to be looked through, cut into jobs: one for each range, and one for each part of the Rust heap.
+/// A range of memory with roots in it.
+pub(crate) type Area = (RootKind, Range<usize>);
+
+/// What is to be looked through, cut into jobs: one for each range, one for each part of the Rust heap, and one for the barrier's records.
+#[derive(Default)]
 pub(crate) struct GoRoots {
-    ranges: Vec<(RootKind, Range<usize>)>,
+    ranges: Vec<Area>,
     shares: Vec<MallocShare<'static>>,
+    recorded: bool,
 }
 
 // SAFETY:
-// 1. The table at the head of this file lists every place in which safe code can keep a pointer; `gather` covers it.
+// 1. The table at the head of this file lists every place in which safe code can keep a pointer, and when each is looked at.
 // 2. Scanning reads memory, and walks malloc spans, which takes no lock.
 unsafe impl Roots for GoRoots {
     fn jobs(&self) -> usize {
-        self.shares.len() + self.ranges.len()
+        self.shares.len() + self.ranges.len() + usize::from(self.recorded)
     }
 
     fn scan(&self, job: usize, sink: &mut impl RootSink) {
-        if let Some(range) = job.checked_sub(self.shares.len()) {
-            let (kind, range) = &self.ranges[range];
-            // SAFETY: `gather` put in only ranges that are mapped, readable and stay so while the world is stopped, on word bounds.
-            unsafe { sink.range(*kind, range.start as *const usize, range.len() / WORD) };
-            if *kind == RootKind::Stack {
-                ends_of_objects(range.clone(), sink);
-            }
+        let Some(range) = job.checked_sub(self.shares.len()) else {
+            self.scan_share(&self.shares[job], sink);
             return;
-        }
-        let visit = |block: Range<usize>| {
-            let start = with_exposed_provenance(block.start);
-            // SAFETY: live blocks of the heap, which stay so while the world is stopped, on word bounds.
-            unsafe { sink.range(RootKind::RustHeap, start, block.len() / WORD) }
         };
-        // SAFETY: roots are scanned while the world is stopped.
-        unsafe { self.shares[job].for_each_block(visit) };
+        let Some((kind, range)) = self.ranges.get(range) else {
+            barrier::for_each_recorded(|word| sink.word(RootKind::Handle, word));
+            return;
+        };
+        // SAFETY: `gather` put in only ranges that are mapped and readable, on word bounds; they stay so while the world is stopped. Beside
+        // the program only stacks of goroutines are looked at, whose pools are never unmapped.
+        unsafe { sink.range(*kind, range.start as *const usize, range.len() / WORD) };
+        if *kind == RootKind::Stack {
+            ends_of_objects(range.clone(), sink);
+        }
+    }
+}
+
+impl GoRoots {
+    /// What can be looked through beside the program at first: stacks of goroutines, and the Rust heap.
+    pub(crate) fn beside(stacks: Vec<Area>) -> GoRoots {
+        GoRoots {
+            ranges: stacks,
+            shares: gomem::heap().malloc_shares().collect(),
+            recorded: false,
+        }
+    }
+
+    fn scan_share(&self, share: &MallocShare<'static>, sink: &mut impl RootSink) {
+        share.for_each_block(|block| {
+            let start = with_exposed_provenance(block.start);
+            // SAFETY: blocks of the heap, on word bounds, which can be read even if they have been freed.
+            unsafe { sink.range(RootKind::RustHeap, start, block.len() / WORD) }
+        });
     }
 }
 
@@ -91,14 +127,17 @@ pub(crate) fn control_block_size() -> usize {
     }
 }
 
-/// Finds everything while the world stands still.
+/// Finds, while the world stands still, what is to be looked at in this stop. The stacks of goroutines that do not run are given to `parked` if they are
+/// to be looked at later.
 ///
 /// # Errors
 /// When the list of mappings cannot be read: without it neither stacks nor statics have a known extent.
 pub(crate) fn gather(
+    stop: Stop,
     modules: &[Module],
     stopped: &Stopped<'_>,
     control_block: usize,
+    parked: &mut Vec<Area>,
 ) -> Result<GoRoots, StopError> {
     let mut g = Gatherer {
         ranges: Vec::new(),
@@ -122,21 +161,39 @@ pub(crate) fn gather(
         g.stack(thread.sp - RED_ZONE, thread.tp);
         g.dynamic_tls(thread.tp);
     });
-    let parked = |goroutine: Parked| {
-        g.push(RootKind::Stack, goroutine.live);
+    parked.clear();
+    let each = |goroutine: Parked| {
         g.dynamic_tls(goroutine.tp);
+        match stop {
+            Stop::Begin => split(RootKind::Stack, goroutine.live, |area| parked.push(area)),
+            Stop::Whole | Stop::End => g.push(RootKind::Stack, goroutine.live),
+        }
     };
     // SAFETY: `stopped` is the evidence, and every one of its threads was just listed.
-    unsafe { for_each_parked(&running, parked) };
+    unsafe { for_each_parked(&running, each) };
     Ok(GoRoots {
         ranges: g.ranges,
-        // SAFETY: `stopped` is the evidence.
-        shares: unsafe { gomem::heap().malloc_shares() }.collect(),
+        shares: match stop {
+            Stop::Begin => Vec::new(),
+            Stop::Whole | Stop::End => gomem::heap().malloc_shares().collect(),
+        },
+        recorded: stop == Stop::End,
     })
 }
 
+/// Cuts a range into pieces on word bounds.
+fn split(kind: RootKind, range: Range<usize>, mut each: impl FnMut(Area)) {
+    let mut start = range.start.next_multiple_of(WORD);
+    let end = range.end & !(WORD - 1);
+    while start < end {
+        let next = (start + CHUNK).min(end);
+        each((kind, start..next));
+        start = next;
+    }
+}
+
 struct Gatherer<'a> {
-    ranges: Vec<(RootKind, Range<usize>)>,
+    ranges: Vec<Area>,
     /// Writable mappings, in order of address.
     maps: Vec<Range<usize>>,
     modules: &'a [Module],
@@ -146,13 +203,7 @@ struct Gatherer<'a> {
 
 impl Gatherer<'_> {
     fn push(&mut self, kind: RootKind, range: Range<usize>) {
-        let mut start = range.start.next_multiple_of(WORD);
-        let end = range.end & !(WORD - 1);
-        while start < end {
-            let next = (start + CHUNK).min(end);
-            self.ranges.push((kind, start..next));
-            start = next;
-        }
+        split(kind, range, |area| self.ranges.push(area));
     }
 
     fn map_of(&self, address: usize) -> Option<Range<usize>> {

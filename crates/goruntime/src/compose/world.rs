@@ -1,15 +1,16 @@
 //! The collector's world: every thread and goroutine of the process, stopped by signal.
 //!
-//! Implements gogc's `World` over [`crate::world`] and the scheduler's list of goroutines. The roots are gathered when everybody
-//! stands still, as ranges of memory, and scanned in parallel by the collector's own team of threads.
+//! Implements gogc's `World` over [`crate::world`] and the scheduler's list of goroutines. Roots are gathered when everybody
+//! stands still, as ranges of memory, and scanned in parallel by the collector's own team of threads: in the stop or beside the program.
 
-use super::roots::{GoRoots, control_block_size, gather};
+use super::roots::{Area, GoRoots, control_block_size, gather};
+use super::{background, barrier};
 use crate::world::modules::with_modules;
 use crate::world::stop::{self, StopError};
 use crate::world::workers::Team;
-use gogc::{Event, GcTrace, Hooks, Nanos, World};
+use gogc::{Background, Bytes, Event, GcTrace, Hooks, Nanos, Processor, Stop, World};
 use std::ptr::{NonNull, null_mut};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 /// The process.
@@ -17,6 +18,8 @@ pub(crate) struct GoWorld {
     team: Team,
     origin: Instant,
     control_block: usize,
+    /// Stacks of goroutines that did not run when marking began. Of the thread that collects.
+    parked: Mutex<Vec<Area>>,
 }
 
 impl GoWorld {
@@ -30,6 +33,7 @@ impl GoWorld {
             team: Team::new(crate::max_procs() - 1),
             origin: process_start(),
             control_block: control_block_size(),
+            parked: Mutex::default(),
         })
     }
 
@@ -61,18 +65,40 @@ impl Hooks for GoWorld {
 //    collector's own thread, and neither it nor the team mutates.
 // 2. Threads stop and start through acquire and release operations on their slots and the epoch.
 // 3. `acquire` maps fresh pages.
-// 4. `Team::run` runs the body on the caller at least and waits for all.
+// 4., 7. `Team::run` runs the body on the caller at least and waits for all.
+// 5. See the table at the head of `roots`.
+// 6. The pools of goroutines' stacks are never unmapped, nor is the address space of the Rust heap.
+// 8. The collector is called from critical sections of the allocator only, and objects are born and initialised in one.
 unsafe impl World for GoWorld {
     type Roots = GoRoots;
     type Error = StopError;
 
-    fn with_stopped<R>(&self, f: impl FnOnce(&GoRoots) -> R) -> Result<R, StopError> {
+    fn with_stopped<R>(&self, stop: Stop, f: impl FnOnce(&GoRoots) -> R) -> Result<R, StopError> {
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
         // The loader's lock first: no stopped thread may hold it. Then the world.
         with_modules(|modules| {
             stop::with_world_stopped(self.team.tids(), |stopped| {
-                gather(modules, stopped, self.control_block).map(|roots| f(&roots))
+                if stop != Stop::End {
+                    barrier::clear();
+                }
+                gather(stop, modules, stopped, self.control_block, &mut parked)
+                    .map(|roots| f(&roots))
             })?
         })
+    }
+
+    fn with_running<R>(&self, round: u32, f: impl FnOnce(&GoRoots, Bytes) -> R) -> R {
+        if round > 0 {
+            return f(&GoRoots::default(), Bytes(0));
+        }
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        let roots = GoRoots::beside(std::mem::take(&mut parked));
+        drop(parked);
+        f(&roots, Bytes(u64::MAX))
+    }
+
+    fn mark_in_background(&self, step: &(impl Fn(Bytes, Processor) -> Background + Sync)) {
+        background::mark(&self.team, step);
     }
 
     fn run_workers(&self, body: &(impl Fn() + Sync)) {

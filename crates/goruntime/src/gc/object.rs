@@ -253,8 +253,26 @@ fn publish<S: Shape, T>(base: NonNull<u8>, init: impl FnOnce(*mut u8)) -> NonNul
         if S::OFFSET != 0 {
             let info: *const TypeInfo = S::INFO;
             Header::of(base.as_ptr()).0.store(info.cast_mut(), Release);
+            if crate::collector::barrier_on() {
+                report_newborn(base.as_ptr(), S::INFO);
+            }
         }
         value.cast()
+    }
+}
+
+/// Tells the collector, which is marking, what pointers the object at `base` is born with. The object itself is marked.
+#[cold]
+fn report_newborn(base: *mut u8, info: &TypeInfo) {
+    /// A longer one is scanned like one that was found.
+    const SHORT: usize = 1 << 10;
+    // SAFETY: the header of the object at `base` was just set to `info`, and its value is initialised.
+    let scannable = unsafe { info.scannable(base) };
+    if scannable > SHORT {
+        crate::collector::scan_newborn(base.expose_provenance());
+    } else {
+        // SAFETY: as above.
+        crate::collector::shade_each(|shade| unsafe { info.scan(base, 0..scannable, shade) });
     }
 }
 
