@@ -2,61 +2,158 @@
 //!
 //! A second marking with the world stopped, in the plainest way: a set, a list, and no mark bits. It shares with the first the heap's idea of objects
 //! and pointers, and nothing else: no queue, no barrier, no tracking of what has changed. So it finds an object that any of these has lost.
+//!
+//! Its memory comes from the world and not from the allocator, whose blocks may themselves be roots: a block taken for the set would be one
+//! that the first marking has not seen, with whatever it held before.
 
-use std::collections::HashSet;
+use std::ptr::NonNull;
 
 use super::*;
 use crate::env::RootKind;
-use crate::word;
+use crate::word::{self, WORD};
 
-/// Reachable objects, found in no particular order.
-struct Reference<'h, H: HeapView> {
-    heap: &'h H,
-    found: HashSet<usize>,
-    todo: Vec<usize>,
-    /// Reachable without a mark: the object, and the object or the kind of root that leads to it.
-    lost: Option<(usize, String)>,
+/// Words from the world.
+struct Words<'w, W: World> {
+    world: &'w W,
+    memory: NonNull<usize>,
+    len: usize,
 }
 
-impl<H: HeapView> Reference<'_, H> {
-    fn see(&mut self, word: usize, from: impl FnOnce() -> String) {
+impl<'w, W: World> Words<'w, W> {
+    /// So many zeros.
+    ///
+    /// # Panics
+    /// If the world refuses the memory: then there is no check.
+    fn new(world: &'w W, len: usize) -> Self {
+        let Some(memory) = world.acquire(len * WORD) else {
+            panic!("no memory to check {} marks", len / 2);
+        };
+        let memory = memory.cast::<usize>();
+        // SAFETY: fresh memory of this size.
+        unsafe { memory.write_bytes(0, len) };
+        Words { world, memory, len }
+    }
+
+    fn as_mut(&mut self) -> &mut [usize] {
+        // SAFETY: initialised memory of this length, which is this value's own.
+        unsafe { std::slice::from_raw_parts_mut(self.memory.as_ptr(), self.len) }
+    }
+}
+
+impl<W: World> Drop for Words<'_, W> {
+    fn drop(&mut self) {
+        // SAFETY: acquired with this size.
+        unsafe { self.world.release(self.memory.cast(), self.len * WORD) };
+    }
+}
+
+/// Reachable objects, found in no particular order.
+struct Reference<'c, H: HeapView, W: World> {
+    heap: &'c H,
+    /// Addresses of those found, by hash; 0 where there is none. At most half full.
+    found: Words<'c, W>,
+    /// The same in the order in which they were found.
+    order: Words<'c, W>,
+    count: usize,
+    /// Reachable without a mark: the object, and what leads to it.
+    lost: Option<(usize, From)>,
+}
+
+/// Where a pointer was found.
+#[derive(Clone, Copy, Debug)]
+enum From {
+    Root(RootKind, usize),
+    Object(usize),
+}
+
+impl<'c, H: HeapView, W: World> Reference<'c, H, W> {
+    fn new(heap: &'c H, world: &'c W) -> Self {
+        const FIRST: usize = 1 << 12;
+        Reference {
+            heap,
+            found: Words::new(world, 2 * FIRST),
+            order: Words::new(world, FIRST),
+            count: 0,
+            lost: None,
+        }
+    }
+
+    /// Adds an address to a set; false if it is there.
+    fn insert(set: &mut [usize], address: usize) -> bool {
+        let mut at = (address >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
+        loop {
+            let slot = &mut set[at % set.len()];
+            if *slot == 0 {
+                *slot = address;
+                return true;
+            }
+            if *slot == address {
+                return false;
+            }
+            at += 1;
+        }
+    }
+
+    fn grow(&mut self) {
+        let len = 2 * self.order.len;
+        let mut order = Words::new(self.order.world, len);
+        let mut found = Words::new(self.order.world, 2 * len);
+        order.as_mut()[..self.count].copy_from_slice(&self.order.as_mut()[..self.count]);
+        for &address in &order.as_mut()[..self.count] {
+            Self::insert(found.as_mut(), address);
+        }
+        (self.order, self.found) = (order, found);
+    }
+
+    fn see(&mut self, word: usize, from: From) {
         let Some(object) = self.heap.resolve(word) else {
             return;
         };
         let start = self.heap.start(object).0;
-        if !self.found.insert(start) {
+        if !Self::insert(self.found.as_mut(), start) {
             return;
         }
-        if !self.heap.is_marked(object) && self.lost.is_none() {
-            self.lost = Some((start, from()));
+        self.order.as_mut()[self.count] = start;
+        self.count += 1;
+        if self.count == self.order.len {
+            self.grow();
         }
-        if !self.heap.pointer_free(object) {
-            self.todo.push(start);
+        if !self.heap.is_marked(object) && self.lost.is_none() {
+            self.lost = Some((start, from));
         }
     }
 
     fn finish(&mut self) {
         let heap = self.heap;
-        while let Some(start) = self.todo.pop() {
-            let object = ObjectAddr(start);
-            heap.scan(object, 0..heap.scannable(object), &mut |word| {
-                self.see(word, || format!("the object {start:#x}"));
-            });
+        let mut done = 0;
+        while done < self.count {
+            let start = self.order.as_mut()[done];
+            done += 1;
+            let Some(object) = heap.resolve(start) else {
+                unreachable!("nothing is freed while the world is stopped");
+            };
+            if !heap.pointer_free(object) {
+                let at = ObjectAddr(start);
+                heap.scan(at, 0..heap.scannable(at), &mut |word| {
+                    self.see(word, From::Object(start));
+                });
+            }
         }
     }
 }
 
-impl<H: HeapView> RootSink for Reference<'_, H> {
+impl<H: HeapView, W: World> RootSink for Reference<'_, H, W> {
     unsafe fn range(&mut self, kind: RootKind, start: *const usize, words: usize) {
         for i in 0..words {
+            let at = start.wrapping_add(i);
             // SAFETY: within the range, which is aligned and readable by the caller's obligations.
-            let word = unsafe { word::load(start.wrapping_add(i)) };
-            self.see(word, || format!("{kind:?} at {:#x}", start.wrapping_add(i).addr()));
+            let word = unsafe { word::load(at) };
+            self.see(word, From::Root(kind, at.addr()));
         }
     }
 
     fn word(&mut self, kind: RootKind, word: usize) {
-        self.see(word, || format!("{kind:?}"));
+        self.see(word, From::Root(kind, 0));
     }
 }
 
@@ -69,16 +166,11 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         if !self.checked.load(Ordering::Relaxed) {
             return;
         }
-        let mut reference = Reference {
-            heap: &self.heap,
-            found: HashSet::new(),
-            todo: Vec::new(),
-            lost: None,
-        };
+        let mut reference = Reference::new(&self.heap, &self.world);
         roots.scan_all(&mut reference);
         reference.finish();
         if let Some((object, from)) = reference.lost {
-            panic!("the object {object:#x} is reachable, from {from}, and is not marked");
+            panic!("the object {object:#x} is reachable and not marked; it was found from {from:x?}");
         }
     }
 }
