@@ -62,6 +62,22 @@ impl MallocShare<'_> {
         }
     }
 
+    /// Calls `visit` with the addresses of the share's spans, those of blocks that are freed and kept included.
+    pub fn for_each_span(&self, mut visit: impl FnMut(Range<usize>)) {
+        for record in &self.block.records {
+            let kind = record.kind();
+            if !matches!(kind, Kind::Malloc | Kind::MallocLarge) {
+                continue;
+            }
+            let bytes = record.bytes();
+            // As in `for_each_block_in`.
+            fence(Acquire);
+            if record.kind() == kind && record.bytes() == bytes {
+                visit(bytes);
+            }
+        }
+    }
+
     /// Calls `visit` with the index of each span's class and what is out of it. Zero is the class of large blocks.
     pub(crate) fn for_each_used(&self, mut visit: impl FnMut(usize, Used)) {
         for record in &self.block.records {
@@ -99,7 +115,7 @@ impl<O: Os> Heap<O> {
     /// The malloc spans in shares of about the same number, which together make up all. Notes which blocks lie in caches, for
     /// [`MallocShare::for_each_block`]. For one thread at a time: another's notes replace these.
     pub fn malloc_shares(&self) -> impl Iterator<Item = MallocShare<'_>> {
-        for share in self.shares() {
+        for share in self.malloc_spans() {
             for record in &share.block.records {
                 if record.kind() == Kind::Malloc {
                     record.forget_cached();
@@ -117,7 +133,7 @@ impl<O: Os> Heap<O> {
                 }
             }
         });
-        self.shares()
+        self.malloc_spans()
     }
 
     /// Calls `visit` with the free blocks of caches, and with those on their way between caches.
@@ -132,7 +148,7 @@ impl<O: Os> Heap<O> {
     }
 
     /// The malloc spans, as [`malloc_shares`](Self::malloc_shares) without the note.
-    pub(crate) fn shares(&self) -> impl Iterator<Item = MallocShare<'_>> {
+    pub fn malloc_spans(&self) -> impl Iterator<Item = MallocShare<'_>> {
         let section = critical::enter();
         let newest = self.pages.lock().slabs().0.newest();
         drop(section);

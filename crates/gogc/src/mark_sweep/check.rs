@@ -60,10 +60,19 @@ struct Reference<'c, H: HeapView, W: World> {
 }
 
 /// Where a pointer was found.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 enum From {
     Root(RootKind, usize),
     Object(usize),
+}
+
+impl fmt::Display for From {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            From::Root(kind, at) => write!(f, "a root of the kind {kind:?} at {at:#x}"),
+            From::Object(at) => write!(f, "the object {at:#x}"),
+        }
+    }
 }
 
 impl<'c, H: HeapView, W: World> Reference<'c, H, W> {
@@ -170,7 +179,7 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         roots.scan_all(&mut reference);
         reference.finish();
         if let Some((object, from)) = reference.lost {
-            panic!("the object {object:#x} is reachable and not marked; it was found from {from:x?}");
+            panic!("the object {object:#x} is reachable and not marked; it was found from {from}");
         }
     }
 }

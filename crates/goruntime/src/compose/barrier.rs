@@ -83,11 +83,11 @@ pub(crate) fn for_each_recorded(mut visit: impl FnMut(usize)) {
     }
 }
 
-/// Forgets what is recorded. Called while the world is stopped.
+/// Forgets what was recorded, down to the bits: the buffers are statics, and so are roots themselves. Called while the world is stopped.
 pub(crate) fn clear() {
     for stripe in &ALL {
         debug_assert!(!stripe.locked.load(Relaxed));
         // SAFETY: as above.
-        unsafe { &mut *stripe.buffer.get() }.clear();
+        unsafe { *stripe.buffer.get() = BarrierBuffer::new() };
     }
 }

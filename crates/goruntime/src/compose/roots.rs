@@ -31,6 +31,7 @@
 
 use super::barrier;
 use super::engine::{Parked, for_each_parked};
+use super::rust_heap::{Part, RustHeap};
 use crate::world::maps;
 use crate::world::modules::Module;
 use crate::world::stop::{StopError, Stopped};
@@ -48,11 +49,11 @@ const CHUNK: usize = 256 << 10;
 /// A range of memory with roots in it.
 pub(crate) type Area = (RootKind, Range<usize>);
 
-/// What is to be looked through, cut into jobs: one for each range, one for each part of the Rust heap, and one for the barrier's records.
-#[derive(Default)]
+/// What is to be looked through, cut into jobs: one for each range, one for each share of the Rust heap, and one for the barrier's records.
 pub(crate) struct GoRoots {
     ranges: Vec<Area>,
     shares: Vec<MallocShare<'static>>,
+    rust_heap: Part,
     recorded: bool,
 }
 
@@ -66,7 +67,7 @@ unsafe impl Roots for GoRoots {
 
     fn scan(&self, job: usize, sink: &mut impl RootSink) {
         let Some(range) = job.checked_sub(self.shares.len()) else {
-            self.scan_share(&self.shares[job], sink);
+            scan_share(&self.shares[job], &self.rust_heap, sink);
             return;
         };
         let Some((kind, range)) = self.ranges.get(range) else {
@@ -80,24 +81,40 @@ unsafe impl Roots for GoRoots {
             ends_of_objects(range.clone(), sink);
         }
     }
+
+    fn scan_all(&self, sink: &mut impl RootSink) {
+        let shares = self.shares.len();
+        for share in &self.shares {
+            scan_share(share, &Part::All, sink);
+        }
+        (shares..self.jobs()).for_each(|job| self.scan(job, sink));
+    }
 }
 
 impl GoRoots {
-    /// What can be looked through beside the program at first: stacks of goroutines, and the Rust heap.
-    pub(crate) fn beside(stacks: Vec<Area>) -> GoRoots {
+    /// What is looked through beside the program: stacks of goroutines, and a part of the Rust heap.
+    pub(crate) fn beside(stacks: Vec<Area>, rust_heap: Part) -> GoRoots {
         GoRoots {
             ranges: stacks,
             shares: gomem::heap().malloc_shares().collect(),
+            rust_heap,
             recorded: false,
         }
     }
+}
 
-    fn scan_share(&self, share: &MallocShare<'static>, sink: &mut impl RootSink) {
-        share.for_each_block(|block| {
-            let start = with_exposed_provenance(block.start);
-            // SAFETY: blocks of the heap, on word bounds, which can be read even if they have been freed.
-            unsafe { sink.range(RootKind::RustHeap, start, block.len() / WORD) }
-        });
+fn scan_share(share: &MallocShare<'static>, part: &Part, sink: &mut impl RootSink) {
+    let mut look = |block: Range<usize>| {
+        let start = with_exposed_provenance(block.start);
+        // SAFETY: a block of the heap, or a part of one, on word bounds; it can be read even if it has been freed.
+        unsafe { sink.range(RootKind::RustHeap, start, block.len() / WORD) }
+    };
+    match part {
+        Part::All => share.for_each_block(look),
+        Part::Pages(pages) => share.for_each_block_in(
+            |span| pages.any(&span),
+            |block| pages.parts(block, &mut look),
+        ),
     }
 }
 
@@ -138,6 +155,7 @@ pub(crate) fn gather(
     stopped: &Stopped<'_>,
     control_block: usize,
     parked: &mut Vec<Area>,
+    rust_heap: &mut RustHeap,
 ) -> Result<GoRoots, StopError> {
     let mut g = Gatherer {
         ranges: Vec::new(),
@@ -176,6 +194,10 @@ pub(crate) fn gather(
         shares: match stop {
             Stop::Begin => Vec::new(),
             Stop::Whole | Stop::End => gomem::heap().malloc_shares().collect(),
+        },
+        rust_heap: match stop {
+            Stop::Begin | Stop::Whole => Part::All,
+            Stop::End => rust_heap.end(),
         },
         recorded: stop == Stop::End,
     })

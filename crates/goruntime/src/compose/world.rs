@@ -4,13 +4,14 @@
 //! stands still, as ranges of memory, and scanned in parallel by the collector's own team of threads: in the stop or beside the program.
 
 use super::roots::{Area, GoRoots, control_block_size, gather};
+use super::rust_heap::RustHeap;
 use super::{background, barrier};
 use crate::world::modules::with_modules;
 use crate::world::stop::{self, StopError};
 use crate::world::workers::Team;
 use gogc::{Background, Bytes, Event, GcTrace, Hooks, Nanos, Processor, Stop, World};
 use std::ptr::{NonNull, null_mut};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 /// The process.
@@ -18,8 +19,15 @@ pub(crate) struct GoWorld {
     team: Team,
     origin: Instant,
     control_block: usize,
-    /// Stacks of goroutines that did not run when marking began. Of the thread that collects.
-    parked: Mutex<Vec<Area>>,
+    /// Of the thread that collects.
+    cycle: Mutex<Cycle>,
+}
+
+/// What a cycle remembers from one of its parts to the next.
+struct Cycle {
+    /// Stacks of goroutines that did not run when marking began.
+    parked: Vec<Area>,
+    rust_heap: RustHeap,
 }
 
 impl GoWorld {
@@ -33,8 +41,15 @@ impl GoWorld {
             team: Team::new(crate::max_procs() - 1),
             origin: process_start(),
             control_block: control_block_size(),
-            parked: Mutex::default(),
+            cycle: Mutex::new(Cycle {
+                parked: Vec::new(),
+                rust_heap: RustHeap::new(crate::settings::get().track_writes),
+            }),
         })
+    }
+
+    fn cycle(&self) -> MutexGuard<'_, Cycle> {
+        self.cycle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many threads help the one that collects.
@@ -52,6 +67,7 @@ pub(crate) fn process_start() -> Instant {
 impl Hooks for GoWorld {
     fn event(&self, event: &Event) {
         if let Event::CycleEnd(stats) = event {
+            self.cycle().rust_heap.release();
             crate::metrics::record_cycle(stats);
             if crate::settings::get().gc_trace {
                 eprintln!("{}", GcTrace(stats));
@@ -74,27 +90,26 @@ unsafe impl World for GoWorld {
     type Error = StopError;
 
     fn with_stopped<R>(&self, stop: Stop, f: impl FnOnce(&GoRoots) -> R) -> Result<R, StopError> {
-        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        let Cycle { parked, rust_heap } = &mut *self.cycle();
         // The loader's lock first: no stopped thread may hold it. Then the world.
         with_modules(|modules| {
             stop::with_world_stopped(self.team.tids(), |stopped| {
                 if stop != Stop::End {
                     barrier::clear();
                 }
-                gather(stop, modules, stopped, self.control_block, &mut parked)
+                gather(stop, modules, stopped, self.control_block, parked, rust_heap)
                     .map(|roots| f(&roots))
             })?
         })
     }
 
     fn with_running<R>(&self, round: u32, f: impl FnOnce(&GoRoots, Bytes) -> R) -> R {
-        if round > 0 {
-            return f(&GoRoots::default(), Bytes(0));
-        }
-        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
-        let roots = GoRoots::beside(std::mem::take(&mut parked));
-        drop(parked);
-        f(&roots, Bytes(u64::MAX))
+        let mut cycle = self.cycle();
+        // The order matters: pages are watched before the blocks that lie in caches are noted.
+        let (part, amount) = cycle.rust_heap.round(round);
+        let roots = GoRoots::beside(std::mem::take(&mut cycle.parked), part);
+        drop(cycle);
+        f(&roots, amount)
     }
 
     fn mark_in_background(&self, step: &(impl Fn(Bytes, Processor) -> Background + Sync)) {

@@ -124,6 +124,30 @@ impl Fd {
         if fd < 0 { Err(errno()) } else { Ok(Fd(fd)) }
     }
 
+    /// Takes over a descriptor that is nobody else's.
+    pub(super) fn own(fd: i32) -> Fd {
+        Fd(fd)
+    }
+
+    /// An `ioctl` that takes a pointer to its argument.
+    pub(super) fn ioctl<T>(&self, request: libc::c_ulong, argument: &mut T) -> Result<(), i32> {
+        self.ioctl_for(request, argument).map(drop)
+    }
+
+    /// The same of one that answers with a number.
+    pub(super) fn ioctl_for<T>(&self, request: libc::c_ulong, argument: &mut T) -> Result<usize, i32> {
+        loop {
+            // SAFETY: the caller passes the structure that the request is about; its size is part of the request's number.
+            let n = unsafe { libc::ioctl(self.0, request, std::ptr::from_mut(argument)) };
+            if n >= 0 {
+                return Ok(n as usize);
+            }
+            if errno() != libc::EINTR {
+                return Err(errno());
+            }
+        }
+    }
+
     pub(super) fn read(&self, buf: &mut [u8]) -> Result<usize, i32> {
         loop {
             // SAFETY: the buffer is ours and of the length given.

@@ -184,7 +184,7 @@ fn a_lost_object_is_found_by_the_check() {
         let _ = sim.collect(Reason::Forced);
     }));
     let message = *caught.unwrap_err().downcast::<String>().unwrap();
-    assert!(message.contains("from Root(Stack"), "{message}");
+    assert!(message.contains("a root of the kind Stack"), "{message}");
     assert!(!sim.world().root_words().is_empty(), "{area}");
 }
 
