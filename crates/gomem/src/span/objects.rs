@@ -25,7 +25,7 @@ use std::ptr::NonNull;
 pub(crate) const MIN_OBJECT: usize = 16;
 
 /// The most bytes in a run of more than one slot: so few that they are in the nearest cache when they are used, after they were cleared.
-const RUN_BYTES: usize = PAGE_SIZE;
+const RUN_BYTES: usize = PAGE_SIZE / 2;
 
 #[repr(C)]
 pub(crate) struct ObjectSpan {
