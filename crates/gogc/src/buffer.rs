@@ -11,7 +11,7 @@
 //! shares the pool, so that reading the link of a buffer that was popped meanwhile is harmless.
 //!
 //! Memory comes from the embedder in chunks that double in size, each buffer being touched only when it is
-//! first needed. The first chunk is obtained when the pool is made: marking can always begin. Later chunks
+//! first needed. What a marker has may be several buffers in a row, a [`Chain`]. The first chunk is obtained when the pool is made: marking can always begin. Later chunks
 //! may be refused; then the caller must remember by other means what it could not push.
 
 use crate::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -310,6 +310,96 @@ impl Owned<'_> {
             (*body).len = last;
             Some((*body).items[last as usize].assume_init())
         }
+    }
+}
+
+impl<'p> Owned<'p> {
+    /// The item with this index, the oldest having 0.
+    pub(crate) fn get(&self, index: usize) -> Option<usize> {
+        if index >= self.len() {
+            return None;
+        }
+        // SAFETY: the owner alone accesses the body; items below `len` are initialised.
+        Some(unsafe { (*self.body()).items[index].assume_init() })
+    }
+
+    /// Takes all items out.
+    pub(crate) fn clear(&mut self) {
+        // SAFETY: the owner alone accesses the body.
+        unsafe { (*self.body()).len = 0 };
+    }
+
+    /// Takes the `n` oldest items out.
+    pub(crate) fn forget_first(&mut self, n: usize) {
+        let body = self.body();
+        // SAFETY: the owner alone accesses the body; items below `len` are initialised, and `n` is at most that.
+        unsafe {
+            let len = (*body).len as usize;
+            debug_assert!(n <= len);
+            (*body).items.copy_within(n..len, 0);
+            (*body).len = (len - n) as u32;
+        }
+    }
+
+    /// Puts the buffer out of hand without giving it to the pool.
+    fn into_raw(self) -> (u32, &'p Buffer) {
+        let raw = (self.id, self.buffer);
+        std::mem::forget(self);
+        raw
+    }
+}
+
+/// Buffers in a row, which all belong to one marker: linked as those on a stack are, since a buffer in hand is on none.
+pub(crate) struct Chain<'p> {
+    pool: &'p BufferPool,
+    /// Numbers plus 1; 0 if the chain is empty.
+    first: u32,
+    last: u32,
+}
+
+impl<'p> Chain<'p> {
+    pub(crate) fn new(pool: &'p BufferPool) -> Chain<'p> {
+        Chain {
+            pool,
+            first: 0,
+            last: 0,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first == 0
+    }
+
+    /// Adds a buffer at the end.
+    pub(crate) fn append(&mut self, buffer: Owned<'p>) {
+        let (id, buffer) = buffer.into_raw();
+        buffer.next.store(0, Ordering::Relaxed);
+        match self.last.checked_sub(1) {
+            Some(last) => self.pool.get(last).next.store(id + 1, Ordering::Relaxed),
+            None => self.first = id + 1,
+        }
+        self.last = id + 1;
+    }
+
+    /// Takes the first one.
+    pub(crate) fn take(&mut self) -> Option<Owned<'p>> {
+        let id = self.first.checked_sub(1)?;
+        let buffer = self.pool.get(id);
+        self.first = buffer.next.load(Ordering::Relaxed);
+        if self.first == 0 {
+            self.last = 0;
+        }
+        Some(Owned {
+            pool: self.pool,
+            id,
+            buffer,
+        })
+    }
+}
+
+impl Drop for Chain<'_> {
+    fn drop(&mut self) {
+        while self.take().is_some() {}
     }
 }
 

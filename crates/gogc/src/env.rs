@@ -28,6 +28,34 @@ use crate::units::{Bytes, Nanos};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectAddr(pub usize);
 
+/// A span: objects that lie together and are scanned together. A number that means something to the heap alone; a multiple of 4, never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpanId(pub usize);
+
+/// How an object that has just been marked gets scanned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// On its own.
+    Alone,
+    /// With its span, which is in a queue already.
+    InSpan,
+    /// With its span, which the caller is to queue.
+    Queue(SpanId),
+}
+
+/// Receives the words of objects that may be pointers; implemented by the collector.
+pub trait WordSink {
+    /// Takes one word.
+    fn word(&mut self, word: usize);
+
+    /// Takes the words at `base` whose bits are set in `mask`: bit `i` stands for word `i`.
+    ///
+    /// # Safety
+    /// 1. `base` is aligned to a word.
+    /// 2. The words whose bits are set are mapped and readable until the call returns. They may be uninitialised, and be written meanwhile.
+    unsafe fn masked(&mut self, base: *const usize, mask: u64);
+}
+
 /// How much memory the heap holds, for the pacer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeapUsage {
@@ -71,6 +99,8 @@ pub struct SweepStep {
 /// 7. Only unmarked objects are freed, and only between `start_sweep` and the next `start_mark`; an object
 ///    born after `start_sweep` is not freed by that sweep.
 /// 8. Between `start_mark` and `start_sweep` no method takes a lock that a stopped mutator may hold.
+/// 9. An object that `wait` was called for and that is not [`Alone`](Wait::Alone) is scanned by a `scan_span` of its span that begins after the call of `wait` whose
+///    answer last was [`Queue`](Wait::Queue) with that span. This holds with any number of callers of both.
 pub unsafe trait HeapView: Sync {
     /// What an address resolves to. May carry more than the address (the span, the index in it), so that
     /// marking need not look that up again.
@@ -108,9 +138,36 @@ pub unsafe trait HeapView: Sync {
     /// The number of bytes of the object, from its start, that have to be scanned.
     fn scannable(&self, object: ObjectAddr) -> usize;
 
-    /// Calls `visit` with every word of the bytes `range` of the object that may be a pointer to a collected
+    /// Gives `sink` every word of the bytes `range` of the object that may be a pointer to a collected
     /// object.
-    fn scan(&self, object: ObjectAddr, range: Range<usize>, visit: &mut impl FnMut(usize));
+    fn scan(&self, object: ObjectAddr, range: Range<usize>, sink: &mut impl WordSink);
+
+    /// Says how the object, which the caller has just marked and which is not [`pointer_free`](Self::pointer_free), gets scanned.
+    ///
+    /// A heap that keeps objects of one layout together has them scanned by span: that way memory is read in order and few lines of the heap's own are touched.
+    /// Others need none of the methods about spans.
+    #[inline]
+    fn wait(&self, object: Self::Object) -> Wait {
+        let _ = object;
+        Wait::Alone
+    }
+
+    /// Asks the processor to fetch what [`scan_span`](Self::scan_span) will read first.
+    #[inline]
+    fn prefetch_span(&self, span: SpanId) {
+        let _ = span;
+    }
+
+    /// Takes note that the span has been taken from its queue, then scans all of its objects that wait. Returns the bytes that were scanned.
+    fn scan_span(&self, span: SpanId, sink: &mut impl WordSink) -> Bytes {
+        let _ = (span, sink);
+        Bytes(0)
+    }
+
+    /// Takes note that the span is in no queue, for there was no room for it. What waits in it is left to [`for_each_marked`](Self::for_each_marked).
+    fn forget_span(&self, span: SpanId) {
+        let _ = span;
+    }
 
     /// Calls `visit` with every marked object. Objects marked meanwhile may be missed.
     ///

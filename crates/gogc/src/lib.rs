@@ -8,11 +8,12 @@
 //! Modules, each using only those above it:
 //!
 //! ```text
-//!   units  word  backoff            newtypes; the load of a word that somebody may be writing
+//!   units  word -> gather  backoff  newtypes; the load of a word that somebody may be writing; many of them
 //!   pointer_map -> trace            which words of a value may be collected pointers
 //!   stats -> env                    a cycle as plain data; the ports: HeapView, World, Roots, Hooks
-//!   buffer -> gray -> termination   grey objects: shared buffers, one marker's queue, when marking is over
-//!   barrier  lookahead -> mark      what a store must do while marking; blackening
+//!   buffer -> gray  spans           grey objects and spans with such: shared buffers, one marker's queues
+//!   termination                     when marking is over
+//!   barrier  seen -> mark           what a store must do while marking; blackening
 //!   pacer  assist  gctrace          when to collect; what mutators owe meanwhile; a cycle in Go's words
 //!   collector -> turn -> mark_sweep the seam between methods; marking with the world stopped and beside mutators
 //! ```
@@ -35,13 +36,15 @@ pub mod collector;
 pub mod env;
 #[cfg(all(test, explore))]
 mod explore;
+pub mod gather;
 pub mod gctrace;
 mod gray;
-mod lookahead;
 pub mod mark;
 pub mod mark_sweep;
 pub mod pacer;
 pub mod pointer_map;
+mod seen;
+mod spans;
 pub mod stats;
 pub mod termination;
 #[cfg(any(test, feature = "testing"))]
@@ -55,7 +58,7 @@ pub use barrier::{Barrier, BarrierBuffer};
 pub use collector::{Collector, CycleError};
 pub use env::{
     Background, Event, HeapUsage, HeapView, Hooks, ObjectAddr, Processor, RootKind, RootSink,
-    Roots, Stop, SweepStep, World,
+    Roots, SpanId, Stop, SweepStep, Wait, WordSink, World,
 };
 pub use gctrace::GcTrace;
 pub use mark_sweep::{BuildError, MarkSweep, Method};

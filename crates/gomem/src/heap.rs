@@ -3,14 +3,15 @@
 //! Lock order: `reclaiming`, `shared_cache`, a central list's, `pages`, `arming`. Every method enters a critical section itself or is internal to one that did.
 
 use crate::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
-use crate::cache::{Cache, CachePtr, OBJECT_KINDS};
-use crate::central::{MallocCentral, ObjectCentral};
+use crate::cache::{Cache, CachePtr};
+use crate::central::{MallocCentral, ObjectCentrals};
 use crate::env::{Os, Refused};
 use crate::lock::{Lock, Locked};
 use crate::page::{PAGE_SIZE, PageCount};
 use crate::page_alloc::PageRuns;
 use crate::pages::{Left, Pages, Run};
 use crate::size_class::{CLASSES, SizeClass};
+use crate::sort::CollectedKind;
 use crate::span::{Kind, ObjectSpanPtr, SpanInit, SpanPtr};
 use crate::span_map::SpanMap;
 use crate::spare::Spare;
@@ -28,8 +29,7 @@ pub struct Heap<O: Os> {
     pub(crate) map: SpanMap,
     pub(crate) pages: Lock<Pages>,
     pub(crate) malloc: [MallocCentral; CLASSES],
-    /// By kind and class; class 0 is that of large objects.
-    pub(crate) objects: [[ObjectCentral; CLASSES]; OBJECT_KINDS],
+    pub(crate) objects: ObjectCentrals,
     /// All caches ever made, linked through `older`.
     newest_cache: AtomicPtr<Cache>,
     /// For threads without a cache of their own.
@@ -61,10 +61,8 @@ pub(crate) struct Cycle {
     pub(crate) retained: AtomicUsize,
     /// Bytes of the objects allocated since, counted a span at a time, ahead of their allocation.
     pub(crate) allocated: AtomicUsize,
-    /// Objects are born marked.
-    pub(crate) marking: AtomicBool,
-    /// What `allocated` was when that began.
-    pub(crate) marking_since: AtomicUsize,
+    /// Bytes of objects allocated since the last cycle when marking began.
+    pub(crate) before_mark: AtomicUsize,
     /// Dead objects are overwritten.
     pub(crate) clobber: AtomicBool,
     /// The trigger hook is called when `allocated` reaches this.
@@ -73,6 +71,8 @@ pub(crate) struct Cycle {
     pub(crate) unswept: AtomicUsize,
     /// Where the search for the next span to sweep starts.
     pub(crate) hand: AtomicUsize,
+    /// New objects are born marked.
+    pub(crate) black: AtomicBool,
 }
 
 /// Free memory, beyond a tenth of what is in use, that is worth a thread to give it back.
@@ -100,7 +100,7 @@ impl<O: Os> Heap<O> {
             map: SpanMap::new(),
             pages: Lock::new(Pages::new()),
             malloc: [const { MallocCentral::new() }; CLASSES],
-            objects: [const { [const { ObjectCentral::new() }; CLASSES] }; OBJECT_KINDS],
+            objects: ObjectCentrals::new(),
             newest_cache: AtomicPtr::new(null_mut()),
             shared_cache: Lock::new(None),
             spare: Spare::new(),
@@ -117,12 +117,12 @@ impl<O: Os> Heap<O> {
             cycle: Cycle {
                 retained: AtomicUsize::new(0),
                 allocated: AtomicUsize::new(0),
-                marking: AtomicBool::new(false),
                 clobber: AtomicBool::new(false),
-                marking_since: AtomicUsize::new(0),
+                before_mark: AtomicUsize::new(0),
                 trigger: AtomicUsize::new(usize::MAX),
                 unswept: AtomicUsize::new(0),
                 hand: AtomicUsize::new(0),
+                black: AtomicBool::new(false),
             },
         }
     }
@@ -169,6 +169,50 @@ impl<O: Os> Heap<O> {
         self.place_span(kind, class, pages, align, PageCount(0), None)
     }
 
+    /// Makes a span of objects, for the central list with the number `central`.
+    pub(crate) fn new_object_span(
+        &self,
+        kind: CollectedKind,
+        class: Option<SizeClass>,
+        pages: PageCount,
+        align: usize,
+        (central, tag): (usize, u64),
+    ) -> Result<ObjectSpanPtr, Refused> {
+        let (mut state, run) = self.take_run(pages, align, PageCount(0), None)?;
+        let span = match state.object_span_record(&self.os) {
+            Ok(span) => span,
+            Err(refused) => {
+                state.put(run.page, pages, run.clean);
+                return Err(refused);
+            }
+        };
+        let kind = kind.span_kind();
+        self.count_in_use(&state, kind, pages.bytes() as isize);
+        drop(state);
+        span.assign(central, tag);
+        self.init_span(span.as_span(), kind, class, pages, run);
+        Ok(span)
+    }
+
+    fn init_span(
+        &self,
+        span: SpanPtr,
+        kind: Kind,
+        class: Option<SizeClass>,
+        pages: PageCount,
+        run: Run,
+    ) {
+        span.init(SpanInit {
+            kind,
+            class,
+            page: run.page,
+            pages,
+            base: run.base,
+            dirty: !run.clean,
+        });
+        self.map.set(mapped(span), Some(span));
+    }
+
     /// The same with `room` free pages behind it, if there is as much memory. Which of its pages do not read as zero is noted in `dirty`.
     pub(crate) fn place_span(
         &self,
@@ -180,14 +224,8 @@ impl<O: Os> Heap<O> {
         dirty: Option<&mut PageRuns>,
     ) -> Result<SpanPtr, Refused> {
         let (mut state, run) = self.take_run(pages, align, room, dirty)?;
-        let record = if kind.is_collected() {
-            state
-                .object_span_record(&self.os)
-                .map(ObjectSpanPtr::as_span)
-        } else {
-            state.span_record(&self.os)
-        };
-        let span = match record {
+        debug_assert!(!kind.is_collected());
+        let span = match state.span_record(&self.os) {
             Ok(span) => span,
             Err(refused) => {
                 state.put(run.page, pages, run.clean);
@@ -201,15 +239,7 @@ impl<O: Os> Heap<O> {
             self.count_large_bytes(&state, pages.bytes());
         }
         drop(state);
-        span.init(SpanInit {
-            kind,
-            class,
-            page: run.page,
-            pages,
-            base: run.base,
-            dirty: !run.clean,
-        });
-        self.map.set(mapped(span), Some(span));
+        self.init_span(span, kind, class, pages, run);
         Ok(span)
     }
 
@@ -291,10 +321,7 @@ impl<O: Os> Heap<O> {
         self.reclaiming.acquire();
         self.shared_cache.acquire();
         self.malloc.iter().for_each(|c| c.lists.acquire());
-        self.objects
-            .iter()
-            .flatten()
-            .for_each(|c| c.lists.acquire());
+        self.objects.iter().for_each(|c| c.lists.acquire());
         self.pages.acquire();
         self.arming.acquire();
     }
@@ -308,7 +335,7 @@ impl<O: Os> Heap<O> {
         unsafe {
             self.arming.release();
             self.pages.release();
-            for central in self.objects.iter().flatten() {
+            for central in self.objects.iter() {
                 central.lists.release();
             }
             for central in &self.malloc {

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-type GoCollector = MarkSweep<GoHeap, GoWorld>;
+pub(crate) type GoCollector = MarkSweep<GoHeap, GoWorld>;
 
 static COLLECTOR: OnceLock<GoCollector> = OnceLock::new();
 static REQUESTS: Mutex<Requests> = Mutex::new(Requests {
@@ -124,11 +124,11 @@ pub(crate) fn shade(old: usize, new: usize) {
     }
 }
 
-/// Reports all pointers that `each` calls its argument with.
+/// Reports all pointers that `each` gives its argument.
 #[cold]
-pub(crate) fn shade_each(each: impl FnOnce(&mut dyn FnMut(usize))) {
+pub(crate) fn shade_each(each: impl FnOnce(&mut barrier::Recorder<'_, GoCollector>)) {
     if let Some(collector) = COLLECTOR.get() {
-        barrier::record(collector, |recorder| each(&mut |word| recorder.record(word, 0)));
+        barrier::record(collector, each);
     }
 }
 

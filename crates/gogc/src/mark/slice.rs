@@ -77,12 +77,12 @@ impl<H: HeapView, W: World> Marker<'_, H, W> {
                         return true;
                     }
                     if self.marking.crew.hungry() && !self.marking.pool.has_full() {
-                        self.gray.share();
+                        self.share();
                     }
                 }
             }
             match self.marking.pool.take_full() {
-                Some(work) => self.gray.adopt(work),
+                Some(work) => self.adopt(work),
                 None => return false,
             }
         }

@@ -3,7 +3,7 @@
 //! Invariant: everything here but [`Span::visit_live`] is called by who holds the lock of the class's central list, or has the span to
 //! itself. See the head of [`span`](super).
 
-use super::{Shape, Span, WORDS, valid};
+use super::{Bits, Shape, Span, WORDS, valid};
 use crate::atomic::{AtomicPtr, Ordering::*};
 use std::ops::Range;
 use std::ptr::with_exposed_provenance_mut;
@@ -30,8 +30,8 @@ impl Span {
         let (base, size) = (self.base(), self.size());
         let mut places = slots[..n].iter().rev();
         let mut end = 0;
-        for (number, word) in self.free.iter().enumerate() {
-            let mut bits = word.load(Relaxed);
+        for (number, word) in self.bits.iter().enumerate() {
+            let mut bits = word.free.load(Relaxed);
             if bits == 0 {
                 continue;
             }
@@ -43,7 +43,7 @@ impl Span {
                 end = index as u16 + 1;
                 bits &= bits - 1;
             }
-            word.store(bits, Relaxed);
+            word.free.store(bits, Relaxed);
             if places.len() == 0 {
                 break;
             }
@@ -58,7 +58,10 @@ impl Span {
 
     /// Puts a block back. False, with nothing done, if it is there already.
     pub(crate) fn put_block(&self, index: u32) -> bool {
-        let (word, bit) = (&self.free[index as usize / 64 % WORDS], 1 << (index % 64));
+        let (word, bit) = (
+            &self.bits[index as usize / 64 % WORDS].free,
+            1 << (index % 64),
+        );
         let bits = word.load(Relaxed);
         if bits & bit != 0 {
             return false;
@@ -70,16 +73,16 @@ impl Span {
 
     /// Notes nothing any more of what lies in caches.
     pub(crate) fn forget_cached(&self) {
-        for word in &self.marks {
-            if word.load(Relaxed) != 0 {
-                word.store(0, Relaxed);
+        for word in &self.bits {
+            if word.marks.load(Relaxed) != 0 {
+                word.marks.store(0, Relaxed);
             }
         }
     }
 
     /// Notes that a block lies in a cache.
     pub(crate) fn note_cached(&self, index: u32) {
-        let word = &self.marks[index as usize / 64 % WORDS];
+        let word = &self.bits[index as usize / 64 % WORDS].marks;
         word.store(word.load(Relaxed) | 1 << (index % 64), Relaxed);
     }
 
@@ -89,7 +92,7 @@ impl Span {
         let fresh = (self.fresh.load(Relaxed) as u32).min(shape.count);
         let address = |index: u32| shape.base + index as usize * shape.size;
         let mut run: Option<u32> = None;
-        for (number, (free, marks)) in self.free.iter().zip(&self.marks).enumerate() {
+        for (number, Bits { free, marks }) in self.bits.iter().enumerate() {
             let first = number as u32 * 64;
             if first >= fresh {
                 break;

@@ -6,7 +6,7 @@
 //! Invariant: a buffer is locked only within a critical section of the allocator, where nobody is stopped. So in a stop all are unlocked, and what they
 //! hold are roots ([`for_each_recorded`]).
 
-use gogc::{BarrierBuffer, Collector};
+use gogc::{BarrierBuffer, Collector, WordSink};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 
@@ -57,6 +57,19 @@ impl<C: Collector> Recorder<'_, C> {
     pub(crate) fn record(&mut self, a: usize, b: usize) {
         if self.buffer.record(a, b) == gogc::barrier::Recorded::Full {
             self.collector.flush_barrier(self.buffer);
+        }
+    }
+}
+
+impl<C: Collector> WordSink for Recorder<'_, C> {
+    fn word(&mut self, word: usize) {
+        self.record(word, 0);
+    }
+
+    unsafe fn masked(&mut self, base: *const usize, mask: u64) {
+        for i in (0..64).filter(|i| mask >> i & 1 == 1) {
+            // SAFETY: one of the words asked for, which are readable by the caller's obligations.
+            self.word(unsafe { gogc::word::load(base.wrapping_add(i)) });
         }
     }
 }

@@ -147,9 +147,9 @@ impl<T: fmt::Debug + 'static> fmt::Debug for GcPtr<T> {
 /// 1. It is initialised, and can be read.
 #[cold]
 unsafe fn report<T: Trace>(value: *const T) {
-    crate::collector::shade_each(|shade| {
+    crate::collector::shade_each(|sink| {
         // SAFETY: (1), and the map describes T.
-        unsafe { T::MAP.for_each_word(value.cast(), size_of::<T>(), shade) }
+        unsafe { T::MAP.for_each_word(value.cast(), size_of::<T>(), |word| sink.record(word, 0)) }
     });
 }
 
