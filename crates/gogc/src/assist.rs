@@ -15,10 +15,10 @@ use crate::atomic::{AtomicI64, AtomicU64, Ordering};
 use crate::units::Bytes;
 
 /// The debt from which on assists are asked for, in bytes of work.
-pub(crate) const LEAST: i64 = 32 << 10;
+pub(crate) const LEAST: i64 = 16 << 10;
 
-/// The work of one assist at most: some hundred microseconds.
-pub(crate) const MOST: i64 = 256 << 10;
+/// The work of one assist at most: a hundred microseconds, or some where each object is a cache miss.
+pub(crate) const MOST: i64 = 64 << 10;
 
 /// The account.
 #[derive(Default)]

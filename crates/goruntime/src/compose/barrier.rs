@@ -8,6 +8,7 @@
 
 use gogc::{BarrierBuffer, Collector, WordSink};
 use std::cell::UnsafeCell;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 
 const STRIPES: usize = 16;
@@ -96,11 +97,17 @@ pub(crate) fn for_each_recorded(mut visit: impl FnMut(usize)) {
     }
 }
 
-/// Forgets what was recorded, down to the bits: the buffers are statics, and so are roots themselves. Called while the world is stopped.
+/// Forgets what is recorded. Called while the world is stopped.
 pub(crate) fn clear() {
     for stripe in &ALL {
         debug_assert!(!stripe.locked.load(Relaxed));
         // SAFETY: as above.
-        unsafe { *stripe.buffer.get() = BarrierBuffer::new() };
+        unsafe { &mut *stripe.buffer.get() }.clear();
     }
+}
+
+/// The addresses of the buffers. They are statics, but what they hold is presented as what it is, and what they held is nothing.
+pub(crate) fn buffers() -> Range<usize> {
+    let range = ALL.as_ptr_range();
+    range.start.addr()..range.end.addr()
 }

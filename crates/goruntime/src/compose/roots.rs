@@ -32,11 +32,12 @@
 use super::barrier;
 use super::engine::{Parked, for_each_parked};
 use super::rust_heap::{Part, RustHeap};
-use crate::world::maps;
+use crate::world::maps::{self, Maps};
 use crate::world::modules::Module;
 use crate::world::stop::{StopError, Stopped};
 use gogc::{RootKind, RootSink, Roots, Stop};
 use gomem::MallocShare;
+use std::cell::Cell;
 use std::ops::Range;
 use std::ptr::with_exposed_provenance;
 
@@ -134,13 +135,116 @@ fn ends_of_objects(range: Range<usize>, sink: &mut impl RootSink) {
 
 /// The size of libc's thread control block, which it exports for debuggers; so much that the end of the mapping decides, if it does not.
 /// To be called before the world is stopped.
-pub(crate) fn control_block_size() -> usize {
+fn control_block_size() -> usize {
     // SAFETY: looks a symbol up; `nptl_db` defines it as a 32-bit number.
     unsafe {
         let size = libc::dlsym(libc::RTLD_DEFAULT, c"_thread_db_sizeof_pthread".as_ptr());
         size.cast::<u32>()
             .as_ref()
             .map_or(1 << 20, |size| *size as usize)
+    }
+}
+
+/// What is found out once.
+pub(crate) struct Sources {
+    maps: Maps,
+    /// The size of libc's thread control block.
+    control_block: usize,
+}
+
+impl Sources {
+    pub(crate) fn new() -> Sources {
+        Sources {
+            maps: Maps::open(),
+            control_block: control_block_size(),
+        }
+    }
+}
+
+/// Finds the statics: what is mapped of the modules' segments, some of which is made read-only after relocation. Called while the loader's lock is held, which
+/// keeps it so, and before the world is stopped.
+///
+/// # Errors
+/// When the list of mappings cannot be read.
+pub(crate) fn statics(modules: &[Module]) -> Result<Vec<Area>, StopError> {
+    let mut maps = Vec::new();
+    maps::for_each_writable(|map| maps.push(map)).map_err(unreadable)?;
+    let mut found = Vec::new();
+    for segment in modules.iter().flat_map(|module| &module.data) {
+        let first = maps.partition_point(|m| m.end <= segment.start);
+        for map in maps[first..].iter().take_while(|m| m.start < segment.end) {
+            let part = map.start.max(segment.start)..map.end.min(segment.end);
+            for part in without(part, &tables()) {
+                split(RootKind::Global, part, |area| found.push(area));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Statics of the allocator and of the collector, which are large and hold no pointers of the program's.
+fn tables() -> [Range<usize>; 2] {
+    let heap = std::ptr::from_ref(gomem::heap()) as usize;
+    [heap..heap + size_of_val(gomem::heap()), barrier::buffers()]
+}
+
+/// The parts of `range` that lie in none of `holes`.
+fn without(range: Range<usize>, holes: &[Range<usize>]) -> Vec<Range<usize>> {
+    let mut parts = vec![range];
+    for hole in holes {
+        parts = parts
+            .into_iter()
+            .flat_map(|part| {
+                let before = part.start..hole.start.clamp(part.start, part.end);
+                let after = hole.end.clamp(part.start, part.end)..part.end;
+                [before, after]
+            })
+            .filter(|part| !part.is_empty())
+            .collect();
+    }
+    parts
+}
+
+fn unreadable(errno: i32) -> StopError {
+    StopError::Unreadable("/proc/self/maps", errno)
+}
+
+/// The mappings of the stopped world: asked for one by one, or all of them where the kernel does not answer.
+enum MapList<'a> {
+    /// And whether it once did not after all.
+    Asked(&'a Maps, Cell<bool>),
+    /// In order of address.
+    Read(Vec<Range<usize>>),
+}
+
+impl<'a> MapList<'a> {
+    fn new(maps: &'a Maps) -> Result<MapList<'a>, StopError> {
+        if maps.answers() {
+            return Ok(MapList::Asked(maps, Cell::new(false)));
+        }
+        let mut all = Vec::new();
+        maps::for_each_writable(|map| all.push(map)).map_err(unreadable)?;
+        Ok(MapList::Read(all))
+    }
+
+    /// Whether a question was not answered: then what was found is not all.
+    fn failed(&self) -> bool {
+        matches!(self, MapList::Asked(_, failed) if failed.get())
+    }
+
+    /// The mapping that the address lies in.
+    fn find(&self, address: usize) -> Option<Range<usize>> {
+        match self {
+            MapList::Asked(maps, failed) => maps.writable(address).unwrap_or_else(|| {
+                failed.set(true);
+                None
+            }),
+            MapList::Read(all) => {
+                let after = all.partition_point(|m| m.start <= address);
+                let map = all.get(after.checked_sub(1)?)?;
+                map.contains(&address).then(|| map.clone())
+            }
+        }
     }
 }
 
@@ -151,25 +255,19 @@ pub(crate) fn control_block_size() -> usize {
 /// When the list of mappings cannot be read: without it neither stacks nor statics have a known extent.
 pub(crate) fn gather(
     stop: Stop,
+    statics: &[Area],
     modules: &[Module],
     stopped: &Stopped<'_>,
-    control_block: usize,
+    sources: &Sources,
     parked: &mut Vec<Area>,
     rust_heap: &mut RustHeap,
 ) -> Result<GoRoots, StopError> {
     let mut g = Gatherer {
-        ranges: Vec::new(),
-        maps: Vec::new(),
+        ranges: statics.to_vec(),
+        maps: MapList::new(&sources.maps)?,
         modules,
-        control_block,
+        control_block: sources.control_block,
     };
-    maps::for_each_writable(|map| g.maps.push(map))
-        .map_err(|errno| StopError::Unreadable("/proc/self/maps", errno))?;
-    for module in modules {
-        for segment in &module.data {
-            g.mapped_part(RootKind::Global, segment.clone());
-        }
-    }
     let mut running = Vec::new();
     stopped.for_each_thread(|thread| {
         running.push(thread.sp);
@@ -189,6 +287,9 @@ pub(crate) fn gather(
     };
     // SAFETY: `stopped` is the evidence, and every one of its threads was just listed.
     unsafe { for_each_parked(&running, each) };
+    if g.maps.failed() {
+        return Err(unreadable(libc::EIO));
+    }
     Ok(GoRoots {
         ranges: g.ranges,
         shares: match stop {
@@ -216,8 +317,7 @@ fn split(kind: RootKind, range: Range<usize>, mut each: impl FnMut(Area)) {
 
 struct Gatherer<'a> {
     ranges: Vec<Area>,
-    /// Writable mappings, in order of address.
-    maps: Vec<Range<usize>>,
+    maps: MapList<'a>,
     modules: &'a [Module],
     /// The size of libc's thread control block.
     control_block: usize,
@@ -229,21 +329,7 @@ impl Gatherer<'_> {
     }
 
     fn map_of(&self, address: usize) -> Option<Range<usize>> {
-        let after = self.maps.partition_point(|m| m.start <= address);
-        let map = self.maps.get(after.checked_sub(1)?)?;
-        map.contains(&address).then(|| map.clone())
-    }
-
-    /// The parts of `range` that are mapped: a segment may have been made read-only after relocation.
-    fn mapped_part(&mut self, kind: RootKind, range: Range<usize>) {
-        let first = self.maps.partition_point(|m| m.end <= range.start);
-        for i in first..self.maps.len() {
-            let map = self.maps[i].clone();
-            if map.start >= range.end {
-                break;
-            }
-            self.push(kind, map.start.max(range.start)..map.end.min(range.end));
-        }
+        self.maps.find(address)
     }
 
     /// The stack that is live from `sp` up, and the static thread-locals below and the control block above `tp`.
@@ -295,5 +381,18 @@ impl Gatherer<'_> {
                 self.push(RootKind::Stack, block..block + size);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_are_left_out() {
+        assert_eq!(without(10..20, &[0..5, 20..30]), [10..20]);
+        assert_eq!(without(10..20, &[12..14, 16..18]), [10..12, 14..16, 18..20]);
+        assert_eq!(without(10..20, &[5..12, 18..25]), [12..18]);
+        assert_eq!(without(10..20, &[0..100]), [] as [Range<usize>; 0]);
     }
 }

@@ -3,7 +3,7 @@
 //! Implements gogc's `World` over [`crate::world`] and the scheduler's list of goroutines. Roots are gathered when everybody
 //! stands still, as ranges of memory, and scanned in parallel by the collector's own team of threads: in the stop or beside the program.
 
-use super::roots::{Area, GoRoots, control_block_size, gather};
+use super::roots::{Area, GoRoots, Sources, gather, statics};
 use super::rust_heap::RustHeap;
 use super::{background, barrier};
 use crate::world::modules::with_modules;
@@ -18,7 +18,7 @@ use std::time::Instant;
 pub(crate) struct GoWorld {
     team: Team,
     origin: Instant,
-    control_block: usize,
+    sources: Sources,
     /// Of the thread that collects.
     cycle: Mutex<Cycle>,
 }
@@ -40,7 +40,7 @@ impl GoWorld {
         Ok(GoWorld {
             team: Team::new(crate::max_procs() - 1),
             origin: process_start(),
-            control_block: control_block_size(),
+            sources: Sources::new(),
             cycle: Mutex::new(Cycle {
                 parked: Vec::new(),
                 rust_heap: RustHeap::new(crate::settings::get().track_writes),
@@ -93,11 +93,13 @@ unsafe impl World for GoWorld {
         let Cycle { parked, rust_heap } = &mut *self.cycle();
         // The loader's lock first: no stopped thread may hold it. Then the world.
         with_modules(|modules| {
+            let statics = statics(modules)?;
             stop::with_world_stopped(self.team.tids(), |stopped| {
                 if stop != Stop::End {
                     barrier::clear();
                 }
-                gather(stop, modules, stopped, self.control_block, parked, rust_heap)
+                let sources = &self.sources;
+                gather(stop, &statics, modules, stopped, sources, parked, rust_heap)
                     .map(|roots| f(&roots))
             })?
         })

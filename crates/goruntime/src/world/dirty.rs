@@ -15,7 +15,7 @@
 //! Invariant: between the return of `protect` and a call of `written` that does not name a page, no byte of that page has changed. A store in flight during
 //! the call may fall on either side.
 
-use super::threads::Fd;
+use super::threads::{Fd, ioctl_number};
 use std::ops::Range;
 use std::ptr::null_mut;
 
@@ -88,11 +88,6 @@ struct WriteProtect {
     start: u64,
     len: u64,
     mode: u64,
-}
-
-/// `_IOWR(kind, number, T)`.
-const fn ioctl_number<T>(kind: u8, number: u8) -> libc::c_ulong {
-    3 << 30 | (size_of::<T>() as libc::c_ulong) << 16 | (kind as libc::c_ulong) << 8 | number as libc::c_ulong
 }
 
 const UFFDIO_API: libc::c_ulong = ioctl_number::<Api>(0xaa, 0x3f);

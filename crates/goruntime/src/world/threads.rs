@@ -114,6 +114,12 @@ pub(super) fn read_file(path: &CStr, buf: &mut [u8]) -> Result<usize, i32> {
     Ok(len)
 }
 
+/// `_IOWR(kind, number, T)`: the number of a request that takes a `T` both ways.
+pub(super) const fn ioctl_number<T>(kind: u8, number: u8) -> libc::c_ulong {
+    let size = size_of::<T>() as libc::c_ulong;
+    3 << 30 | size << 16 | (kind as libc::c_ulong) << 8 | number as libc::c_ulong
+}
+
 /// An open descriptor, closed when dropped.
 pub(super) struct Fd(i32);
 
