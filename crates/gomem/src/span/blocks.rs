@@ -3,7 +3,7 @@
 //! Invariant: everything here but [`Span::visit_live`] is called by who holds the lock of the class's central list, or has the span to
 //! itself. See the head of [`span`](super).
 
-use super::{Shape, Span, WORDS, valid};
+use super::{Bits, Shape, Span, WORDS, valid};
 use crate::atomic::{AtomicPtr, Ordering::*};
 use std::ops::Range;
 use std::ptr::with_exposed_provenance_mut;
@@ -33,8 +33,8 @@ impl Span {
         let (base, size) = (self.base(), self.size());
         let mut places = slots[..n].iter();
         let mut end = 0;
-        for (number, word) in self.free.iter().enumerate() {
-            let mut bits = word.load(Relaxed);
+        for (number, word) in self.bits.iter().enumerate() {
+            let mut bits = word.free.load(Relaxed);
             if bits == 0 {
                 continue;
             }
@@ -46,7 +46,7 @@ impl Span {
                 end = index as u16 + 1;
                 bits &= bits - 1;
             }
-            word.store(bits, Relaxed);
+            word.free.store(bits, Relaxed);
             if places.len() == 0 {
                 break;
             }
@@ -63,7 +63,8 @@ impl Span {
     pub(crate) fn take_one_of(&self, random: u32) -> usize {
         let available = self.available();
         let mut nth = ((u64::from(random) * u64::from(available)) >> 32) as u32;
-        for (number, word) in self.free.iter().enumerate() {
+        for (number, word) in self.bits.iter().enumerate() {
+            let word = &word.free;
             let bits = word.load(Relaxed);
             if nth >= bits.count_ones() {
                 nth -= bits.count_ones();
@@ -83,7 +84,7 @@ impl Span {
 
     /// Whether the block is in the span. Reliable for who owns the block, or believes to.
     pub(crate) fn has_block(&self, index: u32) -> bool {
-        self.free[index as usize / 64 % WORDS].load(Relaxed) & (1 << (index % 64)) != 0
+        self.bits[index as usize / 64 % WORDS].free.load(Relaxed) & (1 << (index % 64)) != 0
     }
 
     /// Puts those blocks back that `slots` begins with and that lie in the span. Returns how many.
@@ -106,7 +107,8 @@ impl Span {
             if index >= count || product as u32 >= reciprocal {
                 return Err(addr);
             }
-            let (word, bit) = (&self.free[index as usize / 64 % WORDS], 1 << (index % 64));
+            let word = &self.bits[index as usize / 64 % WORDS].free;
+            let bit = 1 << (index % 64);
             let bits = word.load(Relaxed);
             if bits & bit != 0 {
                 return Err(addr);
@@ -121,16 +123,16 @@ impl Span {
 
     /// Notes nothing any more of what lies in caches.
     pub(crate) fn forget_cached(&self) {
-        for word in &self.marks {
-            if word.load(Relaxed) != 0 {
-                word.store(0, Relaxed);
+        for word in &self.bits {
+            if word.marks.load(Relaxed) != 0 {
+                word.marks.store(0, Relaxed);
             }
         }
     }
 
     /// Notes that a block lies in a cache.
     pub(crate) fn note_cached(&self, index: u32) {
-        let word = &self.marks[index as usize / 64 % WORDS];
+        let word = &self.bits[index as usize / 64 % WORDS].marks;
         word.store(word.load(Relaxed) | 1 << (index % 64), Relaxed);
     }
 
@@ -140,7 +142,7 @@ impl Span {
         let fresh = (self.fresh.load(Relaxed) as u32).min(shape.count);
         let address = |index: u32| shape.base + index as usize * shape.size;
         let mut run: Option<u32> = None;
-        for (number, (free, marks)) in self.free.iter().zip(&self.marks).enumerate() {
+        for (number, Bits { free, marks }) in self.bits.iter().enumerate() {
             let first = number as u32 * 64;
             if first >= fresh {
                 break;
