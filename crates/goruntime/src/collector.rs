@@ -74,6 +74,35 @@ impl Requests {
     }
 }
 
+/// What the memory group allows, less a tenth; 0 while it is not known, `u64::MAX` without a limit.
+static GROUP_LIMIT: AtomicU64 = AtomicU64::new(0);
+
+/// The collector's settings: those of the environment, and the memory group's limit where the environment sets none.
+fn config() -> gogc::Config {
+    let settings = crate::settings::get();
+    let mut config = settings.collector;
+    let limit = GROUP_LIMIT.load(Relaxed);
+    if settings.follow_group_limit && limit != 0 && limit != u64::MAX {
+        config.memory_limit = Some(gogc::Bytes(limit));
+    }
+    config
+}
+
+/// Has the collector keep the process within nine tenths of what its memory group may use, unless `GOMEMLIMIT` says otherwise. Of the rest live those that
+/// no collector knows of: code, libraries, the kernel's buffers.
+pub(crate) fn follow_group_limit(limit: u64) {
+    let most = match limit {
+        u64::MAX => limit,
+        _ => limit - limit / 10,
+    };
+    if GROUP_LIMIT.swap(most, Relaxed) != most
+        && crate::settings::get().follow_group_limit
+        && let Some(collector) = COLLECTOR.get()
+    {
+        collector.reconfigure(config());
+    }
+}
+
 fn requests() -> std::sync::MutexGuard<'static, Requests> {
     REQUESTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -83,7 +112,7 @@ fn requests() -> std::sync::MutexGuard<'static, Requests> {
 /// # Panics
 /// When its thread or its first memory is refused, or signals cannot be handled.
 pub(crate) fn start() {
-    COLLECTOR.get_or_init(|| {
+    let collector = COLLECTOR.get_or_init(|| {
         let settings = crate::settings::get();
         let world = GoWorld::new().unwrap_or_else(|e| panic!("goruntime: no collector: {e}"));
         let method = if settings.stop_the_world {
@@ -91,7 +120,7 @@ pub(crate) fn start() {
         } else {
             Method::Concurrent
         };
-        let collector = MarkSweep::new(GoHeap::default(), world, settings.collector, method)
+        let collector = MarkSweep::new(GoHeap::default(), world, config(), method)
             .unwrap_or_else(|e| panic!("goruntime: no collector: {e}"));
         collector.check_marks(settings.check_marks);
         gomem::heap().clobber_free(settings.clobber_free);
@@ -108,6 +137,8 @@ pub(crate) fn start() {
         }
         collector
     });
+    // The limit may have become known before there was somebody to tell.
+    collector.reconfigure(config());
 }
 
 /// Is a mark under way that stores to collected objects have to be reported to?
