@@ -47,7 +47,11 @@ fn list(number: usize) -> List {
 fn check(mut list: List, number: usize) {
     for _ in 0..LENGTH {
         let node = list.expect("the list is whole");
-        assert_eq!((node.number, node.check), (number, !number), "freed too early");
+        assert_eq!(
+            (node.number, node.check),
+            (number, !number),
+            "freed too early"
+        );
         list = node.next.load();
     }
     assert!(list.is_none());

@@ -60,7 +60,9 @@ impl Account {
             self.balance.store(balance, Ordering::Relaxed);
             return balance;
         }
-        self.balance.fetch_add(amount, Ordering::Relaxed).wrapping_add(amount)
+        self.balance
+            .fetch_add(amount, Ordering::Relaxed)
+            .wrapping_add(amount)
     }
 
     /// What is left; negative if work is owed.
@@ -81,8 +83,15 @@ mod tests {
         account.earn(Bytes(100_000));
         assert_eq!(account.charge(Bytes(50_000)), None);
         assert_eq!(account.balance(), 0);
-        assert_eq!(account.charge(Bytes(1000)), None, "too little to assist for");
-        assert_eq!(account.charge(Bytes(LEAST as u64)), Some(Bytes(2000 + 2 * LEAST as u64)));
+        assert_eq!(
+            account.charge(Bytes(1000)),
+            None,
+            "too little to assist for"
+        );
+        assert_eq!(
+            account.charge(Bytes(LEAST as u64)),
+            Some(Bytes(2000 + 2 * LEAST as u64))
+        );
     }
 
     #[test]

@@ -258,7 +258,9 @@ impl<O: Os> Heap<O> {
             }
         }
         let allocated = self.cycle.allocated.load(Relaxed);
-        self.cycle.before_mark.store(allocated.saturating_sub(ahead), Relaxed);
+        self.cycle
+            .before_mark
+            .store(allocated.saturating_sub(ahead), Relaxed);
     }
 
     /// Gives the spans of objects that a cache holds to the central lists. Called by the cache's thread, or with the world stopped.

@@ -2,9 +2,9 @@
 
 use crate::env::Os;
 use crate::heap::Heap;
-use crate::span::waiting::WaitingSpan;
 use crate::size_class::{CLASSES, SizeClass};
 use crate::sort::CollectedKind;
+use crate::span::waiting::WaitingSpan;
 use crate::span::{Kind, ObjectSpanPtr, SpanPtr};
 use std::marker::PhantomData;
 use std::ptr::{NonNull, with_exposed_provenance_mut};
@@ -128,7 +128,9 @@ impl<O: Os> Heap<O> {
             };
             let lists = central.lists.lock();
             for list in [&lists.partial, &lists.full] {
-                list.iter().filter_map(SpanPtr::as_objects).for_each(&mut of_span);
+                list.iter()
+                    .filter_map(SpanPtr::as_objects)
+                    .for_each(&mut of_span);
             }
         }
     }

@@ -10,10 +10,10 @@
 //! waits until it has, so that the heap does not outgrow its goal while the collector's thread waits for a processor. While objects are marked,
 //! whoever takes memory for new ones assists.
 
+use crate::compose::barrier;
 use crate::compose::heap::GoHeap;
 use crate::compose::world::GoWorld;
 use crate::runtime::scheduler;
-use crate::compose::barrier;
 use gogc::{Bytes, Collector, HeapView, MarkSweep, Method, ObjectAddr, Phase, Reason};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};

@@ -184,7 +184,9 @@ mod tests {
         assert_eq!(s.procs, Some(3));
         assert_eq!(s.collector.percent, GcPercent::Off);
         assert_eq!(s.collector.memory_limit, Some(Bytes::mib(512)));
-        assert!(s.gc_trace && s.sched_detail && s.stop_the_world && s.check_marks && s.clobber_free);
+        assert!(
+            s.gc_trace && s.sched_detail && s.stop_the_world && s.check_marks && s.clobber_free
+        );
         assert!(!s.track_writes);
         assert_eq!(s.sched_trace, Some(Duration::from_millis(250)));
     }

@@ -125,6 +125,10 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         let begin = |roots: &W::Roots| {
             heap.start_mark();
             self.marking.start_cycle();
+            #[cfg(explore)]
+            if goexplore::planted("the barrier goes on when the world runs again") {
+                return;
+            }
             self.barrier.set(true);
             let mut marker = Marker::new(heap, world, &self.marking);
             for job in 0..roots.jobs() {
@@ -139,6 +143,10 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
             self.enter(Phase::Off, now);
             self.with_pacer(|pacer| pacer.attempt_failed(now));
             return Err(CycleError::NotStopped(why));
+        }
+        #[cfg(explore)]
+        if goexplore::planted("the barrier goes on when the world runs again") {
+            self.barrier.set(true);
         }
         let running_at = world.now();
         self.enter(Phase::Mark, running_at);
@@ -256,10 +264,12 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         self.enter(Phase::MarkTermination, world.now());
         marking.start_round();
         let before = marking.tally().heap_scanned;
-        let too_much = || {
-            !last && marking.tally().heap_scanned.saturating_sub(before) > STOP_LIMIT
-        };
+        let too_much = || !last && marking.tally().heap_scanned.saturating_sub(before) > STOP_LIMIT;
         world.run_workers(&|| {
+            #[cfg(explore)]
+            if goexplore::planted("the last stop leaves what is grey") {
+                return;
+            }
             let mut backoff = Backoff::default();
             while !too_much() {
                 match Marker::new(heap, world, marking).slice(roots, STOP_SLICE).1 {
@@ -269,7 +279,10 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
                 }
             }
         });
-        if marking.has_work() || !marking.all_claimed(roots.jobs()) {
+        let unfinished = marking.has_work() || !marking.all_claimed(roots.jobs());
+        #[cfg(explore)]
+        let unfinished = unfinished && !goexplore::planted("the last stop leaves what is grey");
+        if unfinished {
             self.enter(Phase::Mark, world.now());
             return None;
         }

@@ -140,7 +140,13 @@ fn marking_is_complete_when_buffers_are_refused() {
         } else {
             SimHeap::without_spans(granules)
         };
-        let sim = MarkSweep::new(heap, SimWorld::new(workers), Config::default(), Method::default()).unwrap();
+        let sim = MarkSweep::new(
+            heap,
+            SimWorld::new(workers),
+            Config::default(),
+            Method::default(),
+        )
+        .unwrap();
         let root = sim.heap().allocate(Shape::pointers(wide)).unwrap();
         for index in 0..wide {
             sim.heap().store(root, index, list(sim.heap(), 3, 0));
@@ -177,7 +183,13 @@ fn memory_for_buffers_is_given_back() {
     let buffers = if cfg!(miri) { 240 } else { 1200 };
     let objects = buffers * ITEMS;
     let heap = SimHeap::without_spans(objects);
-    let sim = MarkSweep::new(heap, SimWorld::new(1), Config::default(), Method::StopTheWorld).unwrap();
+    let sim = MarkSweep::new(
+        heap,
+        SimWorld::new(1),
+        Config::default(),
+        Method::StopTheWorld,
+    )
+    .unwrap();
     let many = (0..objects).map(|_| list(sim.heap(), 1, 0)).collect();
     sim.world().add_root(RootKind::Handle, many);
     sim.collect(Reason::Forced).unwrap();

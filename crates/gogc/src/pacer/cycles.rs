@@ -107,7 +107,9 @@ impl Simulation {
             let background = UTILISATION * PROCS * step;
             scanned += background * load.scan_rate;
             // With a ratio of r, a second of mutators allocates x and marks r * x.
-            let ratio = self.pacer.assist_ratio(&self.usage(load), Bytes(scanned as u64));
+            let ratio = self
+                .pacer
+                .assist_ratio(&self.usage(load), Bytes(scanned as u64));
             let time = (1.0 - UTILISATION) * PROCS * step;
             let owed_rate = (ratio - background * load.scan_rate / (load.rate * time)).max(0.0);
             let allocating = time / (1.0 + owed_rate * load.rate / load.scan_rate);
@@ -171,7 +173,10 @@ fn limited(mib: u64) -> Config {
 fn assert_on_goal(outcomes: &[Outcome]) {
     for outcome in outcomes {
         let ratio = outcome.peak / outcome.goal;
-        assert!((0.9..1.1).contains(&ratio), "{ratio} of the goal: {outcome:?}");
+        assert!(
+            (0.9..1.1).contains(&ratio),
+            "{ratio} of the goal: {outcome:?}"
+        );
         assert!(outcome.trigger < outcome.goal);
     }
 }
@@ -179,7 +184,11 @@ fn assert_on_goal(outcomes: &[Outcome]) {
 fn assert_utilisation(outcomes: &[Outcome], near: f64) {
     for outcome in outcomes {
         let off = (outcome.utilisation - near).abs();
-        assert!(off < 0.08, "utilisation {}: {outcome:?}", outcome.utilisation);
+        assert!(
+            off < 0.08,
+            "utilisation {}: {outcome:?}",
+            outcome.utilisation
+        );
     }
 }
 
@@ -228,13 +237,21 @@ fn a_step_in_the_rate_of_allocation_is_learned() {
     for factor in [4.0, 0.2] {
         let mut sim = Simulation::new(percent(100));
         let outcomes = sim.cycles(100, |i| Load {
-            rate: if i < 50 { STEADY.rate } else { STEADY.rate * factor },
+            rate: if i < 50 {
+                STEADY.rate
+            } else {
+                STEADY.rate * factor
+            },
             ..STEADY
         });
         assert_on_goal(&outcomes[25..50]);
         assert_on_goal(&outcomes[75..]);
         // The first cycle after the step has to assist, and is on goal all the same.
-        assert!(outcomes[50].peak < 1.1 * outcomes[50].goal, "{:?}", outcomes[50]);
+        assert!(
+            outcomes[50].peak < 1.1 * outcomes[50].goal,
+            "{:?}",
+            outcomes[50]
+        );
     }
 }
 
@@ -273,7 +290,10 @@ fn a_high_gogc_leaves_the_goal_to_be_reached() {
         ..STEADY
     });
     for outcome in &outcomes[10..] {
-        assert!(outcome.peak < 1.1 * outcome.goal && outcome.peak > 0.7 * outcome.goal, "{outcome:?}");
+        assert!(
+            outcome.peak < 1.1 * outcome.goal && outcome.peak > 0.7 * outcome.goal,
+            "{outcome:?}"
+        );
     }
     assert_utilisation(&outcomes[25..], UTILISATION);
 }
@@ -288,7 +308,10 @@ fn a_heap_below_the_minimum_is_collected_at_the_minimum() {
     });
     for outcome in &outcomes[10..] {
         assert_eq!(outcome.goal, MIN_HEAP.0 as f64);
-        assert!(outcome.trigger >= 0.6 * outcome.goal && outcome.peak < 1.1 * outcome.goal, "{outcome:?}");
+        assert!(
+            outcome.trigger >= 0.6 * outcome.goal && outcome.peak < 1.1 * outcome.goal,
+            "{outcome:?}"
+        );
     }
 }
 
@@ -301,7 +324,10 @@ fn a_memory_limit_is_kept() {
     });
     for outcome in &outcomes[5..] {
         assert!(outcome.peak <= Bytes::mib(512).0 as f64, "{outcome:?}");
-        assert!(outcome.peak >= 0.8 * Bytes::mib(512).0 as f64, "collected too early: {outcome:?}");
+        assert!(
+            outcome.peak >= 0.8 * Bytes::mib(512).0 as f64,
+            "collected too early: {outcome:?}"
+        );
     }
 }
 

@@ -61,7 +61,11 @@ mod tests {
     fn more_than_half_is_for_a_while_only() {
         let (mut limiter, mut now) = (Limiter::default(), 0);
         let seconds = (1..100).find(|_| second(&mut limiter, &mut now, 75));
-        assert_eq!(seconds, Some(2), "a second of two processors' time too much in each");
+        assert_eq!(
+            seconds,
+            Some(2),
+            "a second of two processors' time too much in each"
+        );
         assert!(!second(&mut limiter, &mut now, 10), "it recovers");
     }
 

@@ -34,7 +34,10 @@ fn idle_procs() -> usize {
 /// How many threads share a quarter of `procs` processors, and which part of its time each works.
 fn quarter(procs: usize) -> (usize, f64) {
     let threads = procs.div_ceil(4);
-    (threads, procs as f64 * gogc::pacer::UTILISATION / threads as f64)
+    (
+        threads,
+        procs as f64 * gogc::pacer::UTILISATION / threads as f64,
+    )
 }
 
 /// Has the team, and the calling thread, run `step` until there is nothing to do.

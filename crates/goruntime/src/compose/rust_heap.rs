@@ -108,8 +108,7 @@ impl Pages {
     fn indices(&self, range: &Range<usize>) -> Range<usize> {
         let clamped = range.start.clamp(self.range.start, self.range.end)
             ..range.end.clamp(self.range.start, self.range.end);
-        (clamped.start - self.range.start) / PAGE
-            ..(clamped.end - self.range.start).div_ceil(PAGE)
+        (clamped.start - self.range.start) / PAGE..(clamped.end - self.range.start).div_ceil(PAGE)
     }
 
     /// Is the page with this address to be looked at?
@@ -242,7 +241,9 @@ impl RustHeap {
     /// Marking is over: stores need not be noticed any more.
     pub(crate) fn release(&mut self) {
         if let Some(tracker) = &self.tracker {
-            self.runs.iter().for_each(|run| tracker.release(run.clone()));
+            self.runs
+                .iter()
+                .for_each(|run| tracker.release(run.clone()));
         }
         self.runs.clear();
     }
@@ -298,7 +299,10 @@ mod tests {
         let all = page(0) + 8..page(200) - 8;
         let written = [page(60)..page(70), page(128)..page(129)];
         assert_eq!(parts(&pages, all.clone()), written);
-        assert_eq!(parts(&pages, page(61) + 8..page(61) + 16), [page(61) + 8..page(61) + 16]);
+        assert_eq!(
+            parts(&pages, page(61) + 8..page(61) + 16),
+            [page(61) + 8..page(61) + 16]
+        );
         assert!(pages.any(&(page(59)..page(61))) && !pages.any(&(page(70)..page(128))));
         pages.ending.store(true, Relaxed);
         let [a, b] = written;

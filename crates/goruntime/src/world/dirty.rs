@@ -151,8 +151,8 @@ impl Tracker {
             let protect = register.and_then(|()| self.protect_registered(start..start + LEN));
             bytes.add(PAGE).write_volatile(2);
             bytes.add(3 * PAGE).write_volatile(2);
-            let written =
-                protect.and_then(|()| self.written(start..start + LEN, Reset::Leave, |r| found.push(r)));
+            let written = protect
+                .and_then(|()| self.written(start..start + LEN, Reset::Leave, |r| found.push(r)));
             libc::munmap(at, LEN);
             written
         };
@@ -289,7 +289,10 @@ mod tests {
         write(7);
         write(3000);
         assert_eq!(pages(&mut tracker, range.clone(), Reset::Leave), [7, 3000]);
-        assert_eq!(pages(&mut tracker, range.clone(), Reset::Protect), [7, 3000]);
+        assert_eq!(
+            pages(&mut tracker, range.clone(), Reset::Protect),
+            [7, 3000]
+        );
         assert_eq!(pages(&mut tracker, range.clone(), Reset::Leave), []);
         // More runs than fit into one answer.
         let odd: Vec<usize> = (0..4900).filter(|page| page % 2 == 1).collect();

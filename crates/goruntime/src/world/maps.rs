@@ -161,7 +161,11 @@ mod tests {
             }
         })
         .unwrap();
-        assert_eq!(listed.unwrap().end, found.end, "a stack grows downwards only");
+        assert_eq!(
+            listed.unwrap().end,
+            found.end,
+            "a stack grows downwards only"
+        );
         let code = the_kernel_says_of_an_address_what_the_file_says as *const () as usize;
         assert_eq!(maps.writable(code), Some(None));
         assert_eq!(maps.writable(8), Some(None));

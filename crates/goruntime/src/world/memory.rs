@@ -43,7 +43,12 @@ impl Drop for Memory {
     fn drop(&mut self) {
         if self.bytes != 0 {
             // SAFETY: mapped by `new`, and nobody uses it any more.
-            unsafe { libc::munmap(std::ptr::with_exposed_provenance_mut(self.start), self.bytes) };
+            unsafe {
+                libc::munmap(
+                    std::ptr::with_exposed_provenance_mut(self.start),
+                    self.bytes,
+                )
+            };
         }
     }
 }

@@ -141,7 +141,11 @@ impl Fd {
     }
 
     /// The same of one that answers with a number.
-    pub(super) fn ioctl_for<T>(&self, request: libc::c_ulong, argument: &mut T) -> Result<usize, i32> {
+    pub(super) fn ioctl_for<T>(
+        &self,
+        request: libc::c_ulong,
+        argument: &mut T,
+    ) -> Result<usize, i32> {
         loop {
             // SAFETY: the caller passes the structure that the request is about; its size is part of the request's number.
             let n = unsafe { libc::ioctl(self.0, request, std::ptr::from_mut(argument)) };

@@ -94,7 +94,11 @@ impl<'s> Mutator<'s> {
                 let (mut object, mut hidden) = (0, 0);
                 with(self.stack, &mut |stack| {
                     object = stack[a];
-                    hidden = if a == b { 0 } else { std::mem::take(&mut stack[b]) };
+                    hidden = if a == b {
+                        0
+                    } else {
+                        std::mem::take(&mut stack[b])
+                    };
                 });
                 if object != 0 {
                     self.store(object, 1, hidden);
@@ -103,8 +107,12 @@ impl<'s> Mutator<'s> {
             // Changes places with what stands for a static.
             5 => {
                 let mut taken = 0;
-                with(self.stack, &mut |stack| taken = std::mem::take(&mut stack[a]));
-                with(shared, &mut |words| std::mem::swap(&mut words[self.number], &mut taken));
+                with(self.stack, &mut |stack| {
+                    taken = std::mem::take(&mut stack[a])
+                });
+                with(shared, &mut |words| {
+                    std::mem::swap(&mut words[self.number], &mut taken)
+                });
                 with(self.stack, &mut |stack| stack[a] = taken);
             }
             // Looks whether everything is what it was.
@@ -116,9 +124,17 @@ impl<'s> Mutator<'s> {
                         break;
                     }
                     let (number, check) = (heap.load(at, 2), heap.load(at, 3));
-                    assert_eq!((number, check), (self.number, !self.number), "freed too early");
+                    assert_eq!(
+                        (number, check),
+                        (self.number, !self.number),
+                        "freed too early"
+                    );
                     let side = heap.load(at, 1);
-                    at = if side != 0 && side != at { side } else { heap.load(at, 0) };
+                    at = if side != 0 && side != at {
+                        side
+                    } else {
+                        heap.load(at, 0)
+                    };
                 }
                 if at == 0 || b == 0 {
                     with(self.stack, &mut |stack| stack[b] = 0);
@@ -132,7 +148,11 @@ impl<'s> Mutator<'s> {
 /// Mutators that move the only pointers there are between stacks, objects and a static, while cycles run back to back. Each cycle checks its marks.
 #[test]
 fn stress_marks_are_right_beside_mutators() {
-    let (rounds, granules) = if cfg!(miri) { (80, 1 << 8) } else { (20_000, 1 << 15) };
+    let (rounds, granules) = if cfg!(miri) {
+        (80, 1 << 8)
+    } else {
+        (20_000, 1 << 15)
+    };
     for workers in [1, 3] {
         let sim = sim_by(Method::Concurrent, granules, SimWorld::new(workers));
         sim.check_marks(true);
@@ -177,7 +197,9 @@ fn stress_marks_are_right_beside_mutators() {
 fn a_lost_object_is_found_by_the_check() {
     let sim = sim_by(Method::Concurrent, 100, SimWorld::new(1));
     sim.check_marks(true);
-    let area = sim.world().add_root(RootKind::Stack, vec![list(sim.heap(), 2, 0)]);
+    let area = sim
+        .world()
+        .add_root(RootKind::Stack, vec![list(sim.heap(), 2, 0)]);
     // A world that does not say that a root has changed: it forgets after each stop.
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         sim.world().lie_about_changes(true);
@@ -205,7 +227,11 @@ fn a_world_that_will_not_stop_at_the_end_is_asked_again() {
     sim.world().refuse_stop(false);
     assert_eq!(sim.collect(Reason::Periodic).unwrap().cycle, 1);
     sim.finish_sweep();
-    assert_eq!(sim.heap().objects().len(), 11, "what was born meanwhile lives until the next");
+    assert_eq!(
+        sim.heap().objects().len(),
+        11,
+        "what was born meanwhile lives until the next"
+    );
     sim.collect(Reason::Forced).unwrap();
     assert_eq!(sim.heap().objects().len(), 10);
 }
@@ -237,11 +263,19 @@ fn mutators_assist() {
     sim.account.open(100.0);
     let before = sim.account.balance();
     sim.assist(Bytes(1 << 10));
-    assert_eq!(sim.account.balance(), before - 100 * (1 << 10), "nothing is left to mark");
+    assert_eq!(
+        sim.account.balance(),
+        before - 100 * (1 << 10),
+        "nothing is left to mark"
+    );
     sim.world().refuse_stop(false);
     sim.collect(Reason::Periodic).unwrap();
     sim.assist(Bytes(1 << 20));
-    assert_eq!(sim.account.balance(), before - 100 * (1 << 10), "not marking, nothing is owed");
+    assert_eq!(
+        sim.account.balance(),
+        before - 100 * (1 << 10),
+        "not marking, nothing is owed"
+    );
 }
 
 #[test]
