@@ -316,7 +316,7 @@ fn explore_a_cycle() {
         &[
             "what has changed is not looked at again",
             "neither value is shaded",
-            "the barrier goes on when the world runs again",
+            "the barrier goes off while objects are marked",
             "the last stop leaves what is grey",
         ],
     );

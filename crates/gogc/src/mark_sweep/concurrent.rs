@@ -125,10 +125,6 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         let begin = |roots: &W::Roots| {
             heap.start_mark();
             self.marking.start_cycle();
-            #[cfg(explore)]
-            if goexplore::planted("the barrier goes on when the world runs again") {
-                return;
-            }
             self.barrier.set(true);
             let mut marker = Marker::new(heap, world, &self.marking);
             for job in 0..roots.jobs() {
@@ -143,10 +139,6 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
             self.enter(Phase::Off, now);
             self.with_pacer(|pacer| pacer.attempt_failed(now));
             return Err(CycleError::NotStopped(why));
-        }
-        #[cfg(explore)]
-        if goexplore::planted("the barrier goes on when the world runs again") {
-            self.barrier.set(true);
         }
         let running_at = world.now();
         self.enter(Phase::Mark, running_at);
@@ -166,6 +158,10 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         let mut attempts = 0;
         let mut round = 0;
         let (stopping_at, ended_at, ended) = loop {
+            #[cfg(explore)]
+            if goexplore::planted("the barrier goes off while objects are marked") {
+                self.barrier.set(false);
+            }
             round = self.mark_beside_mutators(round);
             let stopping_at = world.now();
             let last = attempts == ATTEMPTS;
