@@ -276,11 +276,15 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
     }
 
     /// Makes the object, if it is white, grey (or black at once, if there is nothing to scan).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn shade_object(&mut self, object: H::Object) {
-        if !self.heap.try_mark(object) {
-            return;
+        if self.heap.try_mark(object) {
+            self.marked(object);
         }
+    }
+
+    /// Sees to it that an object that this marker has marked gets scanned.
+    fn marked(&mut self, object: H::Object) {
         self.tally.objects += 1;
         self.tally.marked += Bytes(self.heap.size(object) as u64);
         if self.heap.pointer_free(object) {

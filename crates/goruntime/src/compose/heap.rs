@@ -133,17 +133,17 @@ unsafe impl HeapView for GoHeap {
         gomem::heap().bounds()
     }
 
-    #[inline]
+    #[inline(always)]
     fn resolve(&self, word: usize) -> Option<Object<'static>> {
         gomem::heap().find(word)
     }
 
-    #[inline]
+    #[inline(always)]
     fn prefetch(&self, word: usize) {
         gomem::heap().prefetch(word);
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_mark(&self, object: Object<'static>) -> bool {
         object.try_mark()
     }
