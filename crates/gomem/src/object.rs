@@ -95,6 +95,12 @@ impl Object<'_> {
         self.span.tag()
     }
 
+    /// Claims the object, which the caller has just marked, for scanning: false if another marker has, together with its neighbours.
+    #[inline]
+    pub fn claim(self) -> bool {
+        self.span.claim(self.what.slot())
+    }
+
     /// Has the object, which the caller has just marked, scanned with its neighbours: the span is for the caller to queue, unless it is in a queue already.
     #[inline]
     pub fn wait(self) -> Option<WaitingSpan> {

@@ -320,6 +320,18 @@ unsafe impl HeapView for SimHeap {
         }
     }
 
+    fn scan_now(&self, first: usize, sink: &mut impl WordSink) -> Option<Bytes> {
+        let pointers = self.granules[first].pointers.load(Ordering::Relaxed) as usize;
+        if pointers > SMALL || !self.by_span {
+            return None;
+        }
+        if self.granules[first].scanned.swap(true, Ordering::Relaxed) {
+            return Some(Bytes(0));
+        }
+        self.scan(self.start(first), 0..pointers * WORD, sink);
+        Some(Bytes((pointers * WORD) as u64))
+    }
+
     fn scan_span(&self, span: SpanId, sink: &mut impl WordSink) -> Bytes {
         let from = (span.0 / 4 - 1) * SPAN;
         #[cfg(explore)]
