@@ -231,9 +231,12 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
             self.scan_span(span);
             return true;
         }
-        let any = !self.seen.is_empty();
-        self.shade_seen();
-        any
+        match self.seen.words().len() {
+            0 => return false,
+            1..=FEW => self.follow_few(),
+            _ => self.shade_seen(),
+        }
+        true
     }
 
     /// As [`step`](Self::step), but also takes work from the pool.
@@ -260,9 +263,6 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
 
     /// Makes the white objects among those that were seen grey.
     fn shade_seen(&mut self) {
-        if self.seen.words().len() <= FEW && self.spans.is_empty() {
-            return self.follow_few();
-        }
         for &word in self.seen.words() {
             self.heap.prefetch(word);
         }
@@ -275,7 +275,7 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
         self.seen.clear();
     }
 
-    /// Blackens what was seen at once, as far as that can be done.
+    /// Blackens the few that were seen at once, as far as that can be done. No span waits in this marker's queue.
     ///
     /// Of lists and the like there is never more than a pointer or two to follow, and no neighbour to wait for. What costs time is to wait for memory, so all that the
     /// next step needs is asked for together: what the heap knows of the object, and the object.
