@@ -256,6 +256,7 @@ unsafe impl HeapView for GoHeap {
     fn start_mark(&self) {
         // SAFETY: the collector calls this when everything is swept and the world stands still outside of critical sections; its own team waits.
         unsafe { gomem::heap().start_mark() };
+        crate::collector::mark_begins();
     }
 
     fn before_sweep(&self, revive: &mut impl FnMut(Object<'static>)) {
