@@ -45,7 +45,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// How long a mutator that waits looks away.
 const GLANCE: Duration = Duration::from_millis(1);
 
-/// Of the bytes allocated since the last cycle, what somebody has assisted for.
+/// Of the bytes allocated since the last cycle, what nobody has to assist for any more.
 static PAID: AtomicU64 = AtomicU64::new(0);
 
 /// What a sweep in the background does between two looks at the requests.
@@ -251,8 +251,12 @@ fn assist(collector: &GoCollector) {
     let _section = gomem::critical::enter();
     let allocated = gomem::heap().allocated_since_cycle() as u64;
     let paid = PAID.swap(allocated, Relaxed);
-    // A cycle's first call finds what was paid in the last one, and pays the little that this one begins with.
     collector.assist(Bytes(allocated.saturating_sub(paid)));
+}
+
+/// Marking begins: what was allocated before costs nothing. The world is stopped.
+pub(crate) fn mark_begins() {
+    PAID.store(gomem::heap().allocated_since_cycle() as u64, Relaxed);
 }
 
 thread_local! {
@@ -282,7 +286,6 @@ fn serve() {
         drop(requests);
         DONE.notify_all();
         collector.heap().hand_over_dead();
-        PAID.store(0, Relaxed);
         arm(collector, collector.trigger());
     }
 }
