@@ -154,7 +154,7 @@ impl BufferPool {
         let base = self.chunks[chunk].load(Ordering::Acquire);
         debug_assert!(!base.is_null());
         // SAFETY: a number gets about only after `take_empty` has initialised its buffer, which lies in a
-        // chunk of sufficient size; chunks are released only through `&mut self`.
+        // chunk of sufficient size; chunks are released only when nobody uses the pool.
         unsafe { &*base.add(index) }
     }
 
@@ -237,25 +237,32 @@ impl BufferPool {
     }
 
     /// Gives back the memory that a large heap's cycle needed. All work must be done.
-    pub(crate) fn trim(&mut self, world: &impl World) {
+    ///
+    /// # Safety
+    /// 1. No buffer is owned, and nobody else uses the pool before this returns.
+    pub(crate) unsafe fn trim(&self, world: &impl World) {
         debug_assert!(!self.has_full(), "grey objects are left over");
-        self.full = Stack::default();
-        self.empty = Stack::default();
-        *self.fresh.get_mut() = 0;
-        self.release_from(KEPT_CHUNKS, world);
+        for stack in [&self.full, &self.empty] {
+            stack.head.store(0, Ordering::Relaxed);
+        }
+        self.fresh.store(0, Ordering::Relaxed);
+        // SAFETY: (1), and no number of a buffer is known any more.
+        unsafe { self.release_from(KEPT_CHUNKS, world) };
     }
 
     /// Gives back all memory. The pool is of no use afterwards.
     pub(crate) fn dispose(&mut self, world: &impl World) {
-        self.release_from(0, world);
+        // SAFETY: `&mut self` says that no buffer is owned; the caller gives up the pool.
+        unsafe { self.release_from(0, world) };
     }
 
-    fn release_from(&mut self, first: usize, world: &impl World) {
-        for (chunk, base) in self.chunks.iter_mut().enumerate().skip(first) {
-            let base = std::mem::replace(base.get_mut(), ptr::null_mut());
+    /// # Safety
+    /// 1. As for [`trim`](Self::trim), and no buffer of these chunks is on a stack that is used again.
+    unsafe fn release_from(&self, first: usize, world: &impl World) {
+        for (chunk, base) in self.chunks.iter().enumerate().skip(first) {
+            let base = base.swap(ptr::null_mut(), Ordering::Relaxed);
             if let Some(memory) = NonNull::new(base) {
-                // SAFETY: acquired by `grow` with this size; `&mut self` says that no buffer is owned, and
-                // the caller has reset the stacks or gives up the pool.
+                // SAFETY: acquired by `grow` with this size; nobody has a buffer in it, by obligation 1.
                 unsafe { world.release(memory.cast(), chunk_bytes(chunk)) };
             }
         }
@@ -443,7 +450,8 @@ mod tests {
             }
         }
         assert_eq!(found.len(), 2 * buffers);
-        pool.trim(&world);
+        // SAFETY: nobody else has the pool.
+        unsafe { pool.trim(&world) };
         assert_eq!(
             world.memory_in_use(),
             (0..KEPT_CHUNKS).map(chunk_bytes).sum::<usize>()

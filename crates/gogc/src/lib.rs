@@ -14,8 +14,8 @@
 //!   buffer -> gray  spans           grey objects and spans with such: shared buffers, one marker's queues
 //!   termination                     when marking is over
 //!   barrier  seen -> mark           what a store must do while marking; blackening
-//!   pacer  gctrace                  when to collect; a cycle in Go's words
-//!   collector -> turn -> mark_sweep the seam between methods, and the stop-the-world method
+//!   pacer  assist  gctrace          when to collect; what mutators owe meanwhile; a cycle in Go's words
+//!   collector -> turn -> mark_sweep the seam between methods; marking with the world stopped and beside mutators
 //! ```
 
 #[cfg(all(doctest, feature = "testing"))]
@@ -27,6 +27,7 @@ compile_error!(
     "gogc supports Linux on x86-64 only: words are read with an x86-64 instruction that tolerates concurrent writers"
 );
 
+mod assist;
 mod atomic;
 mod backoff;
 pub mod barrier;
@@ -56,11 +57,11 @@ pub mod word;
 pub use barrier::{Barrier, BarrierBuffer};
 pub use collector::{Collector, CycleError};
 pub use env::{
-    Event, HeapUsage, HeapView, Hooks, ObjectAddr, RootKind, RootSink, Roots, SpanId, SweepStep,
-    Wait, WordSink, World,
+    Background, Event, HeapUsage, HeapView, Hooks, ObjectAddr, Processor, RootKind, RootSink,
+    Roots, SpanId, Stop, SweepStep, Wait, WordSink, World,
 };
 pub use gctrace::GcTrace;
-pub use mark_sweep::{BuildError, MarkSweep};
+pub use mark_sweep::{BuildError, MarkSweep, Method};
 pub use pacer::{Config, ConfigError, GcPercent, Pacer};
 pub use pointer_map::PointerMap;
 pub use stats::{CycleStats, Phase, Reason};

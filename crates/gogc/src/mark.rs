@@ -59,6 +59,20 @@ struct SharedTally {
 }
 
 impl SharedTally {
+    fn reset(&self) {
+        let sums = [
+            &self.objects,
+            &self.marked,
+            &self.heap_scanned,
+            &self.stacks,
+            &self.globals,
+            &self.rust_heap,
+        ];
+        for sum in sums {
+            sum.store(0, Ordering::Relaxed);
+        }
+    }
+
     fn add(&self, tally: &Tally) {
         let pairs = [
             (&self.objects, tally.objects),
@@ -69,10 +83,16 @@ impl SharedTally {
             (&self.rust_heap, tally.rust_heap.0),
         ];
         for (sum, n) in pairs {
-            sum.fetch_add(n, Ordering::Relaxed);
+            if n != 0 {
+                sum.fetch_add(n, Ordering::Relaxed);
+            }
         }
     }
 }
+
+mod slice;
+
+pub(crate) use slice::Slice;
 
 /// The marking of one cycle, shared by its markers.
 pub(crate) struct Marking {
@@ -95,13 +115,13 @@ impl Marking {
     }
 
     /// Prepares for a new cycle.
-    pub(crate) fn start_cycle(&mut self) {
+    pub(crate) fn start_cycle(&self) {
         self.crew.reset();
-        self.tally = SharedTally::default();
+        self.tally.reset();
     }
 
-    /// Prepares for another round of the same cycle, with root jobs of its own.
-    pub(crate) fn start_round(&mut self) {
+    /// Prepares for another round of the same cycle, with root jobs of its own. Nobody is at work on others.
+    pub(crate) fn start_round(&self) {
         self.crew.reset();
     }
 
@@ -113,6 +133,11 @@ impl Marking {
     /// Whether there are grey objects in the pool.
     pub(crate) fn has_work(&self) -> bool {
         self.pool.has_full()
+    }
+
+    /// Whether each of this round's root jobs `0..jobs` is claimed.
+    pub(crate) fn all_claimed(&self, jobs: usize) -> bool {
+        self.crew.all_claimed(jobs)
     }
 
     /// Whether marked objects have been forgotten since the last call.
@@ -134,8 +159,12 @@ impl Marking {
     }
 
     /// Gives back memory that only this cycle needed.
-    pub(crate) fn trim(&mut self, world: &impl World) {
-        self.pool.trim(world);
+    ///
+    /// # Safety
+    /// 1. As for [`BufferPool::trim`].
+    pub(crate) unsafe fn trim(&self, world: &impl World) {
+        // SAFETY: (1).
+        unsafe { self.pool.trim(world) };
     }
 
     /// Gives back all memory.
@@ -337,6 +366,11 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
         }
     }
 
+    /// Has an object that is marked be scanned, as if it had just been found.
+    pub(crate) fn scan_later(&mut self, object: ObjectAddr) {
+        self.push(object.0);
+    }
+
     #[inline]
     fn count(&mut self, object: H::Object) {
         self.tally.objects += 1;
@@ -395,7 +429,6 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
     }
 
     /// Shades what mutators have recorded in a barrier buffer, and empties it.
-    #[cfg(test)]
     pub(crate) fn absorb(&mut self, buffer: &mut crate::barrier::BarrierBuffer) {
         for &word in buffer.words() {
             self.see(word);

@@ -371,9 +371,9 @@ impl CachePtr {
             / size_of::<Slot>()
     }
 
-    /// The blocks of the list, the oldest first. Approximate if the cache is in use by another thread.
+    /// The blocks of the list, the oldest first. If the cache is in use by another thread, each was in the list at some moment since this was called.
     pub(crate) fn blocks(self, class: SizeClass) -> &'static [Slot] {
-        let top = self.tops[class.index()].load(Relaxed).addr();
+        let top = self.tops[class.index()].load(Acquire).addr();
         self.slots(class, (top - self.start(class).addr()) / size_of::<Slot>())
     }
 
@@ -381,7 +381,8 @@ impl CachePtr {
     pub(crate) fn set_len(self, class: SizeClass, n: usize) {
         // SAFETY: within the list, or one past it.
         let top = unsafe { self.start(class).add(n) };
-        self.tops[class.index()].store(top, Relaxed);
+        // Who looks at another thread's list sees the blocks that are below.
+        self.tops[class.index()].store(top, Release);
     }
 
     /// Slots to be filled of a list that is empty; the next time there will be more.

@@ -5,6 +5,9 @@
 //! calls of [`sweep_some`](Heap::sweep_some). There are no sweep generations on spans, as Go has: a span is in an *unswept* list or it
 //! is not, and who takes it from there is the one who sweeps it.
 //!
+//! A collector that marks while threads run begins with [`start_mark`](Heap::start_mark): from then until the sweep, objects are born marked. That costs
+//! nothing where objects are allocated, as the slots of a run are marked when a cache takes it.
+//!
 //! Invariant: `start_sweep` takes the spans away from all caches, and only swept or new spans are given to caches. So no object
 //! allocated after it is freed by its sweep.
 
@@ -14,6 +17,7 @@ use crate::central::{ObjectCentral, ObjectLists};
 use crate::critical;
 use crate::env::Os;
 use crate::heap::{Heap, MOST_SPANS, ObjectsShape};
+use crate::object::Object;
 use crate::page::{PAGE_SIZE, PageCount};
 use crate::size_class::{SMALL_MAX, SizeClass};
 use crate::sort::{CollectedKind, Sort};
@@ -23,6 +27,9 @@ use std::ptr::{NonNull, with_exposed_provenance_mut};
 
 /// How many spans without a free slot are swept in search of one before a new span is made; as in Go.
 const SWEEP_BUDGET: u32 = 100;
+
+/// What dead objects are overwritten with: no address, and no number that anybody expects.
+const CLOBBER: u8 = 0xdb;
 
 /// The result of a step of sweeping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -170,7 +177,7 @@ impl<O: Os> Heap<O> {
                 break;
             };
             drop(lists);
-            span.sweep();
+            self.sweep_span(span);
             self.cycle.unswept.fetch_sub(1, Release);
             if span.free_slots() != 0 {
                 return Some(span);
@@ -252,13 +259,42 @@ impl<O: Os> Heap<O> {
         }
     }
 
-    /// Counts bytes as allocated, and has the trigger hook called if that makes enough.
+    /// Counts bytes as allocated, and has the trigger hook called if that makes enough, or if objects are being marked.
     fn charge(&self, bytes: usize) {
         let before = self.cycle.allocated.fetch_add(bytes, Relaxed);
         let trigger = self.cycle.trigger.load(Relaxed);
-        if before < trigger && before + bytes >= trigger {
+        if before < trigger && before + bytes >= trigger || self.is_marking() {
             critical::request_trigger();
         }
+    }
+
+    /// Between [`start_mark`](Self::start_mark) and the sweep.
+    fn is_marking(&self) -> bool {
+        self.cycle.black.load(Relaxed)
+    }
+
+    /// From now on objects are born marked and scanned, so that a marker beside the program does not have to look for them; and the trigger hook is called
+    /// whenever a thread has taken memory for more of them. Until [`start_sweep`](Self::start_sweep).
+    ///
+    /// # Safety
+    /// 1. No other thread is in a critical section, nor enters one before this returns: the world is stopped.
+    /// 2. Everything is [swept](Self::is_swept).
+    pub unsafe fn start_mark(&self) {
+        self.cycle.black.store(true, Relaxed);
+        // What is charged already and not yet taken.
+        let mut ahead = 0;
+        for cache in self.caches() {
+            for run in cache.runs() {
+                if let Some(span) = run.span() {
+                    span.blacken(run.rest());
+                    ahead += span.free_slots() as usize * span.size() + run.rest().len();
+                }
+            }
+        }
+        let allocated = self.cycle.allocated.load(Relaxed);
+        self.cycle
+            .before_mark
+            .store(allocated.saturating_sub(ahead), Relaxed);
     }
 
     /// Gives the spans of objects that a cache holds to the central lists. Called by the cache's thread, or with the world stopped.
@@ -277,37 +313,42 @@ impl<O: Os> Heap<O> {
         self.put_span(span);
     }
 
-    /// Has all objects born marked from now on, or not any more. Marking beside a program that runs begins with it: what is allocated then need not
-    /// be looked for.
-    ///
-    /// # Safety
-    /// 1. No other thread is in a critical section, nor enters one before this returns: the world is stopped.
-    pub unsafe fn allocate_black(&self, black: bool) {
-        self.cycle.black.store(black, Relaxed);
-        if black {
-            for cache in self.caches() {
-                for run in cache.runs() {
-                    if let Some(span) = run.span() {
-                        span.blacken(run.rest());
-                    }
-                }
-            }
-        }
-    }
-
-    /// Begins to free all objects that are not marked, and returns the bytes of those that are. Finishes the previous sweep first, if it is not.
+    /// Begins to free all objects that are not marked, and returns the bytes of those that are, after a look at every span. Finishes the previous sweep first, if
+    /// it is not.
     ///
     /// # Safety
     /// 1. Whatever object the program can still reach is marked.
     /// 2. No other thread is in a critical section, nor enters one before this returns: the world is stopped.
     pub unsafe fn start_sweep(&self) -> usize {
         let _section = critical::enter();
+        let mut marked = 0;
         self.sweep_pages(PageCount(u32::MAX));
         for cache in self.caches() {
             self.flush_objects(cache);
         }
-        let mut marked = 0;
         self.for_each_object_span(|span| marked += span.marked_slots() as usize * span.size());
+        // SAFETY: (1), (2).
+        unsafe { self.start_sweep_of(marked) };
+        // All that is marked was counted, what was born so too.
+        self.cycle.retained.store(marked, Relaxed);
+        marked
+    }
+
+    /// The same for a collector that knows how many bytes it has marked, those born marked not counted: this looks at no span.
+    ///
+    /// # Safety
+    /// 1. As for [`start_sweep`](Self::start_sweep).
+    pub unsafe fn start_sweep_of(&self, marked: usize) {
+        let _section = critical::enter();
+        self.sweep_pages(PageCount(u32::MAX));
+        for cache in self.caches() {
+            self.flush_objects(cache);
+        }
+        let mut born = 0;
+        if self.cycle.black.swap(false, Relaxed) {
+            let before = self.cycle.before_mark.load(Relaxed);
+            born = self.cycle.allocated.load(Relaxed).saturating_sub(before);
+        }
         let mut unswept = 0;
         for central in self.objects.iter() {
             let ObjectLists {
@@ -322,10 +363,9 @@ impl<O: Os> Heap<O> {
             unswept += unswept_partial.len() as usize + unswept_full.len() as usize;
         }
         self.cycle.hand.store(0, Relaxed);
-        self.cycle.retained.store(marked, Relaxed);
+        self.cycle.retained.store(marked + born, Relaxed);
         self.cycle.allocated.store(0, Relaxed);
         self.cycle.unswept.store(unswept, Release);
-        marked
     }
 
     /// Sweeps spans until about `bytes` bytes of them were looked at, or there are none left. Any number of threads may do so at once.
@@ -363,7 +403,7 @@ impl<O: Os> Heap<O> {
             };
             let bytes = span.pages().bytes();
             progress.swept += bytes;
-            span.sweep();
+            self.sweep_span(span);
             if span.free_slots() == span.count() {
                 central.lists.lock().made -= 1;
                 self.free_span(span.as_span());
@@ -375,6 +415,23 @@ impl<O: Os> Heap<O> {
         }
         progress.done = self.is_swept();
         progress
+    }
+
+    /// Frees what is dead in a span that was taken to be swept.
+    fn sweep_span(&self, span: ObjectSpanPtr) {
+        if self.cycle.clobber.load(Relaxed) {
+            span.for_each(false, |slot| {
+                let object = Object::new(span, slot).base();
+                // SAFETY: an object of this span that nobody can reach, and that is not free yet.
+                unsafe { object.write_bytes(CLOBBER, span.size()) };
+            });
+        }
+        span.sweep();
+    }
+
+    /// Whether the memory of dead objects is to be overwritten when they are freed, so that whoever uses one notices. For tests.
+    pub fn clobber_free(&self, clobber: bool) {
+        self.cycle.clobber.store(clobber, Relaxed);
     }
 
     /// Bytes of collected objects: those that the last cycle kept and all allocated since. Spans that threads are filling count as full.

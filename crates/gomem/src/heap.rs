@@ -61,6 +61,10 @@ pub(crate) struct Cycle {
     pub(crate) retained: AtomicUsize,
     /// Bytes of the objects allocated since, counted a span at a time, ahead of their allocation.
     pub(crate) allocated: AtomicUsize,
+    /// Bytes of objects allocated since the last cycle when marking began.
+    pub(crate) before_mark: AtomicUsize,
+    /// Dead objects are overwritten.
+    pub(crate) clobber: AtomicBool,
     /// The trigger hook is called when `allocated` reaches this.
     pub(crate) trigger: AtomicUsize,
     /// Spans yet to be swept, those being swept included.
@@ -131,6 +135,8 @@ impl<O: Os> Heap<O> {
             cycle: Cycle {
                 retained: AtomicUsize::new(0),
                 allocated: AtomicUsize::new(0),
+                clobber: AtomicBool::new(false),
+                before_mark: AtomicUsize::new(0),
                 trigger: AtomicUsize::new(usize::MAX),
                 unswept: AtomicUsize::new(0),
                 hand: AtomicUsize::new(0),

@@ -3,10 +3,10 @@
 use crate::env::Os;
 use crate::heap::Heap;
 use crate::page::PAGE_SIZE;
-use crate::size_class::SizeClass;
+use crate::size_class::{CLASSES, SizeClass};
 use crate::sort::CollectedKind;
 use crate::span::waiting::WaitingSpan;
-use crate::span::{Kind, ObjectSpanPtr};
+use crate::span::{Kind, ObjectSpanPtr, SpanPtr};
 use std::marker::PhantomData;
 use std::ptr::{NonNull, with_exposed_provenance_mut};
 
@@ -167,12 +167,31 @@ impl<O: Os> Heap<O> {
 
     /// Calls `visit` with every object of the kind [`Finalizable`](CollectedKind::Finalizable) whose mark is clear, and with slots that threads have taken in
     /// advance and not made objects of, which read as zero. Called when marking is complete and the world is stopped, before [`start_sweep`](Self::start_sweep), for the embedder to mark those that it wants to keep, with what they reach.
+    ///
+    /// Looks at the spans of that kind only, for the world stands still.
     pub fn for_each_unmarked_finalizable<'h>(&'h self, mut visit: impl FnMut(Object<'h>)) {
-        self.for_each_object_span(|span| {
-            if span.kind() == Kind::Finalizable {
-                span.for_each(false, |slot| visit(Object::new(span, slot)));
+        let _section = crate::critical::enter();
+        let mut of_span = |span: ObjectSpanPtr| {
+            span.for_each(false, |slot| visit(Object::new(span, slot)));
+        };
+        for cache in self.caches() {
+            for class in SizeClass::all() {
+                let run = cache.run(CollectedKind::Finalizable.index(), class);
+                run.span().map(&mut of_span);
             }
-        });
+        }
+        for class in 0..CLASSES {
+            let central = self.objects.of_kind(CollectedKind::Finalizable, class);
+            let Some(central) = self.objects.get(central) else {
+                continue;
+            };
+            let lists = central.lists.lock();
+            for list in [&lists.partial, &lists.full] {
+                list.iter()
+                    .filter_map(SpanPtr::as_objects)
+                    .for_each(&mut of_span);
+            }
+        }
     }
 
     pub(crate) fn for_each_object_span(&self, mut visit: impl FnMut(ObjectSpanPtr)) {

@@ -12,14 +12,18 @@ use crate::pacer::GcPercent;
 use crate::testing::{Scanning, Shape, SimHeap, SimWorld, StopRefused};
 use crate::word::WORD;
 
-type Sim = MarkSweep<SimHeap, SimWorld>;
+pub(super) type Sim = MarkSweep<SimHeap, SimWorld>;
 
 fn sim(granules: usize, world: SimWorld) -> Sim {
-    MarkSweep::new(SimHeap::new(granules), world, Config::default()).unwrap()
+    sim_by(Method::StopTheWorld, granules, world)
+}
+
+pub(super) fn sim_by(method: Method, granules: usize, world: SimWorld) -> Sim {
+    MarkSweep::new(SimHeap::new(granules), world, Config::default(), method).unwrap()
 }
 
 /// A list of `length` objects, each with `data` words beside the link; returns its head.
-fn list(heap: &SimHeap, length: usize, data: usize) -> usize {
+pub(super) fn list(heap: &SimHeap, length: usize, data: usize) -> usize {
     let mut head = 0;
     for _ in 0..length {
         let shape = Shape {
@@ -34,7 +38,7 @@ fn list(heap: &SimHeap, length: usize, data: usize) -> usize {
 }
 
 /// Whether the heap is exactly what is reachable from the roots.
-fn assert_exact(sim: &Sim) {
+pub(super) fn assert_exact(sim: &Sim) {
     let reachable = sim.heap().reachable(sim.world().root_words());
     assert_eq!(sim.heap().objects(), reachable);
 }
@@ -132,7 +136,8 @@ fn marking_is_complete_when_buffers_are_refused() {
         // More objects, and more spans, than the first chunk of buffers has room for.
         let wide = if cfg!(miri) { 220 } else { 50_000 };
         let heap = SimHeap::new(4 * wide + 100).scanned(scanning);
-        let sim = MarkSweep::new(heap, SimWorld::new(workers), Config::default()).unwrap();
+        let world = SimWorld::new(workers);
+        let sim = MarkSweep::new(heap, world, Config::default(), Method::default()).unwrap();
         let root = sim.heap().allocate(Shape::pointers(wide)).unwrap();
         for index in 0..wide {
             sim.heap().store(root, index, list(sim.heap(), 3, 0));
@@ -158,7 +163,7 @@ fn marking_is_complete_when_buffers_are_refused() {
 fn no_memory_at_all_is_a_clear_error() {
     let world = SimWorld::new(1);
     world.allow_memory(0);
-    let error = MarkSweep::new(SimHeap::new(1), world, Config::default())
+    let error = MarkSweep::new(SimHeap::new(1), world, Config::default(), Method::default())
         .err()
         .unwrap();
     assert!(error.to_string().contains("ulimit -v"), "{error}");
@@ -170,7 +175,8 @@ fn memory_for_buffers_is_given_back() {
     let buffers = if cfg!(miri) { 240 } else { 1200 };
     let objects = buffers * ITEMS;
     let heap = SimHeap::new(objects).scanned(Scanning::Alone);
-    let sim = MarkSweep::new(heap, SimWorld::new(1), Config::default()).unwrap();
+    let world = SimWorld::new(1);
+    let sim = MarkSweep::new(heap, world, Config::default(), Method::StopTheWorld).unwrap();
     let many = (0..objects).map(|_| list(sim.heap(), 1, 0)).collect();
     sim.world().add_root(RootKind::Handle, many);
     sim.collect(Reason::Forced).unwrap();
@@ -409,11 +415,13 @@ proptest! {
     /// Random graphs: after each full cycle the heap is exactly what plain reachability says.
     #[test]
     fn collecting_leaves_exactly_the_reachable(
-        steps in prop::collection::vec(step(), 1..if cfg!(miri) { 25 } else { 150 }), workers in 1usize..3,
+        steps in prop::collection::vec(step(), 1..if cfg!(miri) { 25 } else { 150 }), workers in 1usize..3, stopped: bool,
         scanning in prop::sample::select(&[Scanning::Alone, Scanning::Spans, Scanning::Any][..])
     ) {
         let heap = SimHeap::new(if cfg!(miri) { 200 } else { 2000 }).scanned(scanning);
-        let sim = MarkSweep::new(heap, SimWorld::one_after_the_other(workers), Config::default()).unwrap();
+        let method = if stopped { Method::StopTheWorld } else { Method::Concurrent };
+        let world = SimWorld::one_after_the_other(workers);
+        let sim = MarkSweep::new(heap, world, Config::default(), method).unwrap();
         let (heap, world) = (sim.heap(), sim.world());
         let area = world.add_root(RootKind::Stack, vec![0; 6]);
         for step in steps {

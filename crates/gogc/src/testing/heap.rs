@@ -93,6 +93,8 @@ pub struct SimHeap {
     cursors: Mutex<Cursors>,
     allocate_black: AtomicBool,
     collected: AtomicU64,
+    /// Of that, what was born marked.
+    born: AtomicU64,
     external: AtomicU64,
     finalized: Mutex<Vec<usize>>,
 }
@@ -111,6 +113,7 @@ impl SimHeap {
             scanning: Scanning::Any,
             allocate_black: AtomicBool::new(false),
             collected: AtomicU64::new(0),
+            born: AtomicU64::new(0),
             external: AtomicU64::new(0),
             finalized: Mutex::new(Vec::new()),
         }
@@ -175,8 +178,11 @@ impl SimHeap {
                 .for_each(|word| word.store(0, Ordering::Relaxed));
             granule.owner.store(first as u32 + 1, Ordering::Release);
         }
-        self.collected
-            .fetch_add((size * GRANULE) as u64, Ordering::Relaxed);
+        let bytes = (size * GRANULE) as u64;
+        self.collected.fetch_add(bytes, Ordering::Relaxed);
+        if self.allocate_black.load(Ordering::Relaxed) {
+            self.born.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
     /// Whether new objects are born marked, as they are while a barrier is on.
@@ -392,6 +398,8 @@ unsafe impl HeapView for SimHeap {
             granule.marked.store(false, Ordering::Relaxed);
             granule.scanned.store(false, Ordering::Relaxed);
         }
+        self.born.store(0, Ordering::Relaxed);
+        self.set_allocate_black(true);
     }
 
     fn before_sweep(&self, revive: &mut impl FnMut(usize)) {
@@ -411,7 +419,9 @@ unsafe impl HeapView for SimHeap {
     }
 
     fn start_sweep(&self, marked: Bytes) {
-        self.collected.store(marked.0, Ordering::Relaxed);
+        self.set_allocate_black(false);
+        let born = self.born.load(Ordering::Relaxed);
+        self.collected.store(marked.0 + born, Ordering::Relaxed);
         self.cursors().sweep = 0;
     }
 

@@ -225,6 +225,13 @@ pub(crate) struct Shape {
     pub(crate) count: u32,
 }
 
+impl Shape {
+    /// The addresses of the blocks.
+    pub(crate) fn bytes(self) -> Range<usize> {
+        self.base..self.base + self.size * self.count as usize
+    }
+}
+
 /// What a new span is to be.
 pub(crate) struct SpanInit {
     pub(crate) kind: Kind,

@@ -193,7 +193,7 @@ impl ObjectSpan {
     /// The same of a slot that there is.
     #[inline(always)]
     pub(crate) fn is_taken(&self, index: u32) -> bool {
-        let word = self.free_of(index as usize / 64 % WORDS).load(Relaxed);
+        let word = self.free_of(index as usize / 64 % WORDS).load(Acquire);
         word >> (index % 64) & 1 == 0
     }
 

@@ -194,8 +194,7 @@ impl<'h> Model<'h> {
             assert!(is_filled(object, live.size, live.pattern));
         }
         let mut ranges = Vec::new();
-        // SAFETY: the only thread is here.
-        unsafe { self.heap.for_each_malloc_block(|range| ranges.push(range)) };
+        self.heap.for_each_malloc_block(|range| ranges.push(range));
         ranges.sort_by_key(|range| range.start);
         assert!(ranges.windows(2).all(|pair| pair[0].end <= pair[1].start));
         // Every live block lies in a range, and the ranges hold no more than the blocks take when rounded up.

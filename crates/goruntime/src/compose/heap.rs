@@ -119,9 +119,10 @@ fn waiting(span: SpanId) -> WaitingSpan {
 // 1. `Heap::find` answers for every address, finds interior ones, and nothing but slots that are allocated or that a thread has taken for its next objects; an object whose
 //    header is null scans as empty, and one of a sort scans as words to be checked, whatever it holds.
 // 2. The bounds of the heap contain all spans.
+//    Both hold also for objects that are born while others look: a slot is marked before it is taken, and a span tells last what it is.
 // 3. `try_mark` is an atomic read-modify-write of the mark bit.
 // 4. and 5. The tag, or the pointer map of the header's type, covers every word that may hold a pointer; objects of the kind `NoScan` have none.
-// 6. While the barrier is on the world stands still, so nothing is born.
+// 6. `gomem::Heap::start_mark` sees to the marks, `gc::object` to the pointers.
 // 7. gomem frees unmarked objects only, in the sweep that `start_sweep` begins.
 // 8. gomem's locks are held in critical sections only, in which nobody is stopped; `Found` is the collector's own.
 // 9. By the protocol of gomem's `WaitingSpan`.
@@ -252,7 +253,10 @@ unsafe impl HeapView for GoHeap {
     }
 
     /// Marks are clear already: sweeping clears them.
-    fn start_mark(&self) {}
+    fn start_mark(&self) {
+        // SAFETY: the collector calls this when everything is swept and the world stands still outside of critical sections; its own team waits.
+        unsafe { gomem::heap().start_mark() };
+    }
 
     fn before_sweep(&self, revive: &mut impl FnMut(Object<'static>)) {
         gomem::heap().for_each_unmarked_finalizable(|object| {
@@ -265,10 +269,10 @@ unsafe impl HeapView for GoHeap {
         });
     }
 
-    fn start_sweep(&self, _marked: Bytes) {
+    fn start_sweep(&self, marked: Bytes) {
         // SAFETY: the collector calls this when marking is complete and the world stands still outside of critical sections; its own team
         // waits.
-        unsafe { gomem::heap().start_sweep() };
+        unsafe { gomem::heap().start_sweep_of(usize::try_from(marked.0).unwrap_or(usize::MAX)) };
     }
 
     fn sweep(&self, limit: Bytes) -> SweepStep {

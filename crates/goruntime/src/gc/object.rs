@@ -327,6 +327,10 @@ fn allocate_sorted<S: Shape, T>(sort: Sort, bytes: usize, init: impl Fn(*mut u8)
             // SAFETY: an object of the sort has so many bytes, of which the first `bytes` are the value.
             unsafe { to.add(bytes).write_bytes(0, sort.size() - bytes) };
         }
+        if crate::collector::barrier_on() {
+            // SAFETY: the value was just initialised.
+            unsafe { report_value::<S>(to.as_ptr(), bytes) };
+        }
     };
     // What is at hand is there because it was asked for in the longer way before.
     if let Some(value) = gomem::heap().make_sorted(sort, init) {
@@ -393,8 +397,42 @@ fn allocate_kind<S: Shape, T>(
             Header::of(object.as_ptr())
                 .0
                 .store(info.cast_mut(), Release);
+            if crate::collector::barrier_on() {
+                report_newborn::<S>(object, offset, bytes);
+            }
         }
         value.cast()
+    }
+}
+
+/// Tells the collector, which is marking, what pointers an object is born with. The object itself is marked.
+///
+/// # Safety
+/// 1. At `value` is an initialised value of the shape that takes `bytes`.
+#[cold]
+unsafe fn report_value<S: Shape>(value: *const u8, bytes: usize) {
+    crate::collector::shade_each(|sink| {
+        // SAFETY: (1).
+        unsafe {
+            let scannable = S::INFO.scannable(value, bytes);
+            S::INFO.scan(value, bytes, 0..scannable, sink);
+        }
+    });
+}
+
+/// The same for an object with a header, which is complete.
+///
+/// # Safety
+/// 1. At `object` is a header, and at `offset` from there an initialised value of the shape that takes `bytes`.
+#[cold]
+unsafe fn report_newborn<S: Shape>(object: NonNull<u8>, offset: usize, bytes: usize) {
+    /// A longer one is scanned like one that was found.
+    const SHORT: usize = 1 << 10;
+    if bytes > SHORT {
+        crate::collector::scan_newborn(object.as_ptr().expose_provenance());
+    } else {
+        // SAFETY: (1).
+        unsafe { report_value::<S>(object.as_ptr().add(offset), bytes) };
     }
 }
 

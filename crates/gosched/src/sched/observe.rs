@@ -86,6 +86,11 @@ fn some_id(id: u64) -> Option<GoroutineId> {
 }
 
 impl<V: Env> Scheduler<V> {
+    /// How many Ps nobody has: processors that goroutines have no use for.
+    pub fn idle_procs(&self) -> u32 {
+        self.idle.ps()
+    }
+
     /// Fills `snapshot`, without allocating if it has been filled before.
     pub fn observe(&'static self, snapshot: &mut Snapshot) {
         let now = self.tick_clock();
