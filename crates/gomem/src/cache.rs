@@ -20,7 +20,7 @@
 //! there: a block is in the list exactly if it is below `top`, and each change becomes visible by one store of `top`. A cache record is never
 //! unmapped and is used again for another thread.
 
-use crate::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::*, compiler_fence};
+use crate::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*, compiler_fence};
 use crate::meta::Zeroed;
 use crate::size_class::{CLASSES, SizeClass};
 use crate::sort::{CACHED, Sort};
@@ -53,6 +53,8 @@ pub struct Cache {
     /// See [`reclaim`](crate::reclaim): where the thread has its words, and what [`activity`](CachePtr::activity) last was.
     pub(crate) local: AtomicPtr<()>,
     pub(crate) seen: AtomicU64,
+    /// The kernel's number of the thread, if that was asked for since the cache was attached; 0 if not.
+    pub(crate) thread: AtomicU32,
 }
 
 /// A cache and its lists.
@@ -113,6 +115,7 @@ impl Cache {
             next_idle: AtomicPtr::new(null_mut()),
             local: AtomicPtr::new(null_mut()),
             seen: AtomicU64::new(0),
+            thread: AtomicU32::new(0),
         }
     }
 
@@ -415,6 +418,17 @@ impl CachePtr {
     pub(crate) fn reset(self, class: SizeClass) {
         self.set_len(class, 0);
         self.set_limit(class, FIRST.min(most(class.index())));
+    }
+
+    /// The list is empty and stays so: every block is taken from what threads share, and freed to it. See [`hardened`](crate::hardened).
+    pub(crate) fn close(self, class: SizeClass) {
+        self.set_len(class, 0);
+        self.set_limit(class, 0);
+    }
+
+    /// Whether the list is not closed. All of a cache are closed together.
+    pub(crate) fn is_open(self, class: SizeClass) -> bool {
+        self.limit(class) != 0
     }
 
     /// No list has a block.

@@ -1,18 +1,19 @@
 //! The heap: spans made of pages, on behalf of everything above.
 //!
-//! Lock order: `reclaiming`, `shared_cache`, a central list's, `pages`, `arming`. Every method enters a critical section itself or is internal to one that did.
+//! Lock order: `reclaiming`, `shared_cache`, a quarantine's, a central list's, `pages`, `arming`. Every method enters a critical section itself or is internal to one that did.
 
 use crate::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
 use crate::cache::{Cache, CachePtr};
 use crate::central::{MallocCentral, ObjectCentrals};
 use crate::env::{Os, Refused};
+use crate::hardening::Hardening;
 use crate::lock::{Lock, Locked};
 use crate::page::{PAGE_SIZE, PageCount};
 use crate::page_alloc::PageRuns;
 use crate::pages::{Left, Pages, Run};
 use crate::size_class::{CLASSES, SizeClass};
 use crate::sort::CollectedKind;
-use crate::span::{Kind, ObjectSpanPtr, SpanInit, SpanPtr};
+use crate::span::{Guards, Kind, ObjectSpanPtr, SpanInit, SpanPtr};
 use crate::span_map::SpanMap;
 use crate::spare::Spare;
 use std::ops::Range;
@@ -41,6 +42,7 @@ pub struct Heap<O: Os> {
     pub(crate) arming: Lock<()>,
     pub(crate) counters: Counters,
     pub(crate) cycle: Cycle,
+    pub(crate) hardening: Hardening,
 }
 
 /// What is counted outside of caches. Bytes of spans in use by what they are used for, and blocks.
@@ -142,6 +144,7 @@ impl<O: Os> Heap<O> {
                 hand: AtomicUsize::new(0),
                 black: AtomicBool::new(false),
             },
+            hardening: Hardening::new(),
         }
     }
 
@@ -227,31 +230,21 @@ impl<O: Os> Heap<O> {
         let mut place = run;
         for span in records.into_iter().flatten() {
             span.assign(shape.central, shape.tag);
-            self.init_span(span.as_span(), kind, shape.class, pages, place);
+            let record = span.as_span();
+            record.init(SpanInit {
+                kind,
+                class: shape.class,
+                page: place.page,
+                pages,
+                base: place.base,
+                dirty: !run.clean,
+            });
+            self.map.set(mapped(record), Some(record));
             visit(span);
             place.page = place.page.plus(pages);
             place.base += pages.bytes();
         }
         if made == 0 { Err(Refused) } else { Ok(()) }
-    }
-
-    fn init_span(
-        &self,
-        span: SpanPtr,
-        kind: Kind,
-        class: Option<SizeClass>,
-        pages: PageCount,
-        run: Run,
-    ) {
-        span.init(SpanInit {
-            kind,
-            class,
-            page: run.page,
-            pages,
-            base: run.base,
-            dirty: !run.clean,
-        });
-        self.map.set(mapped(span), Some(span));
     }
 
     /// The same with `room` free pages behind it, if there is as much memory. Which of its pages do not read as zero is noted in `dirty`.
@@ -262,25 +255,41 @@ impl<O: Os> Heap<O> {
         pages: PageCount,
         align: usize,
         room: PageCount,
-        dirty: Option<&mut PageRuns>,
+        mut dirty: Option<&mut PageRuns>,
     ) -> Result<SpanPtr, Refused> {
-        let (mut state, run) = self.take_run(pages, align, room, dirty)?;
+        let guards = self.guards_of(kind, align);
+        let whole = PageCount(pages.0 + guards.pages().0);
+        let (mut state, run) = self.take_run(whole, align, room, dirty.as_deref_mut())?;
         debug_assert!(!kind.is_collected());
         let span = match state.span_record(&self.os) {
             Ok(span) => span,
             Err(refused) => {
-                state.put(run.page, pages, run.clean);
+                state.put(run.page, whole, run.clean);
                 return Err(refused);
             }
         };
-        self.count_in_use(&state, kind, pages.bytes() as isize);
+        self.count_in_use(&state, kind, whole.bytes() as isize);
         if kind == Kind::MallocLarge && class.is_none() {
             let blocks = &self.counters.large_mallocs;
             blocks.store(blocks.load(Relaxed) + 1, Relaxed);
             self.count_large_bytes(&state, pages.bytes());
         }
         drop(state);
-        self.init_span(span, kind, class, pages, run);
+        span.init(SpanInit {
+            kind,
+            class,
+            page: run.page.plus(guards.before),
+            pages,
+            base: run.base + guards.before.bytes(),
+            dirty: !run.clean,
+        });
+        if guards != Guards::NONE {
+            self.install_guards(span, guards, run.clean);
+            if let Some(dirty) = dirty {
+                dirty.keep(guards.before.0..guards.before.0 + pages.0);
+            }
+        }
+        self.map.set(mapped(span), Some(span));
         Ok(span)
     }
 
@@ -299,6 +308,7 @@ impl<O: Os> Heap<O> {
         // Blocks on their way between threads may make whole spans free.
         self.drain_transfers(true);
         self.free_spare();
+        self.end_quarantine();
         state = self.pages.lock();
         loop {
             if let Some(run) = state.take(pages, align, room, dirty.as_deref_mut()) {
@@ -321,14 +331,22 @@ impl<O: Os> Heap<O> {
     /// The same, of a span whose pages were left like that.
     pub(crate) fn retire_span(&self, span: SpanPtr, left: Left) {
         let (page, pages, kind) = (span.page(), span.pages(), span.kind());
+        let guards = span.guards();
+        let left = self.remove_guards(span, guards, left);
         self.map.set(mapped(span), None);
         if kind == Kind::MallocLarge {
             crate::samples::forget(span.sample());
         }
         span.retire();
         let mut state = self.pages.lock();
-        self.count_in_use(&state, kind, -(pages.bytes() as isize));
+        let whole = PageCount(pages.0 + guards.pages().0);
+        self.count_in_use(&state, kind, -(whole.bytes() as isize));
         state.put_left(page, pages, left);
+        if guards != Guards::NONE {
+            // Nothing was written to them.
+            let left = left.min(Left::Clean);
+            state.put_guards(page, pages, guards, left);
+        }
         state.put_record(span, kind.is_collected());
         let surplus = state.surplus();
         drop(state);
@@ -350,6 +368,10 @@ impl<O: Os> Heap<O> {
     pub(crate) fn attach_cache(&self) -> Result<CachePtr, Refused> {
         let mut state = self.pages.lock();
         let (cache, new) = state.cache_record(&self.os)?;
+        if self.is_hardened() {
+            SizeClass::all().for_each(|class| cache.close(class));
+            cache.thread.store(0, Relaxed);
+        }
         if new {
             cache.older.store(self.newest_cache.load(Relaxed), Relaxed);
             self.newest_cache.store(cache.as_ptr(), Release);
@@ -361,6 +383,7 @@ impl<O: Os> Heap<O> {
     pub(crate) fn acquire_locks(&self) {
         self.reclaiming.acquire();
         self.shared_cache.acquire();
+        self.hardening.acquire_locks();
         self.malloc.iter().for_each(|c| c.lists.acquire());
         self.objects.iter().for_each(|c| c.lists.acquire());
         self.pages.acquire();
@@ -382,6 +405,7 @@ impl<O: Os> Heap<O> {
             for central in &self.malloc {
                 central.lists.release();
             }
+            self.hardening.release_locks();
             self.shared_cache.release();
             self.reclaiming.release();
         }

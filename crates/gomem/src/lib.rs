@@ -26,10 +26,10 @@
 //! | `meta`, `page_alloc` | memory for records; free pages |
 //! | `span`, `sort`, `span_map`, `spare` | a run of pages, its blocks, and how an address leads to it |
 //! | `cache`, `local`, `critical` | what a thread has of its own |
-//! | `samples` | what the heap profile knows |
+//! | `samples`, `hardening` | what the heap profile knows; what hardened mode does |
 //! | `central`, `pages`, `heap` | what all threads share |
 //! | `large`, `malloc`, `object`, `collect`, `roots`, `manual`, `reclaim`, `scavenge`, `stats`, `report`, `background` | what the heap is used for |
-//! | `mutator`, `process`, `resize`, `fork`, `load`, `profile`, `global` | who uses it |
+//! | `hardened`, `mutator`, `process`, `resize`, `fork`, `load`, `profile`, `global` | who uses it |
 
 #[cfg(not(all(
     target_os = "linux",
@@ -53,6 +53,8 @@ mod fork;
 #[doc(hidden)]
 pub mod fuzzing;
 mod global;
+mod hardened;
+mod hardening;
 mod heap;
 mod large;
 mod load;
@@ -88,7 +90,7 @@ mod text;
 pub use cache::Cache;
 pub use collect::SweepProgress;
 pub use env::{Os, Refused, Unmoved};
-pub use global::GoMalloc;
+pub use global::{GoMalloc, HardenedMalloc};
 pub use heap::Heap;
 pub use mutator::Mutator;
 pub use object::Object;

@@ -27,6 +27,8 @@ pub struct Settings {
     pub sched_trace: Option<Duration>,
     /// `GODEBUG=scheddetail=1`: with `schedtrace`, a line for each P, M and G as well.
     pub sched_detail: bool,
+    /// `GODEBUG=stalltrace=N`: goroutines are reported that hold a thread for N milliseconds; 0 for never, `None` for ten seconds.
+    pub stall_trace: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -41,6 +43,7 @@ impl Default for Settings {
             clobber_free: false,
             sched_trace: None,
             sched_detail: false,
+            stall_trace: None,
         }
     }
 }
@@ -105,6 +108,7 @@ impl Settings {
                 "clobberfree",
                 "schedtrace",
                 "scheddetail",
+                "stalltrace",
             ]
             .contains(&key);
             match (key, number) {
@@ -117,6 +121,9 @@ impl Settings {
                     settings.sched_trace = (n > 0).then(|| Duration::from_millis(n.into()));
                 }
                 ("scheddetail", Ok(n)) => settings.sched_detail = n > 0,
+                ("stalltrace", Ok(n)) => {
+                    settings.stall_trace = Some(Duration::from_millis(n.into()));
+                }
                 (_, Err(_)) if known => {
                     complain(format!("GODEBUG: {key}={value:?} is not a number"));
                 }
@@ -177,13 +184,14 @@ mod tests {
             ("GOMEMLIMIT", "512MiB"),
             (
                 "GODEBUG",
-                "gctrace=1,schedtrace=250,scheddetail=1,gcstoptheworld=1,gccheckmark=1,gctrackwrites=0,clobberfree=1,madvdontneed=1",
+                "gctrace=1,schedtrace=250,scheddetail=1,stalltrace=0,gcstoptheworld=1,gccheckmark=1,gctrackwrites=0,clobberfree=1,madvdontneed=1",
             ),
         ]);
         assert_eq!(complaints, Vec::<String>::new());
         assert_eq!(s.procs, Some(3));
         assert_eq!(s.collector.percent, GcPercent::Off);
         assert_eq!(s.collector.memory_limit, Some(Bytes::mib(512)));
+        assert_eq!(s.stall_trace, Some(Duration::ZERO));
         assert!(
             s.gc_trace && s.sched_detail && s.stop_the_world && s.check_marks && s.clobber_free
         );

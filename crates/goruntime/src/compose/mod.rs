@@ -16,7 +16,7 @@
 mod background;
 pub(crate) mod barrier;
 pub(crate) mod env;
-mod gates;
+pub(crate) mod gates;
 pub(crate) mod heap;
 pub(crate) mod monitor;
 #[cfg(not(feature = "thread-engine"))]

@@ -5,9 +5,10 @@
 //! `dirty` which pages were written. None of it knows the
 //! collector: the composition turns what is found here into roots.
 
-pub mod dirty;
 #[cfg(not(explore))]
-mod futex;
+pub mod cgroup;
+pub mod dirty;
+pub(crate) mod futex;
 pub mod maps;
 pub mod memory;
 pub mod modules;
