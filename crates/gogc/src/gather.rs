@@ -15,7 +15,7 @@ pub struct Gather {
     vectors: bool,
 }
 
-/// So many candidates are needed for the call of the vector kernel to pay. Measured: at 8 words it is on a par with the loop, at 16 twice as fast.
+/// With more candidates the vector kernel is faster. Measured, in ns for the loop and the vectors: 8 words 6.3 and 7.3, 12 words 8.8 and 6.2, 16 words 11.9 and 6.3, 64 words 43 and 15.
 const FEW: u32 = 8;
 
 impl Gather {

@@ -475,3 +475,63 @@ fn object_at(addr: usize) -> NonNull<u8> {
     // SAFETY: runs are of spans, which do not lie at address zero.
     unsafe { NonNull::new_unchecked(with_exposed_provenance_mut(addr)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::SimOs;
+
+    /// What is allocated while marking goes on is kept by the sweep that follows, and so is nothing else: neither what was allocated before, nor slots that a thread had taken
+    /// in advance.
+    #[test]
+    fn what_is_born_black_is_kept() {
+        let heap = Heap::new(SimOs::default());
+        let mut mutator = heap.mutator().unwrap();
+        let sort = Sort::new(48, 5);
+        let mut new = |large: bool| {
+            let object = if large {
+                mutator.alloc_collected(100_000, 8, CollectedKind::Scan)
+            } else {
+                mutator.alloc_sorted(sort)
+            };
+            object.unwrap().addr().get()
+        };
+        let white = [new(false), new(true)];
+        // SAFETY: no other thread uses the heap, and all of it is swept.
+        unsafe { heap.start_mark() };
+        let black: Vec<usize> = (0..300).map(|n| new(n % 100 == 0)).collect();
+        for &object in &black {
+            let object = heap.find(object).unwrap();
+            assert!(
+                object.is_marked() && !object.claim(),
+                "not born marked, or still to be scanned"
+            );
+        }
+        // SAFETY: as above; nothing white is used any more.
+        let marked = unsafe { heap.start_sweep() };
+        heap.sweep_all();
+        let size = |&object: &usize| heap.find(object).unwrap().size();
+        assert_eq!(marked, black.iter().map(size).sum::<usize>());
+        assert!(white.iter().all(|&object| heap.find(object).is_none()));
+        // SAFETY: nothing is used any more.
+        assert_eq!(unsafe { heap.start_sweep() }, 0, "a mark was left");
+    }
+
+    /// More sorts than a cache has places for, and more than there are lists for, are each still told apart from nothing but the tag 0.
+    #[test]
+    fn many_sorts_find_room() {
+        let heap = Heap::new(SimOs::default());
+        let mut mutator = heap.mutator().unwrap();
+        let tags = 2 * crate::sort::TAGS as u64;
+        let mut late = 0;
+        for round in 0..3 {
+            for tag in 1..=tags {
+                let object = mutator.alloc_sorted(Sort::new(32, tag)).unwrap();
+                let found = heap.find(object.addr().get()).unwrap();
+                assert!(found.tag() == tag || found.tag() == 0);
+                late += u64::from(found.tag() == 0);
+            }
+            assert_eq!(late, (round + 1) * (tags - crate::sort::TAGS as u64));
+        }
+    }
+}

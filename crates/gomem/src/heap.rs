@@ -230,31 +230,21 @@ impl<O: Os> Heap<O> {
         let mut place = run;
         for span in records.into_iter().flatten() {
             span.assign(shape.central, shape.tag);
-            self.init_span(span.as_span(), kind, shape.class, pages, place);
+            let record = span.as_span();
+            record.init(SpanInit {
+                kind,
+                class: shape.class,
+                page: place.page,
+                pages,
+                base: place.base,
+                dirty: !run.clean,
+            });
+            self.map.set(mapped(record), Some(record));
             visit(span);
             place.page = place.page.plus(pages);
             place.base += pages.bytes();
         }
         if made == 0 { Err(Refused) } else { Ok(()) }
-    }
-
-    fn init_span(
-        &self,
-        span: SpanPtr,
-        kind: Kind,
-        class: Option<SizeClass>,
-        pages: PageCount,
-        run: Run,
-    ) {
-        span.init(SpanInit {
-            kind,
-            class,
-            page: run.page,
-            pages,
-            base: run.base,
-            dirty: !run.clean,
-        });
-        self.map.set(mapped(span), Some(span));
     }
 
     /// The same with `room` free pages behind it, if there is as much memory. Which of its pages do not read as zero is noted in `dirty`.
