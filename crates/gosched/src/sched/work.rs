@@ -56,7 +56,7 @@ impl<V: Env> Scheduler<V> {
         let m = &machine.m;
         // SAFETY: obligation 1, for all of the calls below.
         unsafe {
-            let inside = critical::assume_inside();
+            let inside = critical::assume_inside(here());
             loop {
                 if m.p().is_none() && !self.regain(machine, &inside) {
                     self.sleep(machine, &inside);
