@@ -46,6 +46,7 @@ impl<V: Env> Scheduler<V> {
         unsafe { critical::end(here()) };
         self.thread_ends(machine);
         self.check_deadlock();
+        self.engine.thread_ends();
     }
 
     /// A goroutine to run, and a P to run it with.
