@@ -17,12 +17,16 @@
 //! | [`simulation`] | tests under a schedule that a seed decides |
 //! | [`net`] | sockets with std's methods |
 //! | [`gc`] | collected objects |
+//! | [`stack`] | stacks for managed frames |
 //! | [`restore_file_limit`] | other programs, with the limits that they expect |
+//! | [`future`] | futures run by goroutines, goroutines awaited |
+//! | [`goroutines`] | what every goroutine is doing |
 //! | [`metrics`] | figures of the running program |
 //!
 //! # Environment
 //!
-//! `GOMAXPROCS`, `GOGC`, `GOMEMLIMIT` and `GODEBUG=gctrace=1,schedtrace=N,scheddetail=1` mean what they mean to Go.
+//! `GOMAXPROCS`, `GOGC`, `GOMEMLIMIT` and `GODEBUG=gctrace=1,schedtrace=N,scheddetail=1` mean what they mean to Go. `GODEBUG=stalltrace=N` reports goroutines
+//! that hold a thread for N milliseconds (ten seconds without it), 0 none.
 //!
 //! # What it needs
 //!
@@ -36,16 +40,19 @@ pub mod chan;
 mod collector;
 mod compose;
 mod finalizer;
+pub mod future;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod gc;
+pub mod goroutines;
 mod limits;
 pub mod metrics;
 pub mod net;
 mod runtime;
 mod settings;
 pub mod simulation;
+pub mod stack;
 pub mod sync;
 pub mod time;
 mod world;

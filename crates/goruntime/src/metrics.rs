@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub busy_procs: u32,
     /// Threads that run goroutines.
     pub threads: u32,
+    /// Goroutines that were reported for holding a thread for too long; see [`Stall`](crate::goroutines::Stall).
+    pub stalls: u64,
     /// Bytes of collected objects that the last collection found alive.
     pub heap_live: u64,
     /// Bytes of heap at which the next collection is to be over.
@@ -77,6 +79,7 @@ pub fn snapshot() -> Snapshot {
         procs: s.procs.len() as u32,
         busy_procs: (s.procs.len() as u32).saturating_sub(s.idle_procs),
         threads: s.machines,
+        stalls: crate::goroutines::stall_count(),
         heap_live: LIVE.load(Relaxed),
         heap_goal: crate::collector::goal(),
         heap_alloc: heap.heap_alloc as u64,

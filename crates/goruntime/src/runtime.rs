@@ -42,6 +42,9 @@ fn start() -> &'static Scheduler<GoEnv> {
     let scheduler = Scheduler::new(config, engine, poller, GoHooks);
     engine::report_overflows();
     monitor::start(scheduler);
+    if crate::goroutines::start_reporter() {
+        scheduler.add_service_thread();
+    }
     scheduler
 }
 

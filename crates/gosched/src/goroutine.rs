@@ -127,23 +127,38 @@ pub struct GoroutineInfo {
     pub cpu: Nanos,
 }
 
+/// Registers of code that does not run, from which a walk of its calls begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResumePoint {
+    /// The instruction that comes next.
+    pub instruction: usize,
+    /// The stack pointer there.
+    pub stack: usize,
+    /// The frame pointer there (`rbp`), whatever the code uses it for.
+    pub frame: usize,
+}
+
 /// A goroutine's stack, while the world is stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StackInfo {
     /// All of it, thread-local block included; `None` if the engine does not know.
     pub range: Option<Range<usize>>,
-    /// Where the live part begins, **if no thread runs the goroutine**.
-    ///
-    /// Which those are is not to be learned from [`GoroutineInfo::state`], which changes a little
-    /// before and after the switch, but from the stopped threads: a goroutine whose `range` holds
-    /// the stack pointer of no thread is not running.
+    /// Where the live part begins; `None` if a thread runs the goroutine, or the engine does not know.
     pub saved_sp: Option<usize>,
+    /// Where the goroutine goes on; `None` as above.
+    pub resume: Option<ResumePoint>,
 }
 
-impl fmt::Display for GoroutineInfo {
-    /// The header of Go's goroutine dump, and the place of creation in the position where Go prints
-    /// it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl GoroutineInfo {
+    /// Writes the goroutine as Go's dumps do: a header, what `calls` writes, and the place of creation.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    pub fn write<W: fmt::Write>(
+        &self,
+        f: &mut W,
+        calls: impl FnOnce(&mut W) -> fmt::Result,
+    ) -> fmt::Result {
         write!(f, "goroutine {} [{}", self.id, self.state)?;
         let minutes = self.waiting_for.0 / 60_000_000_000;
         if minutes >= 1 {
@@ -154,10 +169,18 @@ impl fmt::Display for GoroutineInfo {
             write!(f, " {{name: {name}}}")?;
         }
         f.write_str(":\n")?;
+        calls(f)?;
         if let Some(site) = self.site {
             writeln!(f, "created by gosched\n\t{}:{}", site.file(), site.line())?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for GoroutineInfo {
+    /// Without calls.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, |_| Ok(()))
     }
 }
 

@@ -74,10 +74,12 @@ pub(crate) struct M {
     p: AtomicPtr<P>,
     /// Whether `p` was found to be its own on entry. Meaningful only in the runtime.
     has_p: Cell<bool>,
-    /// Inside `syscall`. A hint: a switch clears it.
+    /// Inside `syscall` or `blocking`. A hint: a switch clears it.
     pub(crate) in_syscall: AtomicBool,
     /// One up for each `syscall`.
     pub(crate) syscall_tick: AtomicU32,
+    /// One up for each P that it gets.
+    pub(crate) acquired: AtomicU32,
     /// Looking for work, and counted among those who do.
     pub(crate) spinning: AtomicBool,
     pub(crate) after: Cell<Option<After>>,
@@ -122,6 +124,7 @@ impl M {
             has_p: Cell::new(false),
             in_syscall: AtomicBool::new(false),
             syscall_tick: AtomicU32::new(0),
+            acquired: AtomicU32::new(0),
             spinning: AtomicBool::new(false),
             after: Cell::new(None),
             armed: Cell::new(Nanos::NEVER),
@@ -211,6 +214,9 @@ impl M {
         p.set_owner(Owner::owned(self));
         self.p.store(ptr::from_ref(p).cast_mut(), Ordering::Relaxed);
         self.has_p.set(true);
+        let acquired = self.acquired.load(Ordering::Relaxed);
+        self.acquired
+            .store(acquired.wrapping_add(1), Ordering::Relaxed);
     }
 
     /// Gives up its P, which is then free and in the caller's hands.

@@ -4,6 +4,7 @@
 //! is right and all of them together are only nearly of one moment.
 
 use crate::atomic::Ordering;
+use std::ops::Range;
 
 use crate::critical;
 use crate::env::{Engine, Env};
@@ -48,6 +49,10 @@ pub struct MachineStatus {
     pub spinning: bool,
     /// Whether it runs a goroutine's own code without a P.
     pub blocked: bool,
+    /// Whether its goroutine is inside `syscall` or `blocking`.
+    pub in_syscall: bool,
+    /// Changes when the goroutine returns to the scheduler, or another takes its place; and once when its P is taken.
+    pub progress: u64,
     /// The goroutine that is locked to it.
     pub locked: Option<GoroutineId>,
 }
@@ -90,6 +95,11 @@ fn some_id(id: u64) -> Option<GoroutineId> {
 }
 
 impl<V: Env> Scheduler<V> {
+    /// How many Ps nobody has: processors that goroutines have no use for.
+    pub fn idle_procs(&self) -> u32 {
+        self.idle.ps()
+    }
+
     /// Fills `snapshot`, without allocating if it has been filled before.
     pub fn observe(&'static self, snapshot: &mut Snapshot) {
         let now = self.tick_clock();
@@ -139,6 +149,9 @@ impl<V: Env> Scheduler<V> {
                 current,
                 spinning: m.spinning.load(Ordering::Relaxed),
                 blocked: current.is_some() && p.is_none(),
+                in_syscall: m.in_syscall.load(Ordering::Relaxed),
+                progress: u64::from(m.acquired.load(Ordering::Relaxed)) << 32
+                    | u64::from(p.map_or(0, |p| p.tick.load(Ordering::Relaxed))),
                 locked: m.locked_g().map(Header::id),
             });
         }
@@ -156,11 +169,17 @@ impl<V: Env> Scheduler<V> {
     /// goroutines runnable had better wait until the world runs again: they may start a thread, and
     /// what that takes in the C library a stopped thread may hold.
     ///
+    /// `running` is asked of the stack of each goroutine whether a thread runs on it. That is not to be learned from [`GoroutineInfo::state`], which
+    /// changes a little before and after the switch, but from the stopped threads: a goroutine whose stack holds the stack pointer of no
+    /// thread is not running.
+    ///
     /// # Safety
     /// 1. Every thread that runs goroutines of this scheduler, or starts them, is stopped outside
     ///    critical sections.
+    /// 2. `running` says the truth.
     pub unsafe fn for_each_stopped_goroutine(
         &'static self,
+        running: impl Fn(&Range<usize>) -> bool,
         mut each: impl FnMut(GoroutineInfo, StackInfo),
     ) {
         self.for_each_header(|header, info| {
@@ -168,9 +187,13 @@ impl<V: Env> Scheduler<V> {
             // threads that obligation 1 has stopped, and of a goroutine that is not pooled only by
             // its own.
             let context = unsafe { (*Goroutine::<V>::of(header).context.get()).as_ref() };
+            let range = context.and_then(|c| self.engine.stack_range(c));
+            let saved = context.filter(|_| !range.as_ref().is_some_and(&running));
             let stack = StackInfo {
-                range: context.and_then(|c| self.engine.stack_range(c)),
-                saved_sp: context.and_then(|c| self.engine.saved_sp(c)),
+                saved_sp: saved.and_then(|c| self.engine.saved_sp(c)),
+                // SAFETY: by obligation 2 no thread runs it, and none can resume it by obligation 1; it is listed, so its entry has not returned.
+                resume: saved.and_then(|c| unsafe { self.engine.resume_point(c) }),
+                range,
             };
             each(info, stack);
         });
