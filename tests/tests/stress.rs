@@ -217,7 +217,7 @@ fn step(state: &mut u64, shared: &Arc<Shared>) {
             drop(bell.wait_until(rings.lock(), soon));
         }
         14 => {
-            let handle = go(|| yield_now());
+            let handle = go(yield_now);
             while !handle.is_finished() {
                 yield_now();
             }

@@ -30,7 +30,7 @@ pub struct SpawnOptions {
     /// reuse.
     pub stack: Option<StackSpec>,
     /// Whether it is locked to the thread that it first runs on, which ends with it
-    /// (see [`lock_os_thread`](crate::lock_os_thread)).
+    /// (see [`lock_os_thread`]).
     pub locked: bool,
 }
 
