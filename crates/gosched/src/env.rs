@@ -181,6 +181,10 @@ pub unsafe trait Engine: Send + Sync + 'static {
     /// the like.
     fn thread_started(&self) {}
 
+    /// Called last on a thread that was an M and ends, which happens only with a goroutine that is locked to it: the
+    /// place to undo what [`thread_started`](Self::thread_started) did, while the thread still has all that it began with.
+    fn thread_ends(&self) {}
+
     /// OS threads that the engine itself keeps, for the deadlock check.
     fn own_threads(&self) -> usize {
         0

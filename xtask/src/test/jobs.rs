@@ -157,6 +157,20 @@ pub const JOBS: &[Job] = &[
         true,
         &["soak"],
     ),
+    Job {
+        name: "stress",
+        help: "goroutines in a random mixture of everything, for an hour",
+        is_long: true,
+        work: Work::Cargo(&[
+            "-p",
+            "goruntime-tests",
+            "--release",
+            "--test",
+            "stress",
+            "--",
+            "--ignored",
+        ]),
+    },
     own(
         "soak-gomem",
         "the allocator under everything for half an hour: contents stay, memory falls",
