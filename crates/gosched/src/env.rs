@@ -172,6 +172,10 @@ pub unsafe trait Engine: Send + Sync + 'static {
     /// the like.
     fn thread_started(&self) {}
 
+    /// Called on an M's thread, on its own context, when it has had nothing to do for a while and will go on sleeping: the place
+    /// to give back what is kept for its goroutines.
+    fn thread_idle(&self) {}
+
     /// OS threads that the engine itself keeps, for the deadlock check.
     fn own_threads(&self) -> usize {
         0

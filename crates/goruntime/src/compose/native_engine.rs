@@ -240,6 +240,12 @@ unsafe impl gosched::env::Engine for NativeEngine {
         ALT.with(|alt| *alt.borrow_mut() = AltStack::install().ok());
         gomem::attach_thread();
     }
+
+    fn thread_idle(&self) {
+        gomem::empty_thread();
+        // There may be memory to be given back now, and nobody awake to see it.
+        super::monitor::wake();
+    }
 }
 
 /// A goroutine that does not run.

@@ -90,7 +90,7 @@ impl<V: Env> Scheduler<V> {
         unsafe {
             critical::suspended(|| {
                 self.check_deadlock();
-                machine.m.park();
+                machine.m.park(|| self.engine.thread_idle());
             });
             machine.m.accept();
         }
