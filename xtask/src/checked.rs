@@ -63,6 +63,13 @@ const MIRI: &[Suite] = &[
         flags: "-Zmiri-ignore-leaks",
         left_out: &[],
     },
+    // The rest of the crate is assembly and the operating system.
+    Suite {
+        name: "gostack",
+        arguments: &["-p", "gostack", "--test", "managed"],
+        flags: "",
+        left_out: &[],
+    },
     Suite {
         name: "gosysmon",
         arguments: &["-p", "gosysmon", "--lib", "--tests"],

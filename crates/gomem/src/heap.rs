@@ -2,9 +2,9 @@
 //!
 //! Lock order: `reclaiming`, `shared_cache`, a quarantine's, a central list's, `pages`, `arming`. Every method enters a critical section itself or is internal to one that did.
 
-use crate::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
-use crate::cache::{Cache, CachePtr, OBJECT_KINDS};
-use crate::central::{MallocCentral, ObjectCentral};
+use crate::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
+use crate::cache::{Cache, CachePtr};
+use crate::central::{MallocCentral, ObjectCentrals};
 use crate::env::{Os, Refused};
 use crate::hardening::Hardening;
 use crate::lock::{Lock, Locked};
@@ -12,6 +12,7 @@ use crate::page::{PAGE_SIZE, PageCount};
 use crate::page_alloc::PageRuns;
 use crate::pages::{Left, Pages, Run};
 use crate::size_class::{CLASSES, SizeClass};
+use crate::sort::CollectedKind;
 use crate::span::{Guards, Kind, ObjectSpanPtr, SpanInit, SpanPtr};
 use crate::span_map::SpanMap;
 use crate::spare::Spare;
@@ -29,8 +30,7 @@ pub struct Heap<O: Os> {
     pub(crate) map: SpanMap,
     pub(crate) pages: Lock<Pages>,
     pub(crate) malloc: [MallocCentral; CLASSES],
-    /// By kind and class; class 0 is that of large objects.
-    pub(crate) objects: [[ObjectCentral; CLASSES]; OBJECT_KINDS],
+    pub(crate) objects: ObjectCentrals,
     /// All caches ever made, linked through `older`.
     newest_cache: AtomicPtr<Cache>,
     /// For threads without a cache of their own.
@@ -63,12 +63,18 @@ pub(crate) struct Cycle {
     pub(crate) retained: AtomicUsize,
     /// Bytes of the objects allocated since, counted a span at a time, ahead of their allocation.
     pub(crate) allocated: AtomicUsize,
+    /// Bytes of objects allocated since the last cycle when marking began.
+    pub(crate) before_mark: AtomicUsize,
+    /// Dead objects are overwritten.
+    pub(crate) clobber: AtomicBool,
     /// The trigger hook is called when `allocated` reaches this.
     pub(crate) trigger: AtomicUsize,
     /// Spans yet to be swept, those being swept included.
     pub(crate) unswept: AtomicUsize,
     /// Where the search for the next span to sweep starts.
     pub(crate) hand: AtomicUsize,
+    /// New objects are born marked.
+    pub(crate) black: AtomicBool,
 }
 
 /// Free memory, beyond a tenth of what is in use, that is worth a thread to give it back.
@@ -96,7 +102,7 @@ impl<O: Os> Heap<O> {
             map: SpanMap::new(),
             pages: Lock::new(Pages::new()),
             malloc: [const { MallocCentral::new() }; CLASSES],
-            objects: [const { [const { ObjectCentral::new() }; CLASSES] }; OBJECT_KINDS],
+            objects: ObjectCentrals::new(),
             newest_cache: AtomicPtr::new(null_mut()),
             shared_cache: Lock::new(None),
             spare: Spare::new(),
@@ -113,9 +119,12 @@ impl<O: Os> Heap<O> {
             cycle: Cycle {
                 retained: AtomicUsize::new(0),
                 allocated: AtomicUsize::new(0),
+                clobber: AtomicBool::new(false),
+                before_mark: AtomicUsize::new(0),
                 trigger: AtomicUsize::new(usize::MAX),
                 unswept: AtomicUsize::new(0),
                 hand: AtomicUsize::new(0),
+                black: AtomicBool::new(false),
             },
             hardening: Hardening::new(),
         }
@@ -163,6 +172,39 @@ impl<O: Os> Heap<O> {
         self.place_span(kind, class, pages, align, PageCount(0), None)
     }
 
+    /// Makes a span of objects, for the central list with the number `central`.
+    pub(crate) fn new_object_span(
+        &self,
+        kind: CollectedKind,
+        class: Option<SizeClass>,
+        pages: PageCount,
+        align: usize,
+        (central, tag): (usize, u64),
+    ) -> Result<ObjectSpanPtr, Refused> {
+        let (mut state, run) = self.take_run(pages, align, PageCount(0), None)?;
+        let span = match state.object_span_record(&self.os) {
+            Ok(span) => span,
+            Err(refused) => {
+                state.put(run.page, pages, run.clean);
+                return Err(refused);
+            }
+        };
+        let kind = kind.span_kind();
+        self.count_in_use(&state, kind, pages.bytes() as isize);
+        drop(state);
+        span.assign(central, tag);
+        span.as_span().init(SpanInit {
+            kind,
+            class,
+            page: run.page,
+            pages,
+            base: run.base,
+            dirty: !run.clean,
+        });
+        self.map.set(mapped(span.as_span()), Some(span.as_span()));
+        Ok(span)
+    }
+
     /// The same with `room` free pages behind it, if there is as much memory. Which of its pages do not read as zero is noted in `dirty`.
     pub(crate) fn place_span(
         &self,
@@ -176,14 +218,8 @@ impl<O: Os> Heap<O> {
         let guards = self.guards_of(kind, align);
         let whole = PageCount(pages.0 + guards.pages().0);
         let (mut state, run) = self.take_run(whole, align, room, dirty.as_deref_mut())?;
-        let record = if kind.is_collected() {
-            state
-                .object_span_record(&self.os)
-                .map(ObjectSpanPtr::as_span)
-        } else {
-            state.span_record(&self.os)
-        };
-        let span = match record {
+        debug_assert!(!kind.is_collected());
+        let span = match state.span_record(&self.os) {
             Ok(span) => span,
             Err(refused) => {
                 state.put(run.page, whole, run.clean);
@@ -307,10 +343,7 @@ impl<O: Os> Heap<O> {
         self.shared_cache.acquire();
         self.hardening.acquire_locks();
         self.malloc.iter().for_each(|c| c.lists.acquire());
-        self.objects
-            .iter()
-            .flatten()
-            .for_each(|c| c.lists.acquire());
+        self.objects.iter().for_each(|c| c.lists.acquire());
         self.pages.acquire();
         self.arming.acquire();
     }
@@ -324,7 +357,7 @@ impl<O: Os> Heap<O> {
         unsafe {
             self.arming.release();
             self.pages.release();
-            for central in self.objects.iter().flatten() {
+            for central in self.objects.iter() {
                 central.lists.release();
             }
             for central in &self.malloc {

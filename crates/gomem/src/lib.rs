@@ -24,7 +24,7 @@
 //! | --- | --- |
 //! | `env`, `os`, `lock`, `fatal`, `text`, `options`, `page`, `size_class` | the system, and the units |
 //! | `meta`, `page_alloc` | memory for records; free pages |
-//! | `span`, `span_map`, `spare` | a run of pages, its blocks, and how an address leads to it |
+//! | `span`, `sort`, `span_map`, `spare` | a run of pages, its blocks, and how an address leads to it |
 //! | `cache`, `local`, `critical` | what a thread has of its own |
 //! | `samples`, `hardening` | what the heap profile knows; what hardened mode does |
 //! | `central`, `pages`, `heap` | what all threads share |
@@ -79,6 +79,7 @@ mod roots;
 mod samples;
 mod scavenge;
 mod size_class;
+mod sort;
 mod span;
 mod span_map;
 mod spare;
@@ -92,10 +93,12 @@ pub use env::{Os, Refused, Unmoved};
 pub use global::{GoMalloc, HardenedMalloc};
 pub use heap::Heap;
 pub use mutator::Mutator;
-pub use object::{CollectedKind, Object};
+pub use object::Object;
 pub use os::LinuxOs;
 pub use page::{ARENA_SIZE, PAGE_SIZE};
 pub use process::{ProcessHeap, attach_thread, cache_slot, detach_thread, empty_thread, heap};
 pub use roots::MallocShare;
 pub use size_class::SMALL_MAX;
+pub use sort::{CollectedKind, Sort};
+pub use span::waiting::{Claimed, WaitingSpan};
 pub use stats::{BySize, ClassStats, Stats, Usage};

@@ -10,7 +10,7 @@ use crate::central::Transfer;
 use crate::env::Os;
 use crate::fatal::{Block, Misuse, misuse};
 use crate::heap::Heap;
-use crate::page::{PAGE_SIZE, PageCount};
+use crate::page::{PAGE_SHIFT, PAGE_SIZE, PageCount};
 use crate::size_class::SizeClass;
 use crate::span::{Kind, Place, Slot, SpanList, SpanPtr};
 use std::ptr::NonNull;
@@ -154,16 +154,25 @@ impl<O: Os> Heap<O> {
     /// Puts blocks back into their spans, and gives those that are whole again to the page heap.
     pub(crate) fn put_into_spans(&self, class: SizeClass, blocks: &[Slot]) {
         // All records are fetched at once, before the lock is held, and not one after the other while others wait.
+        let mut page = 0;
         for slot in blocks {
-            self.map.prefetch_span(slot.load(Relaxed).addr());
+            let addr = slot.load(Relaxed).addr();
+            if addr >> PAGE_SHIFT != page {
+                page = addr >> PAGE_SHIFT;
+                self.map.prefetch_span(addr);
+            }
         }
         let whole = SpanList::new();
         let lists = self.malloc[class.index()].lists.lock();
-        for slot in blocks {
-            let addr = slot.load(Relaxed).addr();
-            let span = self.span_of(addr, class);
-            if !span.put_block(span.index_of(addr)) {
-                misuse(addr, Misuse::Twice(span.block(span.index_of(addr)), None));
+        let mut rest = blocks;
+        while let Some(first) = rest.first() {
+            let span = self.span_of(first.load(Relaxed).addr(), class);
+            match span.put_blocks(rest) {
+                Ok(n) => rest = &rest[n..],
+                Err(addr) => match span.starts_block(addr) && span.index_of(addr) < span.count() {
+                    true => misuse(addr, Misuse::Twice(span.block(span.index_of(addr)), None)),
+                    false => misuse(addr, Misuse::Inside(block_around(span, addr))),
+                },
             }
             if span.available() == span.count() {
                 if span.place() == Place::Partial {
@@ -184,9 +193,6 @@ impl<O: Os> Heap<O> {
     fn span_of(&self, addr: usize, class: SizeClass) -> SpanPtr {
         match self.map.find(addr) {
             Some(span) if span.kind() == Kind::Malloc && span.class_index() == class.index() => {
-                if !span.starts_block(addr) || span.index_of(addr) >= span.count() {
-                    misuse(addr, Misuse::Inside(block_around(span, addr)));
-                }
                 span
             }
             _ => misuse(addr, Misuse::NotOurs),

@@ -203,7 +203,7 @@ impl<O: Os> Heap<O> {
         let mut all = [ClassStats::default(); CLASSES];
         let c = &self.counters;
         // Blocks out of their spans first.
-        for share in self.shares() {
+        for share in self.malloc_spans() {
             share.for_each_used(|class, used| {
                 let all = &mut all[class];
                 all.live += u64::from(used.blocks);

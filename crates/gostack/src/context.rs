@@ -1,46 +1,53 @@
 //! A context that does not run: a stack pointer and a thread pointer.
 //!
-//! What a context needs besides those two words lies on its own stack, below the saved stack pointer's caller, in one fixed
-//! shape (`Saved`), whether it is parked or was never started:
+//! What a context needs besides those two words lies on its own stack, below the stack pointer, in one fixed shape (`Saved`), whether
+//! it is parked or was never started:
 //!
 //! ```text
 //!   higher addresses
 //!   ┌────────────────────────┐
-//!   │ frames of the program  │   fresh: two zero words, the end for frame-pointer walkers
-//!   ├────────────────────────┤
+//!   │ frames of the program  │   fresh: what the entry trampoline needs (`Start`), and that is all
+//!   ├────────────────────────┤ ◄─ `sp`, to be resumed with
+//!   │ rbp                    │   fresh: 0, where frame-pointer walkers end
+//!   │ rbx                    │   fresh: 0
 //!   │ address to resume at   │   fresh: the entry trampoline
-//!   │ rbp                    │   fresh: 0
-//!   │ rbx                    │   fresh: `uselocale`, or 0 if the thread-locals are shared
-//!   │ r12                    │   fresh: the entry function
-//!   │ r13                    │   fresh: its argument
-//!   │ r14                    │   fresh: how to go on to the successor
-//!   │ r15                    │ ◄─ saved sp
-//!   └────────────────────────┘
+//!   └────────────────────────┘ ◄─ `saved_sp`, the lowest address that is live
 //! ```
+//!
+//! Every other register is saved by the compiler around the switch where it is in use.
 //!
 //! Invariant: `sp` is meaningful exactly while the context does not run; whoever switches away from a context
 //! writes it, and whoever switches to it must have seen that write.
 
 use core::cell::UnsafeCell;
-use core::mem::size_of;
 use core::ptr::{NonNull, null_mut};
 
-/// The words at a saved stack pointer, lowest first.
+/// The words below the stack pointer of a context that does not run, lowest first.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Saved {
-    pub(crate) r15: usize,
-    pub(crate) r14: usize,
-    pub(crate) r13: usize,
-    pub(crate) r12: usize,
+    pub(crate) resume_at: usize,
     pub(crate) rbx: usize,
     pub(crate) rbp: usize,
-    pub(crate) resume_at: usize,
 }
 
-/// Bytes that a fresh context's frame takes off its stack: the saved words and the two zero words, padded so that the
-/// stack is aligned to 16 when the trampoline is reached.
-pub(crate) const FRESH_FRAME: usize = size_of::<Saved>() + 2 * size_of::<usize>();
+/// What the trampoline of a fresh context finds at its stack pointer, lowest first. It stays there for the context's life.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Start {
+    /// The entry function.
+    pub(crate) entry: usize,
+    /// Its argument.
+    pub(crate) arg: usize,
+    /// How to go on to the successor that it returns.
+    pub(crate) resume: usize,
+    /// `uselocale`, or 0 if the thread-locals are shared.
+    pub(crate) prepare: usize,
+}
+
+/// Bytes that a fresh context's frame takes off its stack. The trampoline needs `Start` to lie at a multiple of 16.
+pub(crate) const FRESH_FRAME: usize = size_of::<Saved>() + size_of::<Start>();
+const _: () = assert!(size_of::<Start>().is_multiple_of(16));
 
 /// Where a parked context will go on, for printing its stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,14 +91,19 @@ impl Context {
         Self::new(null_mut(), thread_pointer())
     }
 
-    /// The stack pointer while the context does not run: everything that it may still use lies at and above it.
+    /// The lowest live address while the context does not run: everything that it may still use lies at and above it.
     ///
     /// Null before the first switch away from an adopted thread; out of date while the context runs.
     #[inline]
     pub fn saved_sp(&self) -> *mut u8 {
         // SAFETY: a word-sized read of a field that only a switch writes; a reader racing with one gets the word
         // before or after, and this method promises nothing while the context runs.
-        unsafe { self.sp.get().read_volatile() }
+        let sp = unsafe { self.sp.get().read_volatile() };
+        if sp.is_null() {
+            sp
+        } else {
+            sp.wrapping_sub(size_of::<Saved>())
+        }
     }
 
     /// The thread-local at `offset`, as [`TlsLayout::offset_of`](crate::tls::TlsLayout::offset_of) gives it, *in this
@@ -122,7 +134,7 @@ impl Context {
     /// 2. It has been switched away from, or is fresh, so that it has a saved stack pointer.
     pub unsafe fn resume_point(&self) -> ResumePoint {
         let sp = self.saved_sp();
-        // SAFETY: by the obligations `sp` points to the words that a switch or `write_fresh_frame` left there.
+        // SAFETY: by the obligations these are the words that a switch or `write_fresh_frame` left there.
         let saved = unsafe { sp.cast::<Saved>().read() };
         ResumePoint {
             instruction: saved.resume_at,
@@ -151,12 +163,6 @@ pub fn thread_pointer() -> *mut u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_fresh_frame_keeps_the_stack_aligned() {
-        // The trampoline is reached with sp just above `Saved`; it needs a multiple of 16 there.
-        assert_eq!((FRESH_FRAME - size_of::<Saved>()) % 16, 0);
-    }
 
     #[test]
     fn a_thread_has_its_own_pointer() {

@@ -16,9 +16,10 @@
 use core::alloc::Layout;
 use core::fmt;
 use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::context::{Context, FRESH_FRAME};
+use crate::context::{Context, FRESH_FRAME, ResumePoint};
 use crate::env::{Os, OsError};
 use crate::pool::StackPool;
 use crate::stack::{NativeStack, StackClass, StackRange};
@@ -54,6 +55,8 @@ impl std::error::Error for StackTooSmall {}
 struct Made {
     stack: NativeStack,
     block: Option<TlsBlock>,
+    /// Of the pool that made it.
+    pool: u64,
 }
 
 /// Something to switch from and to, with all that it needs; or a thread, adopted.
@@ -112,14 +115,29 @@ impl ExecutionContext {
         self.context.saved_sp()
     }
 
+    /// Where the context goes on; `None` if it was never switched away from.
+    ///
+    /// # Safety
+    ///
+    /// 1. As for [`Context::resume_point`], but that it may never have been switched away from.
+    pub unsafe fn resume_point(&self) -> Option<ResumePoint> {
+        // SAFETY: the obligation; a saved stack pointer that is not null is one.
+        (!self.saved_sp().is_null()).then(|| unsafe { self.context.resume_point() })
+    }
+
     /// Whether this is a thread rather than a context that was made.
     pub fn is_adopted(&self) -> bool {
         self.made.is_none()
     }
 }
 
-/// Makes contexts of one stack size, and keeps those that have ended for the next.
+/// The next pool's number, by which a context is known to be its own.
+static NEXT_POOL: AtomicU64 = AtomicU64::new(0);
+
+/// Makes contexts of one stack size, and keeps those that have ended for the next. Whoever makes and ends many keeps a
+/// [`ContextCache`](crate::cache::ContextCache), which takes no lock.
 pub struct ContextPool<O: Os> {
+    number: u64,
     stacks: StackPool<O>,
     thread_locals: ThreadLocals,
     /// From the top of the stack down to the control area, which is also where frames start.
@@ -160,6 +178,7 @@ impl<O: Os> ContextPool<O> {
             });
         }
         Ok(Self {
+            number: NEXT_POOL.fetch_add(1, Ordering::Relaxed),
             stacks: StackPool::new(os, class),
             thread_locals,
             start,
@@ -198,6 +217,20 @@ impl<O: Os> ContextPool<O> {
         self.stacks.find(addr)
     }
 
+    /// A context that has ended, or a new one if there is none. It must be [`rearm`](Self::rearm)ed before it is entered, and what its entry
+    /// is to find in the [`control_area`](Self::control_area) written before that.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system or the libc refuses memory for a new one.
+    pub fn take(&self) -> Result<ExecutionContext, OsError> {
+        let idle = self.lock().contexts.pop();
+        match idle {
+            Some(context) => Ok(context),
+            None => self.make(),
+        }
+    }
+
     /// A fresh context, one that has ended before if there is any: the next switch to it calls `entry(arg)`.
     ///
     /// # Errors
@@ -209,11 +242,7 @@ impl<O: Os> ContextPool<O> {
     /// 1. `entry(arg)` may be called, once, on whichever thread switches to the context.
     /// 2. The successor that it returns meets obligations 2 to 5 of [`Switcher::switch`].
     pub unsafe fn create(&self, entry: Entry, arg: *mut ()) -> Result<ExecutionContext, OsError> {
-        let idle = self.lock().contexts.pop();
-        let mut context = match idle {
-            Some(context) => context,
-            None => self.make()?,
-        };
+        let mut context = self.take()?;
         // SAFETY: the context is new or was retired, so it has ended; the caller's obligations for the entry.
         unsafe { self.rearm(&mut context, entry, arg) };
         Ok(context)
@@ -230,6 +259,7 @@ impl<O: Os> ContextPool<O> {
     /// 1. The context is of this pool and does not run: it is new, or its successor has begun to run.
     /// 2. Nothing on its stack is needed any more, and nobody refers to its thread-locals.
     /// 3. As for [`create`](Self::create).
+    #[inline]
     pub unsafe fn rearm(&self, context: &mut ExecutionContext, entry: Entry, arg: *mut ()) {
         let made = context
             .made
@@ -296,11 +326,7 @@ impl<O: Os> ContextPool<O> {
     pub unsafe fn retire_many(&self, contexts: impl IntoIterator<Item = ExecutionContext>) {
         let mut idle = self.lock();
         for context in contexts.into_iter().filter(|context| !context.is_adopted()) {
-            assert_eq!(
-                self.find(context.range.base),
-                Some(context.range),
-                "a context was given to a pool that is not its own"
-            );
+            self.check(&context);
             idle.contexts.push(context);
         }
     }
@@ -354,6 +380,19 @@ impl<O: Os> ContextPool<O> {
         NonNull::new(made.stack.top().as_ptr().wrapping_sub(self.start))
     }
 
+    /// # Panics
+    ///
+    /// If the context is of another pool.
+    #[inline]
+    pub(crate) fn check(&self, context: &ExecutionContext) {
+        let number = context.made.as_ref().map(|made| made.pool);
+        assert_eq!(
+            number,
+            Some(self.number),
+            "a context was given to a pool that is not its own"
+        );
+    }
+
     fn lock(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -371,13 +410,18 @@ impl<O: Os> ContextPool<O> {
         }
         let made = self.stacks.take().and_then(|stack| {
             let Some(layout) = self.thread_locals.layout() else {
-                return Ok(Made { stack, block: None });
+                return Ok(Made {
+                    stack,
+                    block: None,
+                    pool: self.number,
+                });
             };
             // SAFETY: the stack is owned and `new` has seen that a block has room at its top.
             match unsafe { TlsBlock::build(layout, stack.top()) } {
                 Ok(block) => Ok(Made {
                     stack,
                     block: Some(block),
+                    pool: self.number,
                 }),
                 Err(refusal) => {
                     self.stacks.put(stack);

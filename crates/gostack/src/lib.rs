@@ -10,12 +10,13 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | [`mod@env`] | the port: what is asked of the operating system |
+//! | [`mod@env`] | the ports: what is asked of the operating system, and of whoever has managed frames |
+//! | [`managed`] | contiguous and segmented stacks, for interpreters and compilers that can describe their frames |
 //! | [`os`], [`testing`] | Linux; and one that refuses the n-th call |
 //! | [`stack`], [`pool`] | stacks by size class, carved from large regions, found from any address |
 //! | [`context`], [`switch`] | a saved context; the switch in assembly |
 //! | [`tls`] | thread-local blocks, laid out from what the libc says at run time |
-//! | [`execution`] | stack, block and context together, pooled |
+//! | [`execution`], [`cache`] | stack, block and context together, pooled; and a part of the pool for each P |
 //! | [`altstack`], [`overflow`] | a stack overflow reported by name |
 //!
 //! # Example
@@ -55,9 +56,11 @@ compile_error!(
 );
 
 pub mod altstack;
+pub mod cache;
 pub mod context;
 pub mod env;
 pub mod execution;
+pub mod managed;
 pub mod os;
 pub mod overflow;
 pub mod pool;

@@ -108,4 +108,9 @@ unsafe impl Os for Linux {
             advice: "pages locked by mlockall cannot be given back; leave the stack as it is",
         })
     }
+
+    fn prefer_huge_pages(&self, addr: NonNull<u8>, len: usize) {
+        // SAFETY: changes how faults in the range are served, and no contents. A refusal leaves small pages.
+        unsafe { libc::madvise(addr.as_ptr().cast(), len, libc::MADV_HUGEPAGE) };
+    }
 }

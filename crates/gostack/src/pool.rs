@@ -24,6 +24,12 @@ const LARGEST_REGION: usize = 64 << 30;
 /// Entries of the region table: eleven doublings and then 64 GiB each, some three terabytes in all.
 const MAX_REGIONS: usize = 56;
 
+/// Stacks of at least so many bytes are touched in huge pages below the first [`SMALL_PAGES`] bytes. Who recurses as deep as that
+/// goes on to touch more, and a fault for each page would be most of what it costs.
+const LARGE_STACK: usize = 16 << 20;
+/// Bytes at the top of a large stack that are touched page by page.
+const SMALL_PAGES: usize = 2 << 20;
+
 /// One mapping, cut into stacks from its low end upwards.
 #[derive(Default)]
 struct Region {
@@ -212,6 +218,10 @@ impl<O: Os> StackPool<O> {
             .expect("no region starts at address zero");
         // SAFETY: the slot lies in a mapped region, starts on a page, and was never handed out.
         unsafe { self.os.install_guard(guard, self.class.guard_bytes())? };
+        if self.class.bytes() >= LARGE_STACK {
+            self.os
+                .prefer_huge_pages(guard, self.class.bytes() - SMALL_PAGES);
+        }
         region.carved.store(slot + 1, Ordering::Release);
         Ok(base)
     }

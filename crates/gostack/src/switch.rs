@@ -1,29 +1,32 @@
-//! The context switch on x86-64: save six registers, change the thread pointer and the stack pointer, load six.
+//! The context switch on x86-64, inlined where it is called: two registers and an address are saved, thread pointer and stack pointer
+//! exchanged.
 //!
-//! **Order.** Both new words are in registers before anything changes; then the thread pointer is written and
+//! **What is saved.** The block of assembly says that it destroys every register, so the compiler saves exactly those that are in
+//! use there, and a switch in a function that holds little costs little. Two it cannot be told about, `rbx` and `rbp`; they are
+//! saved here, on the stack, where a collector that scans it finds them. Of the floating-point environment neither the
+//! rounding mode nor the exception flags (mxcsr, x87 control word) are saved: the calling convention makes them the callee's to keep (psABI,
+//! 3.2.1), Rust code may not change them, and C code that does must change them back before it calls anything that may switch.
+//!
+//! **The stack pointer does not move** until it is exchanged: the three words are written below it, in the red zone, which signal
+//! handlers leave alone, and which the compiler does not use in a function with such a block. So what the compiler tells
+//! unwinders about the function holds at every instruction of the block, and at the place where a parked context goes on, with
+//! `rbx`, `rbp` and the stack pointer restored, as anywhere else in the function.
+//!
+//! **Order.** All that is needed is in registers before anything changes; then the thread pointer is written and
 //! the stack pointer next, so there is exactly one instruction boundary at which a signal handler can find the new
 //! context's thread-locals on the old context's stack. That is harmless: both contexts belong to this thread at
 //! that moment (the old one is published by the new one, afterwards), and a handler without `SA_ONSTACK` pushes
-//! its frame below the saved words of the old one, where nothing lives. Whoever asks in a handler which context runs must
-//! accept either answer there; the overflow handler asks both pointers. The opposite order would be as good; in this
-//! one the loads of the saved registers follow the new stack pointer at once.
+//! its frame below the red zone of the old one, where nothing lives. Whoever asks in a handler which context runs must
+//! accept either answer there; the overflow handler asks both pointers. The opposite order would be as good.
 //!
-//! **`ret`, not `jmp`.** Every context that parks does so through the same few call sites, so the return
-//! addresses that the processor predicts from the calls of one context fit the returns of the next. A jump leaves an
-//! entry too many on that predictor and every following return is mispredicted: with four equal frames above the
-//! switch a pair of switches took 64 ns with a jump and 27 ns with a return on the machine at hand. The jump is better only
-//! between two contexts whose frames differ at once (6 ns against 21 ns). An inline-assembly block that clobbers
-//! everything measured the same as the call, so the call, which can be read, stayed.
-//!
-//! **What is not saved.** Of the floating-point environment neither the rounding mode nor the exception
-//! flags (mxcsr, x87 control word): Rust code may not change them, and saving them took 3 ns per switch. C
-//! code that changes them must change them back before it calls anything that may switch. The other registers are the
-//! caller's to save by the calling convention. See the psABI, 3.2.1.
+//! **A jump, and no call.** Where the switch is inlined there is neither a call nor a return for the processor's return predictor to lose
+//! count of. The jump goes where the context entered left off: for contexts that all park in one place that is always the same
+//! address, and for a pair that takes turns one for each of the two jumps.
 
-use core::arch::naked_asm;
+use core::arch::{asm, naked_asm};
 use core::mem::offset_of;
 
-use crate::context::{Context, FRESH_FRAME, Saved};
+use crate::context::{Context, Saved, Start};
 
 /// The first function of a context. What it returns is the successor: the context to switch to for good.
 ///
@@ -45,6 +48,41 @@ enum Means {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Switcher {
     means: Means,
+}
+
+/// The switch, given how to load and to write the thread pointer. `rdx` holds the new stack pointer all the way.
+macro_rules! switch_asm {
+    ($from:expr, $to:expr, load: [$($load:literal),*], write: [$($write:literal),*], $($operands:tt)*) => {
+        asm!(
+            "lea rax, [rip + 2f]",
+            "mov [rsp - {saved} + {resume_at}], rax",
+            "mov [rsp - {saved} + {rbx}], rbx",
+            "mov [rsp - {saved} + {rbp}], rbp",
+            "mov rdx, [rsi + {sp}]",
+            "mov [rdi + {sp}], rsp",
+            $($load,)*
+            "mov r8, [rdx - {saved} + {resume_at}]",
+            "mov rbx, [rdx - {saved} + {rbx}]",
+            "mov rbp, [rdx - {saved} + {rbp}]",
+            $($write,)*
+            "mov rsp, rdx",
+            "jmp r8",
+            "2:",
+            sp = const offset_of!(Context, sp),
+            resume_at = const offset_of!(Saved, resume_at),
+            rbx = const offset_of!(Saved, rbx),
+            rbp = const offset_of!(Saved, rbp),
+            saved = const size_of::<Saved>(),
+            $($operands)*
+            inout("rdi") $from => _,
+            inout("rsi") $to => _,
+            out("r12") _,
+            out("r13") _,
+            out("r14") _,
+            out("r15") _,
+            clobber_abi("sysv64"),
+        )
+    };
 }
 
 /// `HWCAP2_FSGSBASE`, in the kernel's `arch/x86/include/uapi/asm/hwcap2.h`.
@@ -111,14 +149,19 @@ impl Switcher {
     ///    context is entered only on its own thread.
     /// 6. With [`shared`](Self::shared), no code above this call relies on thread-locals staying the same across
     ///    it if `from` may go on on another thread: not the compiler's cached addresses, not std, not libc.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn switch(self, from: *const Context, to: *const Context) {
-        // SAFETY: the caller's obligations are what the three functions need.
+        // SAFETY: the caller's obligations are what the three ways need.
         unsafe {
             match self.means {
-                Means::Instruction => switch_by_instruction(from, to),
+                Means::Instruction => switch_asm!(
+                    from, to,
+                    load: ["mov rcx, [rsi + {tp}]"],
+                    write: ["wrfsbase rcx"],
+                    tp = const offset_of!(Context, thread_pointer),
+                ),
+                Means::None => switch_asm!(from, to, load: [], write: [],),
                 Means::SystemCall => switch_by_system_call(from, to),
-                Means::None => switch_shared(from, to),
             }
         }
     }
@@ -140,7 +183,8 @@ impl Context {
     /// # Safety
     ///
     /// 1. The context does not run, and nothing on its stack below `stack_top` is needed any more.
-    /// 2. `stack_top` is a multiple of 16, and at least [`FRESH_FRAME`] bytes below it are writable.
+    /// 2. `stack_top` is a multiple of 16, and at least
+    ///    [`FRESH_FRAME`](crate::context::FRESH_FRAME) bytes below it are writable.
     /// 3. `entry(arg)` may be called on that stack, on any thread that switches to it; the successor that it returns meets
     ///    obligations 2 to 5 of [`Switcher::switch`].
     pub(crate) unsafe fn write_fresh_frame(
@@ -152,25 +196,27 @@ impl Context {
     ) {
         debug_assert!((stack_top as usize).is_multiple_of(16));
         let prepare: unsafe extern "C" fn(libc::locale_t) -> libc::locale_t = libc::uselocale;
-        let saved = Saved {
-            r15: 0,
-            r14: switcher.resume_function(),
-            r13: arg.expose_provenance(),
-            r12: entry as usize,
-            rbx: if switcher.is_per_context() {
+        let start = Start {
+            entry: entry as usize,
+            arg: arg.expose_provenance(),
+            resume: switcher.resume_function(),
+            prepare: if switcher.is_per_context() {
                 prepare as usize
             } else {
                 0
             },
-            rbp: 0,
-            resume_at: trampoline as unsafe extern "C" fn() -> ! as usize,
         };
-        // SAFETY: obligation 2; the two zero words lie above the saved ones, at the very top.
+        let saved = Saved {
+            resume_at: trampoline as unsafe extern "C" fn() -> ! as usize,
+            rbx: 0,
+            rbp: 0,
+        };
+        // SAFETY: obligation 2.
         unsafe {
-            let sp = stack_top.sub(FRESH_FRAME);
-            sp.cast::<Saved>().write(saved);
-            stack_top.cast::<[usize; 2]>().sub(1).write([0, 0]);
-            self.sp.get().write_volatile(sp);
+            let above = stack_top.cast::<Start>().sub(1);
+            above.write(start);
+            above.cast::<Saved>().sub(1).write(saved);
+            self.sp.get().write_volatile(above.cast());
         }
     }
 }
@@ -189,61 +235,42 @@ unsafe extern "C" fn trampoline() -> ! {
         // A misaligned stack would fail only later, in the first spill of a vector register.
         "test rsp, 15",
         "jnz 3f",
-        "test rbx, rbx",
+        "mov rax, [rsp + {prepare}]",
+        "test rax, rax",
         "jz 2f",
         "mov rdi, -1", // LC_GLOBAL_LOCALE
-        "call rbx",
+        "call rax",
         "2:",
-        "mov rdi, r13",
-        "call r12",
+        "mov rdi, [rsp + {arg}]",
+        "call [rsp + {entry}]",
         "mov rdi, rax",
-        "jmp r14",
+        "jmp [rsp + {resume}]",
         "3:",
         "ud2",
         ".cfi_endproc",
+        prepare = const offset_of!(Start, prepare),
+        arg = const offset_of!(Start, arg),
+        entry = const offset_of!(Start, entry),
+        resume = const offset_of!(Start, resume),
     )
 }
 
-/// The switch, given how to write the thread pointer. `rax`, `rcx` and `r11` are lost to a system call, so the new stack
-/// pointer waits in `rdx`. The system call cannot fail: it refuses only addresses outside of the program's half.
-macro_rules! switch_asm {
-    ($($write_thread_pointer:literal),* ; $($operands:tt)*) => {
-        naked_asm!(
-            ".cfi_startproc",
-            "push rbp",
-            ".cfi_adjust_cfa_offset 8",
-            "push rbx",
-            ".cfi_adjust_cfa_offset 8",
-            "push r12",
-            ".cfi_adjust_cfa_offset 8",
-            "push r13",
-            ".cfi_adjust_cfa_offset 8",
-            "push r14",
-            ".cfi_adjust_cfa_offset 8",
-            "push r15",
-            ".cfi_adjust_cfa_offset 8",
-            "mov rdx, [rsi + {sp}]",
-            "mov [rdi + {sp}], rsp",
-            $($write_thread_pointer,)*
-            "mov rsp, rdx",
-            "pop r15",
-            ".cfi_adjust_cfa_offset -8",
-            "pop r14",
-            ".cfi_adjust_cfa_offset -8",
-            "pop r13",
-            ".cfi_adjust_cfa_offset -8",
-            "pop r12",
-            ".cfi_adjust_cfa_offset -8",
-            "pop rbx",
-            ".cfi_adjust_cfa_offset -8",
-            "pop rbp",
-            ".cfi_adjust_cfa_offset -8",
-            "ret",
-            ".cfi_endproc",
-            sp = const offset_of!(Context, sp),
-            $($operands)*
-        )
-    };
+/// Off the hot path, and not worth its room in every caller. `rax`, `rcx` and `r11` are lost to the system call, which cannot fail: it
+/// refuses only addresses outside of the program's half.
+#[cold]
+#[inline(never)]
+unsafe fn switch_by_system_call(from: *const Context, to: *const Context) {
+    // SAFETY: the caller's obligations.
+    unsafe {
+        switch_asm!(
+            from, to,
+            load: ["mov rsi, [rsi + {tp}]"],
+            write: ["mov edi, {set_fs}", "mov eax, {arch_prctl}", "syscall"],
+            tp = const offset_of!(Context, thread_pointer),
+            set_fs = const ARCH_SET_FS,
+            arch_prctl = const libc::SYS_arch_prctl,
+        );
+    }
 }
 
 /// Goes on with the context in `rdi` without saving anything.
@@ -255,39 +282,19 @@ macro_rules! resume_asm {
             "mov rsi, rdi",
             "mov rdx, [rsi + {sp}]",
             $($write_thread_pointer,)*
+            "mov rbx, [rdx - {saved} + {rbx}]",
+            "mov rbp, [rdx - {saved} + {rbp}]",
             "mov rsp, rdx",
-            "pop r15",
-            "pop r14",
-            "pop r13",
-            "pop r12",
-            "pop rbx",
-            "pop rbp",
-            "ret",
+            "jmp [rdx - {saved} + {resume_at}]",
             ".cfi_endproc",
             sp = const offset_of!(Context, sp),
+            rbx = const offset_of!(Saved, rbx),
+            rbp = const offset_of!(Saved, rbp),
+            saved = const size_of::<Saved>(),
+            resume_at = const offset_of!(Saved, resume_at),
             $($operands)*
         )
     };
-}
-
-#[unsafe(naked)]
-unsafe extern "C" fn switch_by_instruction(from: *const Context, to: *const Context) {
-    switch_asm!("mov rax, [rsi + {tp}]", "wrfsbase rax"; tp = const offset_of!(Context, thread_pointer))
-}
-
-#[unsafe(naked)]
-unsafe extern "C" fn switch_by_system_call(from: *const Context, to: *const Context) {
-    switch_asm!(
-        "mov rsi, [rsi + {tp}]", "mov edi, {set_fs}", "mov eax, {arch_prctl}", "syscall";
-        tp = const offset_of!(Context, thread_pointer),
-        set_fs = const ARCH_SET_FS,
-        arch_prctl = const libc::SYS_arch_prctl,
-    )
-}
-
-#[unsafe(naked)]
-unsafe extern "C" fn switch_shared(from: *const Context, to: *const Context) {
-    switch_asm!(;)
 }
 
 #[unsafe(naked)]

@@ -71,4 +71,8 @@ unsafe impl Os for Refusing {
         // SAFETY: the caller keeps the obligations of the same method.
         unsafe { self.inner.release(addr, len) }
     }
+
+    fn prefer_huge_pages(&self, addr: NonNull<u8>, len: usize) {
+        self.inner.prefer_huge_pages(addr, len);
+    }
 }

@@ -91,6 +91,62 @@ fn stray_pointer() {
     unsafe { guard.write_volatile(1) };
 }
 
+/// Touches the last byte of the guard, one below the stack.
+fn one_byte_over() {
+    let local = 0u8;
+    let stack = POOL.find(&raw const local as usize).unwrap();
+    let below = std::ptr::with_exposed_provenance_mut::<u8>(stack.limit - 1);
+    // SAFETY: none: it faults.
+    unsafe { below.write_volatile(1) };
+}
+
+/// Calls itself in C, which was compiled without stack probes.
+fn c_recursion() {
+    const SOURCE: &str = "
+        int deep(int n) {
+            volatile char frame[3000];
+            frame[n % 3000] = 1;
+            return n < 0 ? 0 : deep(n + 1) + frame[0];
+        }";
+    let directory = std::env::temp_dir().join(format!("gostack-overflow-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let (source, library) = (directory.join("deep.c"), directory.join("libdeep.so"));
+    std::fs::write(&source, SOURCE).unwrap();
+    let built = Command::new("cc")
+        .args([
+            "-O0",
+            "-fno-stack-clash-protection",
+            "-shared",
+            "-fPIC",
+            "-o",
+        ])
+        .arg(&library)
+        .arg(&source)
+        .status();
+    assert!(built.expect("cc, the linker that Rust needs").success());
+    let path = std::ffi::CString::new(library.to_str().unwrap()).unwrap();
+    // SAFETY: the library has no constructors, and `deep` has the type that is given.
+    unsafe {
+        let handle = libc::dlopen(path.as_ptr(), libc::RTLD_NOW);
+        assert!(!handle.is_null());
+        std::fs::remove_dir_all(&directory).unwrap();
+        let deep = libc::dlsym(handle, c"deep".as_ptr());
+        assert!(!deep.is_null());
+        let deep = std::mem::transmute::<*mut libc::c_void, extern "C" fn(i32) -> i32>(deep);
+        consume(deep(0) as u64);
+    }
+}
+
+/// The program's own handler, there before ours.
+extern "C" fn earlier(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: says so, and ends the process.
+    unsafe {
+        let said = b"the program's own handler";
+        libc::write(2, said.as_ptr().cast(), said.len());
+        libc::_exit(42);
+    }
+}
+
 unsafe extern "C" fn act(scene: *mut ()) -> *const Context {
     NAME.set(17);
     // SAFETY: `stage` passes these, and waits.
@@ -98,7 +154,10 @@ unsafe extern "C" fn act(scene: *mut ()) -> *const Context {
     match scene.as_str() {
         "recursion" | "recursion protected" | "shared recursion" => consume(recurse(0)),
         "large frame" => consume(large_frame().into()),
-        "null" | "null by default" => null_dereference(),
+        "null" | "null by default" | "null, handled" => null_dereference(),
+        "one byte" => one_byte_over(),
+        "c function" => c_recursion(),
+        "recursion, handled" => consume(recurse(0)),
         "stray" => stray_pointer(),
         other => panic!("no scene {other}"),
     }
@@ -127,6 +186,19 @@ fn stage() {
         // std has put its own handler there.
         // SAFETY: restores the default action.
         unsafe { libc::signal(libc::SIGSEGV, libc::SIG_DFL) };
+    }
+    if scene.ends_with("handled") {
+        let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = earlier;
+        // SAFETY: the handler has the type that SA_SIGINFO asks for; the rest is zero.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = handler as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            assert_eq!(
+                libc::sigaction(libc::SIGSEGV, &action, std::ptr::null_mut()),
+                0
+            );
+        }
     }
     // SAFETY: `find` and `report` do loads and formatting only.
     unsafe { overflow::install(find, report) }.unwrap();
@@ -199,6 +271,25 @@ fn deep_recursion_is_named_where_thread_locals_are_shared() {
 #[test]
 fn a_frame_larger_than_the_stack_is_named() {
     assert_reported("large frame", "goroutine 17");
+}
+
+#[test]
+fn one_byte_too_many_is_named() {
+    assert_reported("one byte", "goroutine 17, 0x3c001 below its top");
+}
+
+#[test]
+fn a_c_function_that_outgrows_the_stack_is_named() {
+    assert_reported("c function", "goroutine 17");
+}
+
+#[test]
+fn a_handler_that_was_there_before_is_called_for_the_rest() {
+    assert_reported("recursion, handled", "goroutine 17");
+    let (output, errors) = play("null, handled");
+    assert_eq!(output.status.code(), Some(42), "{errors}");
+    assert!(errors.contains("the program's own handler"), "{errors}");
+    assert!(!errors.contains("stack overflow"), "{errors}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ func init() {
 		"create_many":    stackCreateMany,
 		"deep_call":      stackDeepCall,
 		"parked_stack":   stackParked,
+		"recursion":      stackRecursion,
 	} {
 		workloads[name] = func(a *arguments) error {
 			// Goroutines have no thread-local variables.
@@ -146,4 +147,37 @@ func descend(frames int) int {
 //go:noinline
 func fill(frame *[stackFrame]byte, at int) {
 	frame[at%stackFrame] = 1
+}
+
+// stackRecursion calls itself deeply on a fresh goroutine, and once more; the time for each frame.
+func stackRecursion(a *arguments) error {
+	frames := a.scaled("frames", 1_000_000)
+	counted := make(chan int)
+	go func() {
+		sum := 0
+		for _, name := range []string{"fresh", "again"} {
+			start := time.Now()
+			sum += countFrames(frames)
+			figure(name, float64(time.Since(start).Nanoseconds())/float64(frames), "ns")
+		}
+		counted <- sum
+	}()
+	return expect("frames", <-counted, 2*frames)
+}
+
+// countFrames is as descend, with a frame of four words.
+//
+//go:noinline
+func countFrames(frames int) int {
+	frame := [4]int{frames, frames, frames, frames}
+	if frames == 0 {
+		return 0
+	}
+	touch(&frame)
+	return countFrames(frames-1) + frame[3] + 1 - frames
+}
+
+//go:noinline
+func touch(frame *[4]int) {
+	frame[0]++
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: the key-value server under load, with the runtime's figures live.
+//! `cargo xtask demo`: the key-value server under load, with the runtime's figures live; `cargo xtask demo stacks` shows managed stacks.
 //!
 //! Two processes are started, the server and the load generator, and both are held by values that stop them on every
 //! way out: the end of the load, Ctrl-C, an error of either, a terminal that was closed. The panel is redrawn in place;
@@ -7,6 +7,7 @@
 mod course;
 mod options;
 mod panel;
+mod stacks;
 mod units;
 
 use crate::console::{Region, Row, Style};
@@ -35,7 +36,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const OVERTIME: Duration = Duration::from_secs(30);
 
 /// Runs the command.
-pub fn run(arguments: lexopt::Parser) -> Outcome {
+pub fn run(mut arguments: lexopt::Parser) -> Outcome {
+    if let Some(mut words) = arguments.try_raw_args()
+        && words.peek().is_some_and(|word| word == "stacks")
+    {
+        words.next();
+        return stacks::run(arguments);
+    }
     match options::read(arguments)? {
         None => {
             print!("{}", options::HELP);

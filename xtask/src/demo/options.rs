@@ -7,6 +7,7 @@ use lexopt::prelude::*;
 /// What `--help` prints.
 pub const HELP: &str = "\
 Usage: cargo xtask demo [options]
+       cargo xtask demo stacks [--book]
 
 Builds a key-value server that speaks the Redis protocol, a goroutine for each connection, and drives it from a
 second process, with the runtime's figures live.
@@ -20,6 +21,8 @@ Options:
   --serve           keep the server running afterwards, for redis-cli; with `--seconds 0` without load before
   --port N          port of the server (0: any free one)
   --plain           lines instead of the panel
+
+`stacks` shows contiguous and segmented stacks instead.
 ";
 
 /// What the demo is asked to do.

@@ -10,8 +10,10 @@
 //! next, prev, place               who holds the lock of the list that the span is in
 //! free, available, fresh          malloc spans: who holds the lock of the class's central list
 //! free, cursor (ObjectSpan)       the thread whose cache holds the span; otherwise who took it from a central list
+//! tag, central (ObjectSpan)       as base
 //! cursor (one malloc block)       the sample: who owns the block
 //! marks (ObjectSpan)              anyone sets bits while marking; who sweeps the span clears them
+//! waits, scans (ObjectSpan)       markers, by the protocol of `waiting`; who sweeps the span clears them
 //! marks (malloc spans)            who looks for roots, with the world stopped: the blocks that lie in caches
 //! ```
 //!
@@ -33,6 +35,7 @@
 mod blocks;
 mod list;
 mod objects;
+pub(crate) mod waiting;
 
 pub(crate) use blocks::{Slot, copy_blocks};
 pub(crate) use list::SpanList;
@@ -64,6 +67,7 @@ pub(crate) enum Kind {
     Scan = 4,
     NoScan = 5,
     Finalizable = 6,
+    Tagged = 7,
 }
 
 impl Kind {
@@ -76,6 +80,7 @@ impl Kind {
             Kind::Scan,
             Kind::NoScan,
             Kind::Finalizable,
+            Kind::Tagged,
         ][value as usize]
     }
 
@@ -133,8 +138,13 @@ pub(crate) struct Span {
     place: AtomicU8,
     /// The pages may hold something else than zeroes.
     pub(crate) dirty: AtomicBool,
-    free: [AtomicU64; WORDS],
-    marks: [AtomicU64; WORDS],
+    bits: [Bits; WORDS],
+}
+
+/// What is noted of 64 neighbouring blocks: next to one another, so that who looks at both touches one line of memory.
+struct Bits {
+    free: AtomicU64,
+    marks: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Span>() == 192);
@@ -198,6 +208,13 @@ pub(crate) struct Shape {
     pub(crate) count: u32,
 }
 
+impl Shape {
+    /// The addresses of the blocks.
+    pub(crate) fn bytes(self) -> Range<usize> {
+        self.base..self.base + self.size * self.count as usize
+    }
+}
+
 /// What a new span is to be.
 pub(crate) struct SpanInit {
     pub(crate) kind: Kind,
@@ -230,9 +247,9 @@ impl Span {
         self.class.store(class as u8, Relaxed);
         self.place.store(Place::None as u8, Relaxed);
         self.dirty.store(init.dirty, Relaxed);
-        for word in 0..WORDS {
-            self.free[word].store(valid(word, count), Relaxed);
-            self.marks[word].store(0, Relaxed);
+        for (word, bits) in self.bits.iter().enumerate() {
+            bits.free.store(valid(word, count), Relaxed);
+            bits.marks.store(0, Relaxed);
         }
         self.kind.store(init.kind as u8, Release);
     }

@@ -121,6 +121,13 @@ impl Keys {
     unsafe fn run_once(&self, thread_pointer: *mut u8, run: bool) -> bool {
         let layout = self.layout;
         let mut any = false;
+        // SAFETY: the first-level table lies in the descriptor.
+        let tables =
+            unsafe { core::slice::from_raw_parts(self.first_level(thread_pointer), layout.tables) };
+        // SAFETY: its first entry is the table in the descriptor.
+        if tables[1..].iter().all(|table| table.is_null()) && unsafe { self.is_empty(tables[0]) } {
+            return false;
+        }
         for index in 0..layout.tables {
             // SAFETY: `Symbols::check` has seen that the first-level table lies in the descriptor; a
             // second-level table that exists has `values_per_table` values.
@@ -152,6 +159,27 @@ impl Keys {
             }
         }
         any
+    }
+
+    /// Whether a table has no values: the usual case, looked at without a branch for each.
+    ///
+    /// # Safety
+    ///
+    /// 1. `table` is a second-level table that nothing writes to.
+    unsafe fn is_empty(&self, table: *const u8) -> bool {
+        let layout = self.layout;
+        let pair = size_of::<[usize; 2]>();
+        if layout.value_bytes != pair {
+            return false;
+        }
+        // SAFETY: the table has that many values, each of two words.
+        let values = unsafe {
+            core::slice::from_raw_parts(table.cast::<[usize; 2]>(), layout.values_per_table)
+        };
+        let all = values
+            .iter()
+            .fold([0; 2], |all, value| [all[0] | value[0], all[1] | value[1]]);
+        all[layout.value / size_of::<usize>() % 2] == 0
     }
 
     /// Calls the destructor of a key, if it has one.

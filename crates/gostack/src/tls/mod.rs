@@ -128,7 +128,7 @@ impl TlsLayout {
     }
 
     /// Does, in the context that runs here, what the libc does when a thread ends: runs the destructors of `thread_local!`
-    /// and C++ variables, then those of `pthread_setspecific` values.
+    /// and C++ variables, then those of `pthread_setspecific` values, and drops a message that `dlerror` has not told.
     ///
     /// # Safety
     ///
@@ -140,6 +140,8 @@ impl TlsLayout {
         unsafe {
             (self.symbols.call_tls_dtors)();
             self.keys.run_destructors(thread_pointer());
+            // The pending message lies in the libc's own segment, which is not reset; taking it clears it.
+            libc::dlerror();
         }
     }
 }

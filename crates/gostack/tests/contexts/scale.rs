@@ -249,3 +249,49 @@ fn a_stack_without_room_is_refused_by_name() {
     assert!(refusal.needed > refusal.have);
     assert!(refusal.to_string().contains("at least"));
 }
+
+#[test]
+fn a_cache_uses_its_own_contexts_first_and_gives_back_what_is_too_much() {
+    unsafe extern "C" fn never(_: *mut ()) -> *const gostack::context::Context {
+        std::process::abort()
+    }
+    let pool = crate::task::pool();
+    let mut cache = gostack::cache::ContextCache::new(&pool);
+    let mut contexts: Vec<_> = (0..200).map(|_| cache.take().unwrap()).collect();
+    let address = |context: &ExecutionContext| context.stack_range().base;
+    let mut all: Vec<usize> = contexts.iter().map(address).collect();
+    all.sort_unstable();
+    let last = contexts.pop().unwrap();
+    let expected = address(&last);
+    // SAFETY: none of them was entered.
+    unsafe {
+        contexts
+            .into_iter()
+            .for_each(|context| cache.retire(context));
+        cache.retire(last);
+    }
+    let again = cache.take().unwrap();
+    assert_eq!(address(&again), expected, "the warmest first");
+    // SAFETY: as above; `never` is not reached.
+    unsafe {
+        cache.retire(again);
+        drop(cache);
+        let mut found: Vec<usize> = (0..200)
+            .map(|_| address(&pool.create(never, std::ptr::null_mut()).unwrap()))
+            .collect();
+        found.sort_unstable();
+        assert_eq!(
+            found, all,
+            "the pool has every one of them, and nothing new was made"
+        );
+    }
+}
+
+#[test]
+#[should_panic(expected = "not its own")]
+fn a_cache_refuses_a_context_of_another_pool() {
+    let (pool, other) = (crate::task::pool(), crate::task::pool());
+    let context = other.take().unwrap();
+    // SAFETY: it was not entered.
+    unsafe { gostack::cache::ContextCache::new(&pool).retire(context) };
+}

@@ -63,6 +63,20 @@ pub const STACK: Suite = Suite {
             ..TIME
         },
         Row {
+            name: "a million frames, fresh",
+            help: "A function calls itself a million times on a stack that was not used before; the time for each frame.",
+            workload: "recursion",
+            figure: "fresh",
+            ..TIME
+        },
+        Row {
+            name: "a million frames, again",
+            help: "The same once more, on that stack.",
+            workload: "recursion",
+            figure: "again",
+            ..TIME
+        },
+        Row {
             name: "memory of a parked context",
             help: "10,000 contexts have stopped in the middle; resident bytes for each.",
             workload: "parked_stack",

@@ -1,10 +1,11 @@
 //! Coroutines over gostack's contexts.
 //!
-//! A coroutine and who resumes it share a [`Shared`] on the heap: the body before it runs, and both contexts. Invariant: one of the
-//! two runs, and only that one touches it.
+//! A coroutine and who resumes it share a [`Shared`] in the context's control area: the body before it runs, and the thread's context. Invariant:
+//! one of the two runs, and only that one touches it.
 
 use bench::Arguments;
 use bench::workloads::stack::Coroutines;
+use gostack::cache::ContextCache;
 use gostack::context::Context;
 use gostack::execution::{ContextPool, ExecutionContext};
 use gostack::os::Linux;
@@ -13,6 +14,7 @@ use gostack::switch::Switcher;
 use gostack::tls::ThreadLocals;
 use std::alloc::Layout;
 use std::cell::Cell;
+use std::ptr::NonNull;
 use std::rc::Rc;
 
 /// Room on each stack for the thread-local block and the guard.
@@ -20,6 +22,7 @@ const OVERHEAD: usize = 32 << 10;
 
 /// A pool of contexts, and the switch between them.
 pub struct Contexts {
+    cache: ContextCache<Linux, Rc<ContextPool<Linux>>>,
     pool: Rc<ContextPool<Linux>>,
     switcher: Switcher,
 }
@@ -27,7 +30,7 @@ pub struct Contexts {
 /// A context with what it shares with its resumer.
 pub struct Coroutine {
     context: ExecutionContext,
-    shared: Box<Shared>,
+    shared: NonNull<Shared>,
 }
 
 /// What a coroutine does.
@@ -35,7 +38,7 @@ type Work = Box<dyn FnOnce(&mut Suspender<'_>)>;
 
 struct Shared {
     body: Cell<Option<Work>>,
-    pool: Rc<ContextPool<Linux>>,
+    pool: *const ContextPool<Linux>,
     thread: Context,
     own: Cell<*const Context>,
     ended: Cell<bool>,
@@ -60,27 +63,36 @@ impl Coroutines for Contexts {
         };
         let locals = locals.map_err(|why| why.to_string())?;
         let class = StackClass::holding(stack + OVERHEAD).ok_or("no stack is so large")?;
-        let pool = ContextPool::new(Linux::default(), class, locals, Layout::new::<()>());
+        let pool = ContextPool::new(Linux::default(), class, locals, Layout::new::<Shared>());
         let pool = Rc::new(pool.map_err(|why| why.to_string())?);
         let switcher = pool.switcher();
-        Ok(Contexts { pool, switcher })
+        let cache = ContextCache::new(pool.clone());
+        Ok(Contexts {
+            cache,
+            pool,
+            switcher,
+        })
     }
 
     fn create(
         &mut self,
         body: impl FnOnce(&mut Suspender<'_>) + Send + 'static,
     ) -> Result<Coroutine, String> {
-        let shared = Box::new(Shared {
-            body: Cell::new(Some(Box::new(body))),
-            pool: self.pool.clone(),
-            thread: Context::adopt_thread(),
-            own: Cell::new(std::ptr::null()),
-            ended: Cell::new(false),
-        });
-        let argument = (&raw const *shared).cast_mut().cast();
-        // SAFETY: `enter` gets what it expects; the thread that it ends with is the one that resumes, as there is only one.
-        let context = unsafe { self.pool.create(enter, argument) };
-        let context = context.map_err(|why| why.to_string())?;
+        let mut context = self.cache.take().map_err(|why| why.to_string())?;
+        let area = self.pool.control_area(&context);
+        let shared = area.expect("a context of a pool has one").cast::<Shared>();
+        // SAFETY: the area was laid out for this, and the context has not run. `enter` gets what it expects; the thread that it ends with is the
+        // one that resumes, as there is only one.
+        unsafe {
+            shared.write(Shared {
+                body: Cell::new(Some(Box::new(body))),
+                pool: &raw const *self.pool,
+                thread: Context::adopt_thread(),
+                own: Cell::new(std::ptr::null()),
+                ended: Cell::new(false),
+            });
+            self.pool.rearm(&mut context, enter, shared.as_ptr().cast());
+        }
         Ok(Coroutine { context, shared })
     }
 
@@ -88,46 +100,45 @@ impl Coroutines for Contexts {
     fn suspend(suspender: &mut Suspender<'_>) {
         let shared = suspender.shared;
         // SAFETY: this runs on the coroutine's context; the thread's is parked in `resume`.
-        unsafe { go_on(suspender.switcher, shared.own.get(), &shared.thread) };
+        unsafe { suspender.switcher.switch(shared.own.get(), &shared.thread) };
     }
 
     #[inline]
     fn resume(&mut self, coroutine: &mut Coroutine) -> bool {
-        let (context, shared) = (coroutine.context.context(), &coroutine.shared);
+        // SAFETY: `create` wrote it, and the coroutine has not been retired.
+        let (context, shared) = (coroutine.context.context(), unsafe {
+            coroutine.shared.as_ref()
+        });
         assert!(!shared.ended.get(), "resumed after its end");
         shared.own.set(context);
         // SAFETY: this runs on the thread, and the context is fresh or parked in `suspend`, since it has not ended.
-        unsafe { go_on(self.switcher, &shared.thread, context) };
+        unsafe { self.switcher.switch(&shared.thread, context) };
         !shared.ended.get()
     }
 
     fn retire(&mut self, coroutine: Coroutine) {
-        assert!(coroutine.shared.ended.get(), "retired before its end");
+        // SAFETY: as in `resume`.
+        assert!(
+            unsafe { coroutine.shared.as_ref() }.ended.get(),
+            "retired before its end"
+        );
         // SAFETY: it has ended, and nothing refers to its stack.
-        unsafe { self.pool.retire(coroutine.context) };
+        unsafe { self.cache.retire(coroutine.context) };
     }
 }
 
-/// Both sides switch from the same place, as gostack's documentation asks for: the processor then predicts where each returns to.
-///
-/// # Safety
-/// Those of [`Switcher::switch`].
-#[inline(never)]
-unsafe fn go_on(switcher: Switcher, from: *const Context, to: *const Context) {
-    // SAFETY: the caller's.
-    unsafe { switcher.switch(from, to) };
-}
-
 unsafe extern "C" fn enter(shared: *mut ()) -> *const Context {
-    // SAFETY: `create` passes this, and the coroutine that owns it is kept until this has ended.
+    // SAFETY: `create` passes this, and wrote it.
     let shared = unsafe { &*shared.cast_const().cast::<Shared>() };
     let body = shared.body.take().expect("a context is entered once");
+    // SAFETY: pools outlive their contexts.
+    let pool = unsafe { &*shared.pool };
     body(&mut Suspender {
-        switcher: shared.pool.switcher(),
+        switcher: pool.switcher(),
         shared,
     });
     // SAFETY: nothing that uses thread-locals is left to do here.
-    unsafe { shared.pool.finish() };
+    unsafe { pool.finish() };
     shared.ended.set(true);
     &raw const shared.thread
 }

@@ -22,6 +22,10 @@ const DEEP: u64 = 1_000;
 const DEPTH: usize = 256 << 10;
 /// Bytes in a frame of that recursion.
 const FRAME: usize = 1 << 10;
+/// Frames of the deepest recursion.
+const FRAMES: u64 = 1_000_000;
+/// Bytes of stack for each of them, at most.
+const FRAME_ROOM: usize = 120;
 /// Bytes of stack for what does not call deeply.
 const SMALL: usize = 64 << 10;
 
@@ -57,6 +61,7 @@ pub fn workloads<C: Coroutines>() -> Vec<Workload> {
         ("create_many", create_many::<C>),
         ("deep_call", deep_call::<C>),
         ("parked_stack", parked_stack::<C>),
+        ("recursion", recursion::<C>),
     ]
 }
 
@@ -213,5 +218,34 @@ fn descend(frames: usize) -> u64 {
     match frames {
         0 => 0,
         _ => descend(frames - 1) + u64::from(frame[frames % FRAME]),
+    }
+}
+
+/// Calls itself [`FRAMES`] deep on a fresh stack, and once more on what is then no longer one; the time for each frame.
+fn recursion<C: Coroutines>(arguments: &Arguments) -> Outcome {
+    let frames = arguments.scaled("frames", FRAMES);
+    let mut coroutines = C::new(arguments, SMALL + frames as usize * FRAME_ROOM)?;
+    let sum = Arc::new(AtomicU64::new(0));
+    let sums = sum.clone();
+    let mut coroutine = coroutines.create(move |_| {
+        for name in ["fresh", "again"] {
+            let start = Instant::now();
+            sums.fetch_add(count_frames(frames), Relaxed);
+            let each = start.elapsed().as_secs_f64() * 1e9 / frames as f64;
+            figure(name, each, "ns");
+        }
+    })?;
+    coroutines.resume(&mut coroutine);
+    coroutines.retire(coroutine);
+    expect("frames", sum.load(Relaxed), 2 * frames)
+}
+
+/// As [`descend`], with a frame of four words.
+#[inline(never)]
+fn count_frames(frames: u64) -> u64 {
+    let frame = black_box([frames; 4]);
+    match frames {
+        0 => 0,
+        _ => count_frames(frames - 1) + frame[3] + 1 - frames,
     }
 }
