@@ -96,7 +96,7 @@ pub use mutator::Mutator;
 pub use object::Object;
 pub use os::LinuxOs;
 pub use page::{ARENA_SIZE, PAGE_SIZE};
-pub use process::{ProcessHeap, attach_thread, cache_slot, detach_thread, heap};
+pub use process::{ProcessHeap, attach_thread, cache_slot, detach_thread, empty_thread, heap};
 pub use roots::MallocShare;
 pub use size_class::SMALL_MAX;
 pub use sort::{CollectedKind, Sort};

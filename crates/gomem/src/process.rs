@@ -62,6 +62,16 @@ pub fn attach_thread() -> bool {
     cache.is_some()
 }
 
+/// Puts the free blocks that the calling thread's cache holds, and those on their way between threads, back into their spans: for a thread that runs goroutines and has had
+/// nothing to do for a while, whose cache nobody else can take. It keeps the cache.
+pub fn empty_thread() {
+    let _section = critical::enter();
+    if let Attachment::Cache(cache) = Local::with(|local| HEAP.settled(local)) {
+        HEAP.empty_cache(cache);
+    }
+    HEAP.drain_transfers(true);
+}
+
 /// Takes the calling thread's cache back, with all that it holds. The thread may still allocate and free, more slowly.
 pub fn detach_thread() {
     let _section = critical::enter();

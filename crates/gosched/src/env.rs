@@ -185,6 +185,10 @@ pub unsafe trait Engine: Send + Sync + 'static {
     /// place to undo what [`thread_started`](Self::thread_started) did, while the thread still has all that it began with.
     fn thread_ends(&self) {}
 
+    /// Called on an M's thread, on its own context, when it has had nothing to do for a while and will go on sleeping: the place
+    /// to give back what is kept for its goroutines.
+    fn thread_idle(&self) {}
+
     /// OS threads that the engine itself keeps, for the deadlock check.
     fn own_threads(&self) -> usize {
         0

@@ -119,7 +119,9 @@ impl Monitor {
     /// Whether a deep sleep may (still) be begun: nothing has to be watched.
     #[must_use]
     pub fn may_sleep_deeply(&self, observation: &Observation) -> bool {
-        self.config.trace_period.is_none() && (observation.stopping || observation.all_idle())
+        // Memory is given back most of all while nobody does anything else.
+        let all_idle = observation.all_idle() && !observation.scavenge;
+        self.config.trace_period.is_none() && (observation.stopping || all_idle)
     }
 
     /// Finds the Ps that have to be taken.

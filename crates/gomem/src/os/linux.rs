@@ -49,6 +49,12 @@ impl LinuxOs {
         result == start.as_ptr().cast()
     }
 
+    /// Whether there is a limit on address space. With one, the process may be over it already, and then the kernel refuses every mapping, one in the place of
+    /// another too. What can do without is not tried.
+    fn is_limited(&self) -> bool {
+        self.limit() != usize::MAX
+    }
+
     /// Undoes a reservation, committed or not.
     ///
     /// # Safety
@@ -125,7 +131,7 @@ unsafe impl Os for LinuxOs {
         to: NonNull<u8>,
         bytes: usize,
     ) -> Result<(), Unmoved> {
-        if CANNOT_MOVE.load(Relaxed) {
+        if CANNOT_MOVE.load(Relaxed) || self.is_limited() {
             return Err(Unmoved::Kept);
         }
         let _errno = KeepErrno::new();
@@ -159,6 +165,11 @@ unsafe impl Os for LinuxOs {
     }
 
     unsafe fn renew(&self, start: NonNull<u8>, bytes: usize) -> Result<(), Refused> {
+        if self.is_limited() {
+            // The mapping stays one of its own.
+            // SAFETY: obligation 1.
+            return unsafe { self.release(start, bytes) };
+        }
         let _errno = KeepErrno::new();
         // SAFETY: the range is the heap's own and its contents are not wanted (obligation 1).
         if unsafe { self.map(start, bytes, true) } {

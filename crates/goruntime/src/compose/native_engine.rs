@@ -251,6 +251,12 @@ unsafe impl gosched::env::Engine for NativeEngine {
         // Not left to the thread-local's destructor: that runs when std has freed the signal stack that was there before, and would put that back.
         drop(ALT.take());
     }
+
+    fn thread_idle(&self) {
+        gomem::empty_thread();
+        // There may be memory to be given back now, and nobody awake to see it.
+        super::monitor::wake();
+    }
 }
 
 thread_local!(static ALT: RefCell<Option<AltStack>> = const { RefCell::new(None) });

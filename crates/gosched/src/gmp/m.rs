@@ -41,6 +41,9 @@ use crate::rng::Rng;
 use crate::sys::{self, AsymmetricFence};
 use crate::time::Nanos;
 
+/// How long an M sleeps before it gives back what it keeps.
+const A_WHILE: Nanos = Nanos::from_millis(100);
+
 /// What the context switched to must do for the goroutine that was left.
 #[derive(Clone, Copy)]
 pub(crate) struct After {
@@ -232,10 +235,19 @@ impl M {
         p
     }
 
-    /// Sleeps until [`M::unpark`]. For the M's own context, outside critical sections.
-    pub(crate) fn park(&self) {
+    /// Sleeps until [`M::unpark`], and calls `idle` when it has slept for [`A_WHILE`]. For the M's own context, outside critical sections.
+    ///
+    /// Whether it is woken is told by `parked` alone, and a wait that ends by its deadline looks there again, so no wake-up is lost to the deadline.
+    pub(crate) fn park(&self, idle: impl FnOnce()) {
+        // The explorer has no time.
+        let mut deadline = (!cfg!(explore)).then(|| Nanos::now() + A_WHILE);
+        let mut idle = Some(idle);
         while self.parked.swap(0, Ordering::Acquire) == 0 {
-            sys::futex_wait(&self.parked, 0, None);
+            let in_time = sys::futex_wait(&self.parked, 0, deadline);
+            if !in_time && let Some(idle) = idle.take() {
+                deadline = None;
+                idle();
+            }
         }
     }
 

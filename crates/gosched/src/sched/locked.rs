@@ -16,7 +16,7 @@ use crate::atomic::Ordering;
 use std::ptr;
 
 use crate::critical::{self, Section};
-use crate::env::Env;
+use crate::env::{Engine, Env};
 use crate::gmp::g::{GRef, current};
 use crate::gmp::m::{After, M};
 use crate::sched::Scheduler;
@@ -103,7 +103,7 @@ impl<V: Env> Scheduler<V> {
         unsafe {
             critical::suspended(|| {
                 self.check_deadlock();
-                m.park();
+                m.park(|| self.engine.thread_idle());
             });
             self.idle.remove_locked();
             m.accept();

@@ -105,7 +105,7 @@ impl<V: Env> Scheduler<V> {
                     None => self.check_deadlock(),
                     Some(simulation) => simulation.rest(),
                 }
-                machine.m.park();
+                machine.m.park(|| self.engine.thread_idle());
             });
             machine.m.accept();
         }

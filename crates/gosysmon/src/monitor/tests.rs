@@ -228,6 +228,21 @@ fn the_scavenger_is_woken_while_it_has_work() {
 }
 
 #[test]
+fn an_idle_process_is_looked_after_until_its_memory_is_given_back() {
+    let mut monitor = Monitor::new(Config::default(), 2);
+    let mut observation = observation(&[PObservation::default(); 2]);
+    observation.scavenge = true;
+    for _ in 0..1000 {
+        let (actions, sleep) = monitor.tick(&observation);
+        assert!(actions.wake_scavenger && matches!(sleep, Sleep::For(_)));
+        assert!(!monitor.may_sleep_deeply(&observation));
+        observation.now = observation.now + Nanos::millis(10);
+    }
+    observation.scavenge = false;
+    assert!(matches!(monitor.tick(&observation).1, Sleep::Deep(_)));
+}
+
+#[test]
 fn ten_idle_hours_have_a_collection_every_two_minutes_and_little_else() {
     let mut monitor = Monitor::new(Config::default(), 4);
     let mut observation = observation(&[PObservation::default(); 4]);
