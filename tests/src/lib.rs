@@ -22,7 +22,8 @@ fn start(name: &str, envs: &[(&str, &str)]) -> Child {
     let exe = std::env::current_exe().expect("the path of this test");
     let mut command = Command::new(exe);
     command
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .args(["--exact", name, "--include-ignored"])
+        .args(["--nocapture", "--test-threads=1"])
         .env("GORUNTIME_CHILD", "1")
         .envs(envs.iter().copied())
         .stdout(Stdio::piped())

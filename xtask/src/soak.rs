@@ -1,19 +1,22 @@
-//! `cargo xtask soak`: the whole runtime under everything at once, for as long as wanted; nothing may grow, hang or fail.
+//! `cargo xtask soak`: the whole runtime, or the allocator alone, under everything at once, for as long as wanted; nothing may grow, hang or fail.
 //!
-//! The program (`tests/src/bin/soak.rs`) checks its own results and says each second what it has. Here its course is judged: the most of the last quarter
+//! The allocator's program (`tests/src/bin/soak_gomem.rs`) judges itself, and says each ten seconds how it stands. The runtime's program (`tests/src/bin/soak.rs`) checks its own results and says each second what it has. Here its course is judged: the most of the last quarter
 //! against the most of the second one, since the first is warming up.
 
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::{interrupt, process, workspace};
 use lexopt::prelude::*;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const HELP: &str = "\
-Usage: cargo xtask soak [seconds]
+Usage: cargo xtask soak [gomem] [seconds]
 
 Runs goroutines, channels, timers, sockets, blocking calls and collected objects in rounds (180 s), and fails when a result is wrong, when
 it hangs, or when memory, goroutines, threads or descriptors grow.
+With `gomem` the allocator alone (1800 s): threads that come and go, blocks of all sizes that others free, forks, a limit on memory; every byte of every
+block is looked at, and memory must fall when all is freed.
 ";
 
 /// How much longer than it was told the program may take.
@@ -30,31 +33,25 @@ const FEW: u64 = 4;
 
 /// Runs the command.
 pub fn run(mut arguments: lexopt::Parser) -> Outcome {
-    let mut seconds = 180u64;
+    let mut seconds = None;
+    let mut allocator = false;
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("help") | Short('h') => {
                 print!("{HELP}");
                 return Ok(ExitCode::SUCCESS);
             }
-            Value(value) => seconds = value.parse::<u64>()?.max(8),
+            Value(value) if value == "gomem" => allocator = true,
+            Value(value) => seconds = Some(value.parse::<u64>()?.max(8)),
             other => return Err(other.unexpected().into()),
         }
     }
     interrupt::watch();
-    let build = workspace::cargo([
-        "build",
-        "--release",
-        "-p",
-        "goruntime-tests",
-        "--bin",
-        "soak",
-    ]);
-    let built = process::capture(build, Duration::from_secs(20 * 60), |_| ())?;
-    if !built.success() {
-        return Err(format!("the program does not compile:\n{}", built.output).into());
+    if allocator {
+        return run_allocator(seconds.unwrap_or(1800));
     }
-    let mut command = Command::new(crate::tools::target_directory()?.join("release/soak"));
+    let seconds = seconds.unwrap_or(180);
+    let mut command = Command::new(build("soak")?);
     command.arg(seconds.to_string()).env("GOGC", "25");
     let limit = Duration::from_secs(seconds) + OVERTIME;
     let ran = process::capture(command, limit, |_| ())?;
@@ -83,6 +80,48 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
         u8::from(!problems.is_empty())
     );
     Ok(ExitCode::from(u8::from(!problems.is_empty())))
+}
+
+/// Builds a program of the tests. Returns its path.
+fn build(name: &str) -> Result<PathBuf, Failure> {
+    let package = ["build", "--release", "-p", "goruntime-tests", "--bin", name];
+    let build = workspace::cargo(package);
+    let built = process::capture(build, Duration::from_secs(20 * 60), |_| ())?;
+    if !built.success() {
+        return Err(format!("the program does not compile:\n{}", built.output).into());
+    }
+    Ok(crate::tools::target_directory()?.join("release").join(name))
+}
+
+fn run_allocator(seconds: u64) -> Outcome {
+    let mut command = Command::new(build("soak_gomem")?);
+    command.arg(seconds.to_string());
+    let limit = Duration::from_secs(seconds) + OVERTIME;
+    let mut program = process::Supervised::start(command)?;
+    let begin = Instant::now();
+    let status = loop {
+        if let Some(status) = program.ended()? {
+            break Some(status);
+        }
+        if begin.elapsed() > limit {
+            println!("it hangs");
+            break None;
+        }
+        if interrupt::pending().is_some() {
+            return Err("interrupted".to_owned().into());
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    let went_well = status.is_some_and(|status| status.success());
+    if let Some(status) = status.filter(|status| !status.success()) {
+        println!("{status}");
+    }
+    println!(
+        "{} passed, {} failed",
+        u8::from(went_well),
+        u8::from(!went_well)
+    );
+    Ok(ExitCode::from(u8::from(!went_well)))
 }
 
 /// What the program had at some second.

@@ -11,7 +11,7 @@
 //! shares the pool, so that reading the link of a buffer that was popped meanwhile is harmless.
 //!
 //! Memory comes from the embedder in chunks that double in size, each buffer being touched only when it is
-//! first needed. The first chunk is obtained when the pool is made: marking can always begin. Later chunks
+//! first needed. What a marker has may be several buffers in a row, a [`Chain`]. The first chunk is obtained when the pool is made: marking can always begin. Later chunks
 //! may be refused; then the caller must remember by other means what it could not push.
 
 use crate::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -154,7 +154,7 @@ impl BufferPool {
         let base = self.chunks[chunk].load(Ordering::Acquire);
         debug_assert!(!base.is_null());
         // SAFETY: a number gets about only after `take_empty` has initialised its buffer, which lies in a
-        // chunk of sufficient size; chunks are released only through `&mut self`.
+        // chunk of sufficient size; chunks are released only when nobody uses the pool.
         unsafe { &*base.add(index) }
     }
 
@@ -237,25 +237,32 @@ impl BufferPool {
     }
 
     /// Gives back the memory that a large heap's cycle needed. All work must be done.
-    pub(crate) fn trim(&mut self, world: &impl World) {
+    ///
+    /// # Safety
+    /// 1. No buffer is owned, and nobody else uses the pool before this returns.
+    pub(crate) unsafe fn trim(&self, world: &impl World) {
         debug_assert!(!self.has_full(), "grey objects are left over");
-        self.full = Stack::default();
-        self.empty = Stack::default();
-        *self.fresh.get_mut() = 0;
-        self.release_from(KEPT_CHUNKS, world);
+        for stack in [&self.full, &self.empty] {
+            stack.head.store(0, Ordering::Relaxed);
+        }
+        self.fresh.store(0, Ordering::Relaxed);
+        // SAFETY: (1), and no number of a buffer is known any more.
+        unsafe { self.release_from(KEPT_CHUNKS, world) };
     }
 
     /// Gives back all memory. The pool is of no use afterwards.
     pub(crate) fn dispose(&mut self, world: &impl World) {
-        self.release_from(0, world);
+        // SAFETY: `&mut self` says that no buffer is owned; the caller gives up the pool.
+        unsafe { self.release_from(0, world) };
     }
 
-    fn release_from(&mut self, first: usize, world: &impl World) {
-        for (chunk, base) in self.chunks.iter_mut().enumerate().skip(first) {
-            let base = std::mem::replace(base.get_mut(), ptr::null_mut());
+    /// # Safety
+    /// 1. As for [`trim`](Self::trim), and no buffer of these chunks is on a stack that is used again.
+    unsafe fn release_from(&self, first: usize, world: &impl World) {
+        for (chunk, base) in self.chunks.iter().enumerate().skip(first) {
+            let base = base.swap(ptr::null_mut(), Ordering::Relaxed);
             if let Some(memory) = NonNull::new(base) {
-                // SAFETY: acquired by `grow` with this size; `&mut self` says that no buffer is owned, and
-                // the caller has reset the stacks or gives up the pool.
+                // SAFETY: acquired by `grow` with this size; nobody has a buffer in it, by obligation 1.
                 unsafe { world.release(memory.cast(), chunk_bytes(chunk)) };
             }
         }
@@ -306,6 +313,96 @@ impl Owned<'_> {
     }
 }
 
+impl<'p> Owned<'p> {
+    /// The item with this index, the oldest having 0.
+    pub(crate) fn get(&self, index: usize) -> Option<usize> {
+        if index >= self.len() {
+            return None;
+        }
+        // SAFETY: the owner alone accesses the body; items below `len` are initialised.
+        Some(unsafe { (*self.body()).items[index].assume_init() })
+    }
+
+    /// Takes all items out.
+    pub(crate) fn clear(&mut self) {
+        // SAFETY: the owner alone accesses the body.
+        unsafe { (*self.body()).len = 0 };
+    }
+
+    /// Takes the `n` oldest items out.
+    pub(crate) fn forget_first(&mut self, n: usize) {
+        let body = self.body();
+        // SAFETY: the owner alone accesses the body; items below `len` are initialised, and `n` is at most that.
+        unsafe {
+            let len = (*body).len as usize;
+            debug_assert!(n <= len);
+            (*body).items.copy_within(n..len, 0);
+            (*body).len = (len - n) as u32;
+        }
+    }
+
+    /// Puts the buffer out of hand without giving it to the pool.
+    fn into_raw(self) -> (u32, &'p Buffer) {
+        let raw = (self.id, self.buffer);
+        std::mem::forget(self);
+        raw
+    }
+}
+
+/// Buffers in a row, which all belong to one marker: linked as those on a stack are, since a buffer in hand is on none.
+pub(crate) struct Chain<'p> {
+    pool: &'p BufferPool,
+    /// Numbers plus 1; 0 if the chain is empty.
+    first: u32,
+    last: u32,
+}
+
+impl<'p> Chain<'p> {
+    pub(crate) fn new(pool: &'p BufferPool) -> Chain<'p> {
+        Chain {
+            pool,
+            first: 0,
+            last: 0,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first == 0
+    }
+
+    /// Adds a buffer at the end.
+    pub(crate) fn append(&mut self, buffer: Owned<'p>) {
+        let (id, buffer) = buffer.into_raw();
+        buffer.next.store(0, Ordering::Relaxed);
+        match self.last.checked_sub(1) {
+            Some(last) => self.pool.get(last).next.store(id + 1, Ordering::Relaxed),
+            None => self.first = id + 1,
+        }
+        self.last = id + 1;
+    }
+
+    /// Takes the first one.
+    pub(crate) fn take(&mut self) -> Option<Owned<'p>> {
+        let id = self.first.checked_sub(1)?;
+        let buffer = self.pool.get(id);
+        self.first = buffer.next.load(Ordering::Relaxed);
+        if self.first == 0 {
+            self.last = 0;
+        }
+        Some(Owned {
+            pool: self.pool,
+            id,
+            buffer,
+        })
+    }
+}
+
+impl Drop for Chain<'_> {
+    fn drop(&mut self) {
+        while self.take().is_some() {}
+    }
+}
+
 impl Drop for Owned<'_> {
     fn drop(&mut self) {
         let stack = if self.len() == 0 {
@@ -353,7 +450,8 @@ mod tests {
             }
         }
         assert_eq!(found.len(), 2 * buffers);
-        pool.trim(&world);
+        // SAFETY: nobody else has the pool.
+        unsafe { pool.trim(&world) };
         assert_eq!(
             world.memory_in_use(),
             (0..KEPT_CHUNKS).map(chunk_bytes).sum::<usize>()

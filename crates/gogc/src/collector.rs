@@ -7,7 +7,7 @@
 use std::fmt;
 
 use crate::barrier::{Barrier, BarrierBuffer};
-use crate::env::SweepStep;
+use crate::env::{ObjectAddr, SweepStep};
 use crate::pacer::Config;
 use crate::stats::{CycleStats, Phase, Reason};
 use crate::units::Bytes;
@@ -36,6 +36,9 @@ impl<E: fmt::Display> fmt::Display for CycleError<E> {
 impl<E: fmt::Debug + fmt::Display> std::error::Error for CycleError<E> {}
 
 /// A method of collection at work.
+///
+/// [`flush_barrier`](Collector::flush_barrier), [`scan_newborn`](Collector::scan_newborn) and [`assist`](Collector::assist) are for mutators, in sections
+/// in which the world does not stop (obligation 8 of [`World`](crate::World)).
 pub trait Collector {
     /// Why the world could not be stopped.
     type Error;
@@ -65,6 +68,13 @@ pub trait Collector {
     /// Takes what a mutator's barrier has recorded, and empties the buffer.
     fn flush_barrier(&self, buffer: &mut BarrierBuffer);
 
+    /// Has an object that was born marked be scanned: for one with so many pointers that to shade them one by one would take long. To be called when it is
+    /// initialised, before the section ends in which it was allocated.
+    fn scan_newborn(&self, object: ObjectAddr);
+
+    /// The caller has allocated so many bytes. It may have to mark for that, some hundred microseconds at most. Cheap when nothing is marked.
+    fn assist(&self, allocated: Bytes);
+
     /// Sweeps some `limit` bytes of the heap, on behalf of whoever has time.
     fn sweep(&self, limit: Bytes) -> SweepStep;
 
@@ -76,6 +86,9 @@ pub trait Collector {
 
     /// The size of heap by which the next cycle should be over.
     fn goal(&self) -> Bytes;
+
+    /// The size of heap at which the next cycle begins.
+    fn trigger(&self) -> Bytes;
 
     /// The last cycle.
     fn last_cycle(&self) -> Option<CycleStats>;

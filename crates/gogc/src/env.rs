@@ -4,10 +4,17 @@
 //! not marked. A [`World`] knows the mutators: it stops and restarts them, lists their roots, lends threads
 //! and buffer memory. Both are used through `&self` and shared by all markers.
 //!
-//! The protocol of one cycle, with the world stopped between the bars:
+//! The protocol of one cycle, with the world stopped between the bars; of one that marks with the world stopped:
 //!
 //! ```text
 //!   sweep* | start_mark  resolve/try_mark/scan*  before_sweep  resolve/try_mark/scan*  start_sweep | sweep*
+//! ```
+//!
+//! and of one that marks while mutators run, in which the second stop may come several times, and only the last does all of this:
+//!
+//! ```text
+//!   sweep* | start_mark | resolve/try_mark/scan* | resolve/try_mark/scan*  before_sweep  resolve/try_mark/scan*  start_sweep | sweep*
+//!          `Stop::Begin`   `World::with_running`   `Stop::End`
 //! ```
 
 use std::ops::Range;
@@ -20,6 +27,34 @@ use crate::units::{Bytes, Nanos};
 /// size, never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectAddr(pub usize);
+
+/// A span: objects that lie together and are scanned together. A number that means something to the heap alone; a multiple of 4, never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpanId(pub usize);
+
+/// How an object that has just been marked gets scanned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// On its own.
+    Alone,
+    /// With its span, which is in a queue already.
+    InSpan,
+    /// With its span, which the caller is to queue.
+    Queue(SpanId),
+}
+
+/// Receives the words of objects that may be pointers; implemented by the collector.
+pub trait WordSink {
+    /// Takes one word.
+    fn word(&mut self, word: usize);
+
+    /// Takes the words at `base` whose bits are set in `mask`: bit `i` stands for word `i`.
+    ///
+    /// # Safety
+    /// 1. `base` is aligned to a word.
+    /// 2. The words whose bits are set are mapped and readable until the call returns. They may be uninitialised, and be written meanwhile.
+    unsafe fn masked(&mut self, base: *const usize, mask: u64);
+}
 
 /// How much memory the heap holds, for the pacer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,10 +95,12 @@ pub struct SweepStep {
 /// 5. `scannable` is at least the offset of the end of the last such word; `pointer_free` is true only if
 ///    there is none.
 /// 6. Objects allocated while the barrier is on are born marked, and their pointers are shaded, see
-///    [`barrier`](crate::barrier).
+///    [`barrier`](crate::barrier). They are marked before `resolve` finds them.
 /// 7. Only unmarked objects are freed, and only between `start_sweep` and the next `start_mark`; an object
 ///    born after `start_sweep` is not freed by that sweep.
 /// 8. Between `start_mark` and `start_sweep` no method takes a lock that a stopped mutator may hold.
+/// 9. An object that `wait` was called for and that is not [`Alone`](Wait::Alone) is scanned by a `scan_span` of its span that begins after the call of `wait` whose
+///    answer last was [`Queue`](Wait::Queue) with that span. This holds with any number of callers of both.
 pub unsafe trait HeapView: Sync {
     /// What an address resolves to. May carry more than the address (the span, the index in it), so that
     /// marking need not look that up again.
@@ -101,16 +138,43 @@ pub unsafe trait HeapView: Sync {
     /// The number of bytes of the object, from its start, that have to be scanned.
     fn scannable(&self, object: ObjectAddr) -> usize;
 
-    /// Calls `visit` with every word of the bytes `range` of the object that may be a pointer to a collected
+    /// Gives `sink` every word of the bytes `range` of the object that may be a pointer to a collected
     /// object.
-    fn scan(&self, object: ObjectAddr, range: Range<usize>, visit: &mut impl FnMut(usize));
+    fn scan(&self, object: ObjectAddr, range: Range<usize>, sink: &mut impl WordSink);
+
+    /// Says how the object, which the caller has just marked and which is not [`pointer_free`](Self::pointer_free), gets scanned.
+    ///
+    /// A heap that keeps objects of one layout together has them scanned by span: that way memory is read in order and few lines of the heap's own are touched.
+    /// Others need none of the methods about spans.
+    #[inline]
+    fn wait(&self, object: Self::Object) -> Wait {
+        let _ = object;
+        Wait::Alone
+    }
+
+    /// Asks the processor to fetch what [`scan_span`](Self::scan_span) will read first.
+    #[inline]
+    fn prefetch_span(&self, span: SpanId) {
+        let _ = span;
+    }
+
+    /// Takes note that the span has been taken from its queue, then scans all of its objects that wait. Returns the bytes that were scanned.
+    fn scan_span(&self, span: SpanId, sink: &mut impl WordSink) -> Bytes {
+        let _ = (span, sink);
+        Bytes(0)
+    }
+
+    /// Takes note that the span is in no queue, for there was no room for it. What waits in it is left to [`for_each_marked`](Self::for_each_marked).
+    fn forget_span(&self, span: SpanId) {
+        let _ = span;
+    }
 
     /// Calls `visit` with every marked object. Objects marked meanwhile may be missed.
     ///
     /// It is the way out when no memory for grey objects is to be had.
     fn for_each_marked(&self, visit: &mut impl FnMut(Self::Object));
 
-    /// Clears all marks. Called with the world stopped and sweeping done.
+    /// Clears all marks, and has what is allocated from now on be born marked. Called with the world stopped and sweeping done.
     fn start_mark(&self);
 
     /// Called when marking is over and the world is still stopped. The heap clears weak pointers to unmarked
@@ -118,9 +182,9 @@ pub unsafe trait HeapView: Sync {
     /// them, and all that they reach, for this cycle.
     fn before_sweep(&self, revive: &mut impl FnMut(Self::Object));
 
-    /// Makes what is unmarked free to be swept. `marked` is the size of all marked objects: what
-    /// [`usage`](Self::usage) is to report as collected from now on, until more is allocated. Called with the
-    /// world stopped.
+    /// Makes what is unmarked free to be swept, and ends that objects are born marked. `marked` is the size of all objects that were marked by
+    /// [`try_mark`](Self::try_mark): with those allocated since `start_mark` it is what [`usage`](Self::usage) is to report as collected from now on,
+    /// until more is allocated. Called with the world stopped.
     fn start_sweep(&self, marked: Bytes);
 
     /// Sweeps some `limit` bytes of the heap (not only garbage). Called by any number of threads while the
@@ -158,18 +222,53 @@ pub trait RootSink {
     fn word(&mut self, kind: RootKind, word: usize);
 }
 
-/// The roots of a stopped world, cut into jobs that markers share among them.
+/// Roots, cut into jobs that markers share among them. Which ones is said where they are obtained, see [`World`].
 ///
 /// # Safety
-/// 1. Taken together the jobs `0..jobs()` present every root: an object that a mutator can still reach, is
-///    reachable from these words through objects of the heap.
-/// 2. `scan` takes no lock that a stopped mutator may hold, and may run for different jobs at once.
+/// 1. Taken together the jobs `0..jobs()` present all those roots.
+/// 2. `scan` may run for different jobs at once; if the world is stopped it takes no lock that a stopped mutator may hold.
 pub unsafe trait Roots: Sync {
-    /// The number of jobs. Does not change while the world is stopped.
+    /// The number of jobs. Does not change.
     fn jobs(&self) -> usize;
 
     /// Presents the roots of one job to `sink`.
     fn scan(&self, job: usize, sink: &mut impl RootSink);
+
+    /// Presents every root of the stopped world, for a check of the marks. Asked of the roots of [`Stop::Whole`] and [`Stop::End`] only.
+    fn scan_all(&self, sink: &mut impl RootSink) {
+        (0..self.jobs()).for_each(|job| self.scan(job, sink));
+    }
+}
+
+/// What the world is stopped for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// All of marking. The roots are all there are.
+    Whole,
+    /// The beginning of a marking beside mutators. The roots are those which had better not, or cannot, be looked at while mutators run.
+    Begin,
+    /// The end of it. The roots are all that may have changed since they were presented.
+    End,
+}
+
+/// Whose time a step of marking in the background takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Processor {
+    /// The collector's quarter.
+    Dedicated,
+    /// Nobody's: no mutator has use for it.
+    Idle,
+}
+
+/// A step of marking in the background, as [`World::mark_in_background`] is told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Background {
+    /// So much was looked through, and there is more.
+    Marked(Bytes),
+    /// So much was looked through, and for the moment there is no more, but others are at work: worth asking again after some microseconds.
+    Dry(Bytes),
+    /// There is nothing left to do.
+    Over,
 }
 
 /// What happens in a cycle, as plain data.
@@ -222,6 +321,15 @@ pub trait Hooks {
 /// 3. Memory from `acquire` is writable, of the size asked for and aligned to 64 bytes, and belongs to the
 ///    caller until it is passed to `release` with the same size.
 /// 4. `run_workers` runs the body at least once, and returns only when every run of it has returned.
+/// 5. A root is a word by which a mutator can reach an object, be it on a stack, in a register, in a static or on the Rust heap, and also a word that
+///    a mutator's barrier has recorded and not yet handed to the collector. The roots of `Stop::Whole` are all roots. Those of `Stop::End` are all
+///    but words that have not changed, nor begun to be roots, since they were presented in this cycle: by the roots of its `Stop::Begin`, or by roots
+///    of `with_running`, in the course of that call. (What a stop at the end presents does not count, as it may not be the last.)
+/// 6. Memory that `with_running` presents stays mapped and readable until the call returns.
+/// 7. `mark_in_background` returns only when every call of the step has returned.
+/// 8. The world does not stop while a mutator is within [`Collector::flush_barrier`](crate::Collector::flush_barrier),
+///    [`scan_newborn`](crate::Collector::scan_newborn) or [`assist`](crate::Collector::assist), or between the birth of an object and the end of its
+///    initialisation: stopping waits until it is not.
 pub unsafe trait World: Hooks + Sync {
     /// The roots while the world is stopped.
     type Roots: Roots;
@@ -234,7 +342,23 @@ pub unsafe trait World: Hooks + Sync {
     ///
     /// # Errors
     /// If they cannot be stopped now; then none is, and `f` was not called.
-    fn with_stopped<R>(&self, f: impl FnOnce(&Self::Roots) -> R) -> Result<R, Self::Error>;
+    fn with_stopped<R>(
+        &self,
+        stop: Stop,
+        f: impl FnOnce(&Self::Roots) -> R,
+    ) -> Result<R, Self::Error>;
+
+    /// Runs `f` with roots that can be looked at while mutators run, between a `Stop::Begin` and a `Stop::End`. `round` counts from 0 in each cycle. The first
+    /// round presents as much as can be, each later one what has changed since; how often that is worth while is the collector's to decide,
+    /// who is told about how many bytes they are.
+    ///
+    /// A world may present nothing here, and everything in the stops.
+    fn with_running<R>(&self, round: u32, f: impl FnOnce(&Self::Roots, Bytes) -> R) -> R;
+
+    /// Calls `step` from some threads at once, again and again, each time with the number of bytes to be looked through at most, until it
+    /// says [`Background::Over`]. How many threads, and which part of the time they may take from the mutators, is the world's to decide; a quarter of its
+    /// processors, and those that are idle, is what the pacer counts on. The threads are not mutators.
+    fn mark_in_background(&self, step: &(impl Fn(Bytes, Processor) -> Background + Sync));
 
     /// Runs `body` on some threads, at the same time or one after the other: at least one, at most
     /// [`procs`](Self::procs). The threads are not mutators: `with_stopped` has not stopped them.
@@ -246,11 +370,10 @@ pub unsafe trait World: Hooks + Sync {
     /// The time, from an origin that does not change; best the start of the process, which traces count from.
     fn now(&self) -> Nanos;
 
-    /// Memory for buffers of grey objects. Called when the collector is made, and with the world stopped.
-    /// `None` if there is none to be had: marking then takes longer, and is still complete.
+    /// Memory for buffers of grey objects. Called when the collector is made, and by markers, mutators that assist among them. `None` if there is none to be had: marking then takes longer, and is still complete.
     fn acquire(&self, bytes: usize) -> Option<NonNull<u8>>;
 
-    /// Gives memory back. Called with the world stopped, and when the collector is dropped.
+    /// Gives memory back. Called by the thread that collects, by markers, and when the collector is dropped.
     ///
     /// # Safety
     /// 1. `memory` came from `acquire(bytes)` of the same world and is not used any more.

@@ -1,4 +1,4 @@
-//! The collector's concurrent protocols under the schedule explorer: the shared buffers, the end of marking, the order of cycles, and the
+//! The collector's concurrent protocols under the schedule explorer: the shared buffers, the end of marking, marking by span, the order of cycles, and the
 //! write barrier beside markers that run.
 //!
 //! Each model runs production code; each has bugs planted that it must catch.
@@ -233,6 +233,75 @@ fn explore_turns() {
         "self.turns.changed.notify_all()",
     );
     exploration.catches("gogc: turns", vec![Plant::remove(no_wake)], turns);
+}
+
+/// Two markers, of which one ends early, on a root that leads to objects of one span, which lead to others in it and in the next. Invariant: when nothing is left in
+/// any queue, everything reachable is marked and was scanned, and no span is left waiting.
+fn marking_by_span() {
+    let (heap, world) = (SimHeap::new(24), SimWorld::new(1));
+    let objects: Vec<_> = (0..5)
+        .map(|_| heap.allocate(Shape::pointers(2)).unwrap())
+        .collect();
+    // Beyond the first span.
+    let spacer = heap.allocate(Shape::pointers(20)).unwrap();
+    let far = heap.allocate(Shape::pointers(1)).unwrap();
+    let links = [(0, 1), (0, 2), (1, 3), (2, 4), (3, 1)];
+    let mut used = [0; 5];
+    for (from, to) in links {
+        heap.store(objects[from], used[from], objects[to]);
+        used[from] += 1;
+    }
+    heap.store(objects[4], 0, far);
+    heap.store(far, 0, spacer);
+    let marking = Marking::new(&world).unwrap();
+    heap.start_mark();
+    let shared = Arc::new(Concurrent {
+        heap,
+        world,
+        marking,
+        barrier: Barrier::new(),
+    });
+    let theirs = shared.clone();
+    let (first, third) = (objects[0], objects[2]);
+    let other = thread::spawn(move || {
+        let mut marker = Marker::new(&theirs.heap, &theirs.world, &theirs.marking);
+        marker.word(RootKind::Stack, third);
+        // It may leave with work undone, which is then the other's.
+        for _ in 0..goexplore::choose(4) {
+            marker.step_any();
+        }
+    });
+    let mut marker = Marker::new(&shared.heap, &shared.world, &shared.marking);
+    marker.word(RootKind::Stack, first);
+    marker.finish();
+    drop(marker);
+    other.join().unwrap();
+    let mut marker = Marker::new(&shared.heap, &shared.world, &shared.marking);
+    marker.finish();
+    drop(marker);
+    for object in objects.into_iter().chain([spacer, far]) {
+        assert!(shared.heap.marked(object), "a waiting object was forgotten");
+    }
+    // Asserts that no span waits.
+    shared.heap.start_mark();
+    let Some(mut shared) = Arc::into_inner(shared) else {
+        panic!("the other marker has ended")
+    };
+    shared.marking.dispose(&shared.world);
+}
+
+#[test]
+fn explore_marking_by_span() {
+    let exploration = Exploration::exhaustive().preemptions(2).executions(12_000);
+    exploration.check("gogc: marking by span", marking_by_span);
+    Exploration::random(5)
+        .executions(1000)
+        .check("gogc: marking by span", marking_by_span);
+    let plants = vec![
+        Plant::named("a span stays in the queue that it was taken from"),
+        Plant::named("a marker leaves with spans in its queue"),
+    ];
+    exploration.catches("gogc: marking by span", plants, marking_by_span);
 }
 
 /// The root that is scanned at the start of marking: one word.

@@ -8,13 +8,14 @@
 //! Modules, each using only those above it:
 //!
 //! ```text
-//!   units  word  backoff            newtypes; the load of a word that somebody may be writing
+//!   units  word -> gather  backoff  newtypes; the load of a word that somebody may be writing; many of them
 //!   pointer_map -> trace            which words of a value may be collected pointers
 //!   stats -> env                    a cycle as plain data; the ports: HeapView, World, Roots, Hooks
-//!   buffer -> gray -> termination   grey objects: shared buffers, one marker's queue, when marking is over
-//!   barrier  lookahead -> mark      what a store must do while marking; blackening
-//!   pacer  gctrace                  when to collect; a cycle in Go's words
-//!   collector -> turn -> mark_sweep the seam between methods, and the stop-the-world method
+//!   buffer -> gray  spans           grey objects and spans with such: shared buffers, one marker's queues
+//!   termination                     when marking is over
+//!   barrier  seen -> mark           what a store must do while marking; blackening
+//!   pacer  assist  gctrace          when to collect; what mutators owe meanwhile; a cycle in Go's words
+//!   collector -> turn -> mark_sweep the seam between methods; marking with the world stopped and beside mutators
 //! ```
 
 #[cfg(all(doctest, feature = "testing"))]
@@ -26,6 +27,7 @@ compile_error!(
     "gogc supports Linux on x86-64 only: words are read with an x86-64 instruction that tolerates concurrent writers"
 );
 
+mod assist;
 mod atomic;
 mod backoff;
 pub mod barrier;
@@ -34,13 +36,15 @@ pub mod collector;
 pub mod env;
 #[cfg(all(test, explore))]
 mod explore;
+pub mod gather;
 pub mod gctrace;
 mod gray;
-mod lookahead;
 pub mod mark;
 pub mod mark_sweep;
 pub mod pacer;
 pub mod pointer_map;
+mod seen;
+mod spans;
 pub mod stats;
 pub mod termination;
 #[cfg(any(test, feature = "testing"))]
@@ -53,10 +57,11 @@ pub mod word;
 pub use barrier::{Barrier, BarrierBuffer};
 pub use collector::{Collector, CycleError};
 pub use env::{
-    Event, HeapUsage, HeapView, Hooks, ObjectAddr, RootKind, RootSink, Roots, SweepStep, World,
+    Background, Event, HeapUsage, HeapView, Hooks, ObjectAddr, Processor, RootKind, RootSink,
+    Roots, SpanId, Stop, SweepStep, Wait, WordSink, World,
 };
 pub use gctrace::GcTrace;
-pub use mark_sweep::{BuildError, MarkSweep};
+pub use mark_sweep::{BuildError, MarkSweep, Method};
 pub use pacer::{Config, ConfigError, GcPercent, Pacer};
 pub use pointer_map::PointerMap;
 pub use stats::{CycleStats, Phase, Reason};

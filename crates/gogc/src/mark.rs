@@ -8,8 +8,12 @@
 //! A `Marker` is one thread's part in it; any number work on one `Marking`. A word travels like this:
 //!
 //! ```text
-//!   root or object --> within bounds? --> prefetch, look-ahead --> resolve, try_mark --> grey queue --> scan
+//!   root or object --> within bounds? --> batch --> prefetch all, then resolve and try_mark each --+--> grey queue --> scan
+//!                                                                                                +--> its span's queue --> scan the span
 //! ```
+//!
+//! The heap says of each object whether it is scanned alone or with its span. Objects alone are taken last in, first out, and before spans: that keeps the queue
+//! short, while spans gain by waiting. Neither needs the world to stand still.
 //!
 //! Objects with more than [`OBLET`] bytes to scan are cut into oblets, each a grey entry of its own, so that
 //! one huge array is shared by all markers and interrupts none for long. An oblet's entry is its address with
@@ -22,10 +26,12 @@
 use crate::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::ops::Range;
 
-use crate::buffer::BufferPool;
-use crate::env::{HeapView, ObjectAddr, RootKind, RootSink, Roots, World};
+use crate::buffer::{BufferPool, Owned};
+use crate::env::{HeapView, ObjectAddr, RootKind, RootSink, Roots, SpanId, Wait, WordSink, World};
+use crate::gather::Gather;
 use crate::gray::{GrayQueue, Refused};
-use crate::lookahead::Lookahead;
+use crate::seen::Seen;
+use crate::spans::{SPAN_TAG, SpanQueue};
 use crate::stats::Tally;
 use crate::termination::Crew;
 use crate::units::Bytes;
@@ -49,6 +55,20 @@ struct SharedTally {
 }
 
 impl SharedTally {
+    fn reset(&self) {
+        let sums = [
+            &self.objects,
+            &self.marked,
+            &self.heap_scanned,
+            &self.stacks,
+            &self.globals,
+            &self.rust_heap,
+        ];
+        for sum in sums {
+            sum.store(0, Ordering::Relaxed);
+        }
+    }
+
     fn add(&self, tally: &Tally) {
         let pairs = [
             (&self.objects, tally.objects),
@@ -59,10 +79,16 @@ impl SharedTally {
             (&self.rust_heap, tally.rust_heap.0),
         ];
         for (sum, n) in pairs {
-            sum.fetch_add(n, Ordering::Relaxed);
+            if n != 0 {
+                sum.fetch_add(n, Ordering::Relaxed);
+            }
         }
     }
 }
+
+mod slice;
+
+pub(crate) use slice::Slice;
 
 /// The marking of one cycle, shared by its markers.
 pub(crate) struct Marking {
@@ -85,13 +111,13 @@ impl Marking {
     }
 
     /// Prepares for a new cycle.
-    pub(crate) fn start_cycle(&mut self) {
+    pub(crate) fn start_cycle(&self) {
         self.crew.reset();
-        self.tally = SharedTally::default();
+        self.tally.reset();
     }
 
-    /// Prepares for another round of the same cycle, with root jobs of its own.
-    pub(crate) fn start_round(&mut self) {
+    /// Prepares for another round of the same cycle, with root jobs of its own. Nobody is at work on others.
+    pub(crate) fn start_round(&self) {
         self.crew.reset();
     }
 
@@ -103,6 +129,11 @@ impl Marking {
     /// Whether there are grey objects in the pool.
     pub(crate) fn has_work(&self) -> bool {
         self.pool.has_full()
+    }
+
+    /// Whether each of this round's root jobs `0..jobs` is claimed.
+    pub(crate) fn all_claimed(&self, jobs: usize) -> bool {
+        self.crew.all_claimed(jobs)
     }
 
     /// Whether marked objects have been forgotten since the last call.
@@ -124,8 +155,12 @@ impl Marking {
     }
 
     /// Gives back memory that only this cycle needed.
-    pub(crate) fn trim(&mut self, world: &impl World) {
-        self.pool.trim(world);
+    ///
+    /// # Safety
+    /// 1. As for [`BufferPool::trim`].
+    pub(crate) unsafe fn trim(&self, world: &impl World) {
+        // SAFETY: (1).
+        unsafe { self.pool.trim(world) };
     }
 
     /// Gives back all memory.
@@ -139,8 +174,8 @@ pub(crate) struct Marker<'a, H: HeapView, W: World> {
     heap: &'a H,
     marking: &'a Marking,
     gray: GrayQueue<'a, W>,
-    seen: Lookahead,
-    bounds: Range<usize>,
+    spans: SpanQueue<'a, W>,
+    seen: Seen,
     tally: Tally,
 }
 
@@ -150,8 +185,8 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
             heap,
             marking,
             gray: GrayQueue::new(&marking.pool, world),
-            seen: Lookahead::default(),
-            bounds: heap.bounds(),
+            spans: SpanQueue::new(&marking.pool, world),
+            seen: Seen::new(heap.bounds()),
             tally: Tally::default(),
         }
     }
@@ -168,34 +203,62 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
             }
             self.drain();
             match crew.next(&self.marking.pool) {
-                Some(work) => self.gray.adopt(work),
+                Some(work) => self.adopt(work),
                 None => return,
             }
         }
     }
 
-    /// Blackens until the private queue is empty, sharing with markers that have run dry.
+    /// Blackens until the private queues are empty, sharing with markers that have run dry.
     pub(crate) fn drain(&mut self) {
-        while self.step() {
+        self.drain_some(Bytes(u64::MAX));
+    }
+
+    /// Blackens until the private queues are empty or some `budget` bytes were scanned, sharing with markers that have run dry. Returns the bytes that were scanned; less
+    /// than `budget` says that there was no more.
+    pub(crate) fn drain_some(&mut self, budget: Bytes) -> Bytes {
+        let before = self.tally.heap_scanned;
+        let mut scanned = Bytes(0);
+        while scanned < budget && self.step() {
             if self.marking.crew.hungry() && !self.marking.pool.has_full() {
-                self.gray.share();
+                self.share();
             }
+            scanned = self.tally.heap_scanned.saturating_sub(before);
+        }
+        scanned
+    }
+
+    /// Lets the others have a part of the work, if there is enough to share.
+    fn share(&mut self) {
+        if self.spans.is_empty() {
+            self.gray.share();
+        } else {
+            self.spans.share();
         }
     }
 
-    /// Blackens one entry, or tests the mark of a word that was seen; false if there is neither.
+    /// Makes a buffer from the pool the next work; its entries are all of one sort. Both queues are empty.
+    fn adopt(&mut self, work: Owned<'a>) {
+        if work.get(0).is_some_and(|entry| entry & SPAN_TAG != 0) {
+            self.spans.adopt(work);
+        } else {
+            self.gray.adopt(work);
+        }
+    }
+
+    /// Blackens one entry, or tests the marks of words that were seen; false if there is neither.
     pub(crate) fn step(&mut self) -> bool {
         if let Some(entry) = self.gray.pop() {
             self.blacken(entry);
             return true;
         }
-        match self.seen.pop() {
-            Some(word) => {
-                self.shade(word);
-                true
-            }
-            None => false,
+        if let Some(span) = self.spans.pop() {
+            self.scan_span(span);
+            return true;
         }
+        let any = !self.seen.is_empty();
+        self.shade_seen();
+        any
     }
 
     /// As [`step`](Self::step), but also takes work from the pool.
@@ -204,7 +267,7 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
         self.step()
             || match self.marking.pool.take_full() {
                 Some(work) => {
-                    self.gray.adopt(work);
+                    self.adopt(work);
                     true
                 }
                 None => false,
@@ -214,22 +277,31 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
     /// Takes note of a word that may be a pointer.
     #[inline]
     fn see(&mut self, word: usize) {
-        if word.wrapping_sub(self.bounds.start) >= self.bounds.end.wrapping_sub(self.bounds.start) {
-            return;
+        if self.seen.is_full() {
+            self.shade_seen();
         }
-        self.heap.prefetch(word);
-        let earlier = self.seen.exchange(word);
-        if earlier != 0 {
-            self.shade(earlier);
-        }
+        self.seen.put(word);
     }
 
-    /// Makes the object at `word`, if there is one and it is white, grey.
-    #[inline]
-    fn shade(&mut self, word: usize) {
-        if let Some(object) = self.heap.resolve(word) {
-            self.shade_object(object);
+    /// Makes the white objects among those that were seen grey.
+    fn shade_seen(&mut self) {
+        /// With so few words in flight there is nothing to wait for beside the object itself: it is fetched, too. (When there are many, its span will be scanned
+        /// when it has long been forgotten again.)
+        const FEW: usize = 8;
+        let count = self.seen.words().len();
+        for &word in self.seen.words() {
+            self.heap.prefetch(word);
+            if count <= FEW {
+                word::prefetch(word);
+            }
         }
+        for index in 0..count {
+            let word = self.seen.words()[index];
+            if let Some(object) = self.heap.resolve(word) {
+                self.shade_object(object);
+            }
+        }
+        self.seen.clear();
     }
 
     /// Makes the object, if it is white, grey (or black at once, if there is nothing to scan).
@@ -240,9 +312,28 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
         }
         self.tally.objects += 1;
         self.tally.marked += Bytes(self.heap.size(object) as u64);
-        if !self.heap.pointer_free(object) {
-            self.push(self.heap.start(object).0);
+        if self.heap.pointer_free(object) {
+            return;
         }
+        match self.heap.wait(object) {
+            Wait::InSpan => {}
+            Wait::Queue(span) => {
+                if let Err(Refused) = self.spans.push(span) {
+                    self.heap.forget_span(span);
+                    self.marking.forgot.store(true, Ordering::Relaxed);
+                }
+            }
+            Wait::Alone => {
+                let start = self.heap.start(object).0;
+                word::prefetch(start);
+                self.push(start);
+            }
+        }
+    }
+
+    /// Has an object that is marked be scanned, as if it had just been found.
+    pub(crate) fn scan_later(&mut self, object: ObjectAddr) {
+        self.push(object.0);
     }
 
     #[inline]
@@ -250,6 +341,17 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
         if let Err(Refused) = self.gray.push(entry) {
             self.marking.forgot.store(true, Ordering::Relaxed);
         }
+    }
+
+    fn scan_span(&mut self, span: SpanId) {
+        /// How many spans ahead the memory of the heap's own is fetched.
+        const AHEAD: usize = 2;
+        if let Some(next) = self.spans.peek(AHEAD) {
+            self.heap.prefetch_span(next);
+        }
+        let heap = self.heap;
+        let scanned = heap.scan_span(span, self);
+        self.tally.heap_scanned += scanned;
     }
 
     fn blacken(&mut self, entry: usize) {
@@ -278,11 +380,10 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
     fn scan(&mut self, object: ObjectAddr, range: Range<usize>) {
         self.tally.heap_scanned += Bytes(range.len() as u64);
         let heap = self.heap;
-        heap.scan(object, range, &mut |word| self.see(word));
+        heap.scan(object, range, self);
     }
 
     /// Shades what mutators have recorded in a barrier buffer, and empties it.
-    #[cfg(test)]
     pub(crate) fn absorb(&mut self, buffer: &mut crate::barrier::BarrierBuffer) {
         for &word in buffer.words() {
             self.see(word);
@@ -310,10 +411,26 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
         loop {
             while self.step() {}
             match self.marking.pool.take_full() {
-                Some(work) => self.gray.adopt(work),
+                Some(work) => self.adopt(work),
                 None => return,
             }
         }
+    }
+}
+
+impl<H: HeapView, W: World> WordSink for Marker<'_, H, W> {
+    #[inline]
+    fn word(&mut self, word: usize) {
+        self.see(word);
+    }
+
+    #[inline]
+    unsafe fn masked(&mut self, base: *const usize, mask: u64) {
+        if self.seen.is_full() {
+            self.shade_seen();
+        }
+        // SAFETY: the caller's obligations.
+        unsafe { self.seen.put_masked(base, mask) };
     }
 }
 
@@ -326,9 +443,10 @@ impl<H: HeapView, W: World> RootSink for Marker<'_, H, W> {
             RootKind::RustHeap => self.tally.rust_heap += bytes,
             RootKind::Handle => {}
         }
-        for i in 0..words {
+        for first in (0..words).step_by(Gather::MOST) {
+            let mask = u64::MAX >> Gather::MOST.saturating_sub(words - first);
             // SAFETY: within the range, which is aligned and readable by the caller's obligations.
-            self.see(unsafe { word::load(start.wrapping_add(i)) });
+            unsafe { self.masked(start.wrapping_add(first), mask) };
         }
     }
 
@@ -339,10 +457,9 @@ impl<H: HeapView, W: World> RootSink for Marker<'_, H, W> {
 
 impl<H: HeapView, W: World> Drop for Marker<'_, H, W> {
     fn drop(&mut self) {
-        while let Some(word) = self.seen.pop() {
-            self.shade(word);
-        }
+        self.shade_seen();
         self.gray.flush();
+        self.spans.flush();
         self.marking.tally.add(&self.tally);
     }
 }

@@ -1,32 +1,49 @@
-//! Stop-the-world tri-colour mark-sweep: the method that everything else is measured against.
+//! Tri-colour mark-sweep, with the world stopped or beside the mutators.
 //!
-//! One cycle: finish the last sweep, stop the world, mark in parallel from all roots, let the heap see to
-//! finalizers and weak pointers, start the sweep, start the world. Sweeping goes on while mutators run.
-//! Nothing moves.
+//! Two methods that share everything but when the world stands still. [`Method::StopTheWorld`] stops it for all of marking: the simplest, with the best
+//! throughput and the longest pauses; what everything else is measured against. [`Method::Concurrent`] stops it twice and shortly. Both then have the heap see to
+//! finalizers and weak pointers, and sweep while mutators run. Nothing moves.
 //!
-//! Invariant: from `start_mark` to `start_sweep` the world stands still, so the reachable objects are the
-//! same throughout, and what is unmarked at the end is unreachable. The write barrier is switched on for that
-//! time as a concurrent collector would do for longer; here no mutator runs to see it.
+//! | file | what |
+//! | --- | --- |
+//! | `stopped` | a cycle of the first method |
+//! | `concurrent` | a cycle of the second, and why it is right |
+//! | `check` | whether the marks are right, for tests |
 //!
 //! Locks: the collector's own are taken before the world is stopped, or by nobody but the one thread that has
 //! the turn. So a thread that was stopped while waiting for a collection holds none that the cycle needs.
 
-use crate::atomic::{AtomicU8, AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::atomic::{AtomicBool, AtomicU8, AtomicU64, Mutex, MutexGuard, Ordering};
 use std::fmt;
 use std::sync::PoisonError;
 
+use crate::assist::Account;
 use crate::backoff::Backoff;
 use crate::barrier::{Barrier, BarrierBuffer};
 use crate::collector::{Collector, CycleError};
-use crate::env::{Event, HeapView, RootSink, Roots, SweepStep, World};
+use crate::env::{Event, HeapView, ObjectAddr, RootSink, Roots, SweepStep, World};
 use crate::mark::{Marker, Marking};
 use crate::pacer::{Config, CycleReport, Pacer};
-use crate::stats::{CycleStats, Phase, PhaseClock, PhaseCpu, Reason, Tally};
+use crate::stats::{CycleStats, Phase, PhaseCpu, Reason};
 use crate::turn::{Served, Turn, Turns};
 use crate::units::{Bytes, Nanos};
 
+mod check;
+mod concurrent;
+mod stopped;
+
 /// Heap swept at a stretch when a sweep has to be finished.
 const SWEEP_STRETCH: Bytes = Bytes::mib(1);
+
+/// When the world stands still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// For all of marking.
+    StopTheWorld,
+    /// When marking begins and when it ends.
+    #[default]
+    Concurrent,
+}
 
 /// Why a collector could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,25 +67,23 @@ impl std::error::Error for BuildError {}
 pub struct MarkSweep<H: HeapView, W: World> {
     heap: H,
     world: W,
+    method: Method,
     barrier: Barrier,
     phase: AtomicU8,
     turns: Turns,
-    /// Used by the thread that has the turn, and the markers it has the world run.
-    marking: Mutex<Marking>,
+    /// Shared by the thread that has the turn, the markers it has the world run, and, while the barrier is on, mutators.
+    marking: Marking,
+    account: Account,
+    /// Processor time that marking beside mutators took in this cycle.
+    spent: concurrent::Spent,
+    /// A cycle whose end the world could not be stopped for. Of the thread that has the turn.
+    begun: Mutex<Option<concurrent::Begun>>,
     pacer: Mutex<Pacer>,
     /// The pacer's trigger, for a look without its lock.
     trigger: AtomicU64,
     /// Processor time of all cycles so far, in nanoseconds.
     cpu: AtomicU64,
-}
-
-/// When the parts of a cycle ended and what was found, as known when the world is about to start again.
-struct Stopped {
-    stopped_at: Nanos,
-    marked_at: Nanos,
-    tally: Tally,
-    workers: u64,
-    heap_after_mark: Bytes,
+    checked: AtomicBool,
 }
 
 /// The roots of a round that has none: the grey objects are in the pool already.
@@ -92,19 +107,28 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
     ///
     /// # Errors
     /// If the world refuses the first little memory.
-    pub fn new(heap: H, world: W, config: Config) -> Result<Self, BuildError> {
+    pub fn new(heap: H, world: W, config: Config, method: Method) -> Result<Self, BuildError> {
         let marking = Marking::new(&world).ok_or(BuildError::NoMemory)?;
-        let pacer = Pacer::new(config, &heap.usage());
+        let usage = heap.usage();
+        let pacer = match method {
+            Method::StopTheWorld => Pacer::new(config, &usage),
+            Method::Concurrent => Pacer::concurrent(config, &usage),
+        };
         Ok(MarkSweep {
             trigger: AtomicU64::new(pacer.trigger().0),
             heap,
             world,
+            method,
             barrier: Barrier::new(),
             phase: AtomicU8::new(Phase::Off as u8),
             turns: Turns::default(),
-            marking: Mutex::new(marking),
+            marking,
+            account: Account::default(),
+            spent: concurrent::Spent::default(),
+            begun: Mutex::new(None),
             pacer: Mutex::new(pacer),
             cpu: AtomicU64::new(0),
+            checked: AtomicBool::new(false),
         })
     }
 
@@ -116,6 +140,17 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
     /// The world.
     pub fn world(&self) -> &W {
         &self.world
+    }
+
+    /// When the world stands still.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// Whether, at the end of each marking, with the world stopped, everything is to be marked once more in the plainest way, and compared. A
+    /// reachable object without a mark is a panic. For tests: such a stop is as long as that takes.
+    pub fn check_marks(&self, check: bool) {
+        self.checked.store(check, Ordering::Relaxed);
     }
 
     /// Changes the pacer and publishes its trigger.
@@ -155,149 +190,88 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         }
     }
 
+    /// The sweep of the last cycle is finished, and a cycle begins.
+    fn announce(&self, cycle: u64, reason: Reason) -> Announced {
+        self.finish_sweep();
+        let announced = Announced {
+            started: self.world.now(),
+            usage: self.heap.usage(),
+            goal: lock(&self.pacer).goal(),
+        };
+        self.world.event(&Event::CycleStart {
+            cycle,
+            reason,
+            usage: announced.usage,
+            goal: announced.goal,
+        });
+        self.enter(Phase::SweepTermination, announced.started);
+        announced
+    }
+
     fn run_cycle(
         &self,
         turn: Turn<'_>,
         reason: Reason,
     ) -> Result<CycleStats, CycleError<W::Error>> {
-        let world = &self.world;
-        self.finish_sweep();
-        let started = world.now();
-        let usage = self.heap.usage();
-        let goal = lock(&self.pacer).goal();
-        world.event(&Event::CycleStart {
-            cycle: turn.cycle,
-            reason,
-            usage,
-            goal,
-        });
-        self.enter(Phase::SweepTermination, started);
-
-        let stopped = match world.with_stopped(|roots| self.mark(turn.cycle, roots)) {
-            Ok(stopped) => stopped,
-            Err(why) => {
-                let now = world.now();
-                self.enter(Phase::Off, now);
-                self.with_pacer(|pacer| pacer.attempt_failed(now));
-                return Err(CycleError::NotStopped(why));
-            }
-        };
-        let ended = world.now();
-        self.enter(Phase::Sweep, ended);
-
-        let usage_after = self.heap.usage();
-        let report = CycleReport {
-            reason,
-            started,
-            ended,
-            usage: usage_after,
-            roots: stopped.tally.stacks + stopped.tally.globals,
+        let (stats, report) = match self.method {
+            Method::StopTheWorld => self.run_stopped(turn.cycle, reason)?,
+            Method::Concurrent => self.run_concurrent(turn.cycle, reason)?,
         };
         self.with_pacer(|pacer| pacer.finish_cycle(&report));
-        let stats = CycleStats {
-            cycle: turn.cycle,
-            reason,
-            started,
-            clock: PhaseClock {
-                sweep_termination: stopped.stopped_at.saturating_sub(started),
-                mark: stopped.marked_at.saturating_sub(stopped.stopped_at),
-                mark_termination: ended.saturating_sub(stopped.marked_at),
-            },
-            heap_before: usage.collected + usage.external,
-            heap_after_mark: stopped.heap_after_mark,
-            heap_live: stopped.tally.marked + usage_after.external,
-            goal,
-            marked: stopped.tally,
-            longest_pause: ended.saturating_sub(started),
-            procs: world.procs(),
-            cpu: PhaseCpu::default(),
-            cpu_percent: 0,
-        };
-        let stats = self.account(stats, stopped.workers, ended);
-        world.event(&Event::CycleEnd(stats));
+        let stats = self.add_up(stats, report.ended);
+        self.world.event(&Event::CycleEnd(stats));
         turn.complete(stats);
         Ok(stats)
     }
 
-    /// Adds processor times. The world standing still costs all its processors, whether markers use them or
-    /// not; what markers do not use is idle to the program, but lost to it nevertheless.
-    fn account(&self, stats: CycleStats, workers: u64, ended: Nanos) -> CycleStats {
-        let procs = stats.procs as u64;
-        let of_all = |time: Nanos| Nanos(time.0 * procs);
-        let cpu = PhaseCpu {
-            sweep_termination: of_all(stats.clock.sweep_termination),
-            assist: Nanos(0),
-            background: Nanos(stats.clock.mark.0 * workers.min(procs)),
-            idle: Nanos(stats.clock.mark.0 * procs.saturating_sub(workers)),
-            mark_termination: of_all(stats.clock.mark_termination),
+    /// Adds the cycle's processor time to that of all before.
+    fn add_up(&self, stats: CycleStats, ended: Nanos) -> CycleStats {
+        let lost = match self.method {
+            // With the world stopped, what markers do not use is lost to the program nevertheless.
+            Method::StopTheWorld => stats.cpu.total() + stats.cpu.idle,
+            Method::Concurrent => stats.cpu.total(),
         };
-        let lost = cpu.total() + cpu.idle;
         let so_far = self.cpu.fetch_add(lost.0, Ordering::Relaxed) + lost.0;
-        let available = u128::from(ended.0) * u128::from(procs);
+        let available = u128::from(ended.0) * stats.procs as u128;
         let percent = (u128::from(so_far) * 100)
             .checked_div(available)
             .unwrap_or(0);
         CycleStats {
-            cpu,
             cpu_percent: percent.min(100) as u32,
             ..stats
         }
     }
 
-    /// The part of a cycle with the world stopped.
-    fn mark(&self, cycle: u64, roots: &W::Roots) -> Stopped {
-        let (heap, world) = (&self.heap, &self.world);
-        let stopped_at = world.now();
-        self.enter(Phase::Mark, stopped_at);
-        heap.start_mark();
-        self.barrier.set(true);
-        let mut marking = lock(&self.marking);
-        marking.start_cycle();
-        let workers = self.mark_round(cycle, &mut marking, roots);
-
-        let marked_at = world.now();
-        self.enter(Phase::MarkTermination, marked_at);
-        self.revive(cycle, &mut marking);
-        let usage = heap.usage();
-        let tally = marking.tally();
-        self.barrier.set(false);
-        heap.start_sweep(tally.marked);
-        marking.trim(world);
-        Stopped {
-            stopped_at,
-            marked_at,
-            tally,
-            workers,
-            heap_after_mark: usage.collected + usage.external,
+    /// Scans what could not be remembered for want of memory. The world is stopped.
+    fn recover(&self, cycle: u64) {
+        if self.marking.forgot() {
+            self.world.event(&Event::BuffersRefused { cycle });
+            Marker::new(&self.heap, &self.world, &self.marking).recover();
         }
     }
 
-    /// Marks from `roots` and from what is grey in the pool until nothing is grey. Returns how many markers
+    /// Marks from `roots` and from what is grey in the pool until nothing is grey, with the world stopped. Returns how many markers
     /// worked.
-    fn mark_round(&self, cycle: u64, marking: &mut Marking, roots: &impl Roots) -> u64 {
-        let (heap, world) = (&self.heap, &self.world);
+    fn mark_round(&self, cycle: u64, roots: &impl Roots) -> u64 {
+        let (heap, world, marking) = (&self.heap, &self.world, &self.marking);
         marking.start_round();
-        let marking = &*marking;
         let workers = AtomicU64::new(0);
         world.run_workers(&|| {
             workers.fetch_add(1, Ordering::Relaxed);
             Marker::new(heap, world, marking).work(roots);
         });
-        if marking.forgot() {
-            world.event(&Event::BuffersRefused { cycle });
-            Marker::new(heap, world, marking).recover();
-        }
+        self.recover(cycle);
         workers.into_inner()
     }
 
-    /// Keeps the objects that the heap wants to keep for their finalizers.
-    fn revive(&self, cycle: u64, marking: &mut Marking) {
-        let mut marker = Marker::new(&self.heap, &self.world, marking);
+    /// Keeps the objects that the heap wants to keep for their finalizers. The world is stopped.
+    fn revive(&self, cycle: u64) {
+        let mut marker = Marker::new(&self.heap, &self.world, &self.marking);
         self.heap
             .before_sweep(&mut |object| marker.shade_object(object));
         drop(marker);
-        if marking.has_work() || marking.forgot() {
-            self.mark_round(cycle, marking, &NoRoots);
+        if self.marking.has_work() || self.marking.forgot() {
+            self.mark_round(cycle, &NoRoots);
         }
     }
 
@@ -311,6 +285,27 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
             Served::Done(stats) => Ok(stats),
         }
     }
+
+    #[cold]
+    fn collect_if_really_due(&self) -> Result<Option<CycleStats>, CycleError<W::Error>> {
+        let Some(turn) = self.turns.try_begin() else {
+            return Ok(None);
+        };
+        // Asked again with the turn in hand: a cycle may have ended since.
+        let (usage, now) = (self.heap.usage(), self.world.now());
+        let due = lock(&self.pacer).due(&usage, now);
+        match due {
+            Some(reason) => self.run_cycle(turn, reason).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// What was known when a cycle began.
+struct Announced {
+    started: Nanos,
+    usage: crate::env::HeapUsage,
+    goal: Bytes,
 }
 
 impl<H: HeapView, W: World> Collector for MarkSweep<H, W> {
@@ -342,9 +337,26 @@ impl<H: HeapView, W: World> Collector for MarkSweep<H, W> {
         &self.barrier
     }
 
-    /// The world stands still while the barrier is on, so nothing of interest can have been recorded.
     fn flush_barrier(&self, buffer: &mut BarrierBuffer) {
+        // Off, nothing that was recorded matters any more; on, it does not go off before this returns.
+        if self.barrier.is_on() {
+            Marker::new(&self.heap, &self.world, &self.marking).absorb(buffer);
+        }
         buffer.clear();
+    }
+
+    fn scan_newborn(&self, object: ObjectAddr) {
+        if self.barrier.is_on() {
+            Marker::new(&self.heap, &self.world, &self.marking).scan_later(object);
+        }
+    }
+
+    fn assist(&self, allocated: Bytes) {
+        if self.barrier.is_on()
+            && let Some(work) = self.account.charge(allocated)
+        {
+            self.assist_by(work);
+        }
     }
 
     fn sweep(&self, limit: Bytes) -> SweepStep {
@@ -369,33 +381,18 @@ impl<H: HeapView, W: World> Collector for MarkSweep<H, W> {
         lock(&self.pacer).goal()
     }
 
+    fn trigger(&self) -> Bytes {
+        Bytes(self.trigger.load(Ordering::Relaxed))
+    }
+
     fn last_cycle(&self) -> Option<CycleStats> {
         self.turns.last()
     }
 }
 
-impl<H: HeapView, W: World> MarkSweep<H, W> {
-    #[cold]
-    fn collect_if_really_due(&self) -> Result<Option<CycleStats>, CycleError<W::Error>> {
-        let Some(turn) = self.turns.try_begin() else {
-            return Ok(None);
-        };
-        // Asked again with the turn in hand: a cycle may have ended since.
-        let (usage, now) = (self.heap.usage(), self.world.now());
-        let due = lock(&self.pacer).due(&usage, now);
-        match due {
-            Some(reason) => self.run_cycle(turn, reason).map(Some),
-            None => Ok(None),
-        }
-    }
-}
-
 impl<H: HeapView, W: World> Drop for MarkSweep<H, W> {
     fn drop(&mut self) {
-        self.marking
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .dispose(&self.world);
+        self.marking.dispose(&self.world);
     }
 }
 

@@ -15,8 +15,16 @@
 //! that too; and a few dead collected objects may own most of it.
 //!
 //! The **trigger** is the size at which a cycle starts. Marking with the world stopped, nothing is allocated
-//! meanwhile: the trigger is the goal. A concurrent collector starts earlier, by what is allocated while it
-//! marks.
+//! meanwhile: the trigger is the goal. Marking beside mutators starts earlier, by what they are going to allocate meanwhile: the
+//! work of the last cycle, times the *cons/mark ratio*, bytes allocated per byte looked through if both had the same processor time, times
+//! the ratio of the times that they are to have, three to one. The ratio is the largest that the last four cycles have seen. The trigger lies between
+//! 70 % and 95 % of the way from what is live to the goal, so that neither a wrong estimate collects all the time, nor no time is left.
+//!
+//! **Assists.** If mutators allocate faster than that, they have to mark. The *assist ratio* is the work left over the room left: whoever allocates a
+//! byte owes as many bytes of work, and the debt is paid by what background workers do beyond what is owed, or else by marking. More work than
+//! in the last cycle is taken for the worst, all that is allocated, with a tenth more room.
+//!
+//! The [`Limiter`] sees to it that all this never takes more than half of the processors' time for long: assists end before the program does.
 //!
 //! A limit below what is live would make every allocation collect. So a cycle that only the limit asked for
 //! is followed by at least as long a time in which the limit alone does not ask again: at most half of the
@@ -26,6 +34,10 @@
 use crate::env::HeapUsage;
 use crate::stats::Reason;
 use crate::units::{Bytes, Nanos};
+
+mod limiter;
+
+pub use limiter::Limiter;
 
 /// The smallest goal at `GOGC=100`, as in Go.
 const MIN_HEAP: Bytes = Bytes::mib(4);
@@ -38,6 +50,21 @@ const LIMIT_HEADROOM_PERCENT: u64 = 3;
 
 /// The least that is left free of a memory limit, as in Go.
 const LIMIT_HEADROOM_MIN: Bytes = Bytes::mib(1);
+
+/// The part of processor time that marking beside mutators is to take, as in Go.
+pub const UTILISATION: f64 = 0.25;
+
+/// Where on the way from what is live to the goal the trigger lies, at least and at most, as in Go.
+const TRIGGER_RANGE: (f64, f64) = (0.7, 0.95);
+
+/// Cycles whose largest cons/mark ratio is believed in, as in Go.
+const REMEMBERED: usize = 4;
+
+/// The least work that is taken to be left, as in Go: assists neither stop before the end nor have no ratio.
+const LEAST_WORK: Bytes = Bytes(1000);
+
+/// How much further than the goal the heap may grow when there turns out to be more work than in the last cycle.
+const OVERSHOOT: f64 = 1.1;
 
 /// The wait before another attempt, when the world could not be stopped.
 const RETRY_AFTER: Nanos = Nanos::millis(10);
@@ -134,6 +161,23 @@ pub struct CycleReport {
     pub usage: HeapUsage,
     /// Stacks and statics that were scanned.
     pub roots: Bytes,
+    /// What marking beside mutators was like; `None` if they stood still.
+    pub concurrent: Option<ConcurrentReport>,
+}
+
+/// What the pacer learns from a cycle that marked beside mutators.
+#[derive(Clone, Copy, Debug)]
+pub struct ConcurrentReport {
+    /// Memory in use when the cycle began.
+    pub heap_at_start: Bytes,
+    /// The same when marking was over.
+    pub heap_at_end: Bytes,
+    /// Bytes looked through: of objects and of all roots.
+    pub scanned: Bytes,
+    /// The part of all processor time, from 0 to 1, that workers and assists took.
+    pub utilisation: f64,
+    /// The part that was spent on processors which had nothing else to do.
+    pub idle: f64,
 }
 
 /// The controller. It has no clock and no memory of its own to look at: all it knows it is told.
@@ -152,12 +196,19 @@ pub struct Pacer {
     limit_again_at: Nanos,
     /// Nothing asks for a cycle before: the last attempt failed.
     retry_at: Nanos,
+    /// Marking goes on beside mutators.
+    concurrent: bool,
+    /// What the last cycle looked through.
+    scanned: Bytes,
+    /// The cons/mark ratios of the last cycles, the latest first.
+    cons_mark: [f64; REMEMBERED],
+    limiter: Limiter,
 }
 
 const UNBOUNDED: Bytes = Bytes(u64::MAX);
 
 impl Pacer {
-    /// A pacer before the first cycle.
+    /// A pacer before the first cycle, for marking with the world stopped.
     #[must_use]
     pub fn new(config: Config, usage: &HeapUsage) -> Pacer {
         let mut pacer = Pacer {
@@ -168,9 +219,22 @@ impl Pacer {
             limit_goal: UNBOUNDED,
             limit_again_at: Nanos(0),
             retry_at: Nanos(0),
+            concurrent: false,
+            scanned: Bytes(0),
+            cons_mark: [0.0; REMEMBERED],
+            limiter: Limiter::default(),
         };
         pacer.revise(usage);
         pacer
+    }
+
+    /// The same, for marking beside mutators.
+    #[must_use]
+    pub fn concurrent(config: Config, usage: &HeapUsage) -> Pacer {
+        Pacer {
+            concurrent: true,
+            ..Pacer::new(config, usage)
+        }
     }
 
     /// The settings in force.
@@ -195,7 +259,19 @@ impl Pacer {
     /// The size of heap at which the next cycle should start; below it, [`due`](Self::due) need not be asked.
     #[must_use]
     pub fn trigger(&self) -> Bytes {
-        self.goal()
+        self.trigger_for(self.goal())
+    }
+
+    fn trigger_for(&self, goal: Bytes) -> Bytes {
+        if !self.concurrent || goal == UNBOUNDED {
+            return goal;
+        }
+        let room = goal.saturating_sub(self.live).0 as f64;
+        let cons_mark = self.cons_mark.iter().copied().fold(0.0, f64::max);
+        let meanwhile = cons_mark * (1.0 - UTILISATION) / UTILISATION * self.scanned.0 as f64;
+        let (least, most) = TRIGGER_RANGE;
+        let part = (room - meanwhile).clamp(room * least, room * most);
+        self.live.saturating_add(Bytes(part as u64))
     }
 
     /// Why a cycle should start now, if it should.
@@ -205,10 +281,40 @@ impl Pacer {
         if usage.collected == Bytes(0) || now < self.retry_at {
             return None;
         }
-        if heap >= self.percent_goal {
+        if heap >= self.trigger_for(self.percent_goal) {
             return Some(Reason::HeapGoal);
         }
-        (heap >= self.limit_goal && now >= self.limit_again_at).then_some(Reason::MemoryLimit)
+        let limited = heap >= self.trigger_for(self.limit_goal);
+        (limited && now >= self.limit_again_at).then_some(Reason::MemoryLimit)
+    }
+
+    /// From the last call until `now`, all `procs` processors together spent `collection` on collection.
+    pub fn note_time(&mut self, now: Nanos, collection: Nanos, procs: usize) {
+        self.limiter.update(now, collection, procs);
+    }
+
+    /// Bytes of work that whoever allocates a byte owes, with so much memory in use and `scanned` bytes looked through. None if collection has to stand
+    /// back.
+    #[must_use]
+    pub fn assist_ratio(&self, usage: &HeapUsage, scanned: Bytes) -> f64 {
+        if self.limiter.is_full() {
+            return 0.0;
+        }
+        let heap = usage.collected.saturating_add(usage.external);
+        let goal = match self.goal() {
+            // A cycle that nothing but force asked for has no goal of its own: let the heap grow by as much as it does by default.
+            UNBOUNDED => self.live.saturating_add(self.live.max(MIN_HEAP)),
+            goal => goal,
+        };
+        let (mut expected, mut goal) = (self.scanned.0 as f64, goal.0 as f64);
+        let all = heap.saturating_add(self.roots).0 as f64;
+        if scanned.0 as f64 >= expected || heap.0 as f64 >= goal {
+            expected = expected.max(all);
+            goal = goal.max(heap.0 as f64) * OVERSHOOT;
+        }
+        let work = (expected - scanned.0 as f64).max(LEAST_WORK.0 as f64);
+        let room = (goal - heap.0 as f64).max(1.0);
+        work / room
     }
 
     /// Takes the results of a cycle into account.
@@ -221,7 +327,21 @@ impl Pacer {
         } else {
             report.ended
         };
+        if let Some(concurrent) = report.concurrent {
+            self.learn(&concurrent);
+        }
         self.revise(&report.usage);
+    }
+
+    /// Takes note of how fast mutators allocated, compared with marking.
+    fn learn(&mut self, report: &ConcurrentReport) {
+        self.scanned = report.scanned;
+        let busy = report.utilisation.clamp(0.0, 0.99);
+        let allocated = report.heap_at_end.saturating_sub(report.heap_at_start).0 as f64;
+        let marking = busy + report.idle.max(0.0);
+        let ratio = allocated * marking / (report.scanned.0.max(1) as f64 * (1.0 - busy));
+        self.cons_mark.rotate_right(1);
+        self.cons_mark[0] = ratio;
     }
 
     /// A cycle that was due could not be run: asks for none for a while.
@@ -263,226 +383,6 @@ impl Pacer {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn heap(collected: Bytes) -> HeapUsage {
-        HeapUsage {
-            collected,
-            mapped: collected,
-            ..HeapUsage::default()
-        }
-    }
-
-    fn config(percent: u32, limit: Option<Bytes>) -> Config {
-        Config {
-            percent: GcPercent::Percent(percent),
-            memory_limit: limit,
-        }
-    }
-
-    fn cycle(pacer: &mut Pacer, reason: Reason, at: u64, took: u64, live: Bytes, roots: Bytes) {
-        pacer.finish_cycle(&CycleReport {
-            reason,
-            started: Nanos(at),
-            ended: Nanos(at + took),
-            usage: heap(live),
-            roots,
-        });
-    }
-
-    #[test]
-    fn the_first_goal_is_the_minimum_heap() {
-        assert_eq!(
-            Pacer::new(config(100, None), &heap(Bytes(0))).goal(),
-            Bytes::mib(4)
-        );
-        assert_eq!(
-            Pacer::new(config(50, None), &heap(Bytes(0))).goal(),
-            Bytes::mib(2)
-        );
-        assert_eq!(
-            Pacer::new(config(0, None), &heap(Bytes(0))).goal(),
-            MIN_RUNWAY
-        );
-    }
-
-    #[test]
-    fn a_steady_heap_doubles_between_cycles() {
-        let mut pacer = Pacer::new(Config::default(), &heap(Bytes(0)));
-        let mut heap_size = Bytes(0);
-        let mut cycles = 0;
-        for step in 0..10_000 {
-            heap_size += Bytes::kib(64);
-            if let Some(reason) = pacer.due(&heap(heap_size), Nanos(step)) {
-                assert_eq!(reason, Reason::HeapGoal);
-                cycles += 1;
-                heap_size = Bytes::mib(10);
-                cycle(&mut pacer, reason, step, 1, heap_size, Bytes(0));
-                assert_eq!(pacer.goal(), Bytes::mib(20));
-            }
-        }
-        // 4 MiB, then 10 MiB of allocation per cycle, out of 625 MiB in all.
-        assert_eq!(cycles, 1 + (625 - 4) / 10);
-    }
-
-    #[test]
-    fn stacks_and_statics_earn_growth_too() {
-        let mut pacer = Pacer::new(Config::default(), &heap(Bytes(0)));
-        cycle(
-            &mut pacer,
-            Reason::HeapGoal,
-            0,
-            1,
-            Bytes::mib(10),
-            Bytes::mib(6),
-        );
-        assert_eq!(pacer.goal(), Bytes::mib(26));
-    }
-
-    #[test]
-    fn nothing_collected_nothing_due() {
-        let pacer = Pacer::new(Config::default(), &heap(Bytes(0)));
-        let usage = HeapUsage {
-            external: Bytes::mib(1000),
-            ..HeapUsage::default()
-        };
-        assert_eq!(pacer.due(&usage, Nanos(0)), None);
-    }
-
-    #[test]
-    fn off_means_off_but_for_the_limit() {
-        let off = Config {
-            percent: GcPercent::Off,
-            memory_limit: None,
-        };
-        assert_eq!(
-            Pacer::new(off, &heap(Bytes(0))).due(&heap(Bytes(1 << 50)), Nanos(0)),
-            None
-        );
-        let limited = Config {
-            memory_limit: Some(Bytes::mib(100)),
-            ..off
-        };
-        let pacer = Pacer::new(limited, &heap(Bytes(0)));
-        assert_eq!(
-            pacer.goal(),
-            Bytes(Bytes::mib(100).0 - Bytes::mib(100).0 / 100 * 3)
-        );
-        assert_eq!(
-            pacer.due(&heap(Bytes::mib(98)), Nanos(0)),
-            Some(Reason::MemoryLimit)
-        );
-    }
-
-    #[test]
-    fn memory_that_is_not_heap_is_taken_off_the_limit() {
-        let usage = HeapUsage {
-            collected: Bytes::mib(20),
-            external: Bytes::mib(10),
-            mapped: Bytes::mib(60),
-            idle: Bytes::mib(10),
-        };
-        let pacer = Pacer::new(config(1000, Some(Bytes::mib(50))), &usage);
-        // 20 MiB are neither heap nor idle, and the limit is exceeded by 10: 20 MiB are left, less 1 of
-        // headroom.
-        assert_eq!(pacer.limit_goal, Bytes::mib(19));
-    }
-
-    /// A live heap above the limit: cycles take at most half of the time.
-    #[test]
-    fn a_hopeless_limit_does_not_stall_the_program() {
-        let mut pacer = Pacer::new(config(5000, Some(Bytes::mib(10))), &heap(Bytes(0)));
-        let (mut now, mut collecting) = (0, 0);
-        while now < 1_000_000 {
-            match pacer.due(&heap(Bytes::mib(50)), Nanos(now)) {
-                Some(reason) => {
-                    assert_eq!(reason, Reason::MemoryLimit);
-                    cycle(&mut pacer, reason, now, 700, Bytes::mib(50), Bytes(0));
-                    now += 700;
-                    collecting += 700;
-                }
-                None => now += 10,
-            }
-        }
-        assert!(collecting <= now / 2 + 700, "{collecting} of {now}");
-        assert!(collecting >= now / 3, "the limit is given up too easily");
-    }
-
-    #[test]
-    fn a_failed_attempt_is_not_repeated_at_once() {
-        let mut pacer = Pacer::new(Config::default(), &heap(Bytes(0)));
-        let usage = heap(Bytes::mib(8));
-        pacer.attempt_failed(Nanos(5));
-        assert_eq!(pacer.due(&usage, Nanos(6)), None);
-        assert!(pacer.due(&usage, Nanos(5) + RETRY_AFTER).is_some());
-    }
-
-    #[test]
-    fn settings_are_read_as_go_reads_them() {
-        let percent = |text| Config::parse(Some(text), None).unwrap().percent;
-        assert_eq!(percent("off"), GcPercent::Off);
-        assert_eq!(percent("-1"), GcPercent::Off);
-        assert_eq!(percent("20"), GcPercent::Percent(20));
-        assert_eq!(percent("many"), GcPercent::Percent(100));
-        let limit = |text| Config::parse(None, Some(text)).map(|config| config.memory_limit);
-        assert_eq!(limit("off"), Ok(None));
-        assert_eq!(limit("1024"), Ok(Some(Bytes::kib(1))));
-        assert_eq!(limit("3B"), Ok(Some(Bytes(3))));
-        assert_eq!(limit("512MiB"), Ok(Some(Bytes::mib(512))));
-        assert_eq!(limit("2TiB"), Ok(Some(Bytes(2 << 40))));
-        for bad in [
-            "5GB",
-            "MiB",
-            "-5MiB",
-            "+5",
-            "1.5GiB",
-            "99999999TiB",
-            "5 MiB",
-        ] {
-            assert!(
-                limit(bad)
-                    .unwrap_err()
-                    .to_string()
-                    .contains("GOMEMLIMIT=512MiB"),
-                "{bad}"
-            );
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 256 }))]
-
-        #[test]
-        fn goals_are_bounded_by_what_they_should_be(
-            percent in 0u32..5000, limit in prop::option::of(0u64..1 << 40), live in 0u64..1 << 40,
-            roots in 0u64..1 << 30, external in 0u64..1 << 40, mapped in 0u64..1 << 41, idle in 0u64..1 << 40,
-        ) {
-            let mut pacer = Pacer::new(config(percent, limit.map(Bytes)), &heap(Bytes(0)));
-            let usage = HeapUsage {
-                collected: Bytes(live),
-                external: Bytes(external),
-                mapped: Bytes(mapped),
-                idle: Bytes(idle),
-            };
-            let report = CycleReport {
-                reason: Reason::HeapGoal,
-                started: Nanos(0),
-                ended: Nanos(1),
-                usage,
-                roots: Bytes(roots),
-            };
-            pacer.finish_cycle(&report);
-            prop_assert!(pacer.goal() >= Bytes(live + external), "a goal below the live heap");
-            if let Some(limit) = limit {
-                prop_assert!(pacer.goal() <= Bytes(limit.max(live + external)));
-            } else {
-                prop_assert!(pacer.goal() >= Bytes(live + external) + MIN_RUNWAY);
-                let more = Pacer { config: config(percent + 1, None), ..pacer.clone() }.goal_by_percent();
-                prop_assert!(more >= pacer.goal(), "a larger GOGC gives no smaller goal");
-            }
-        }
-    }
-}
+mod cycles;
+#[cfg(test)]
+mod tests;

@@ -166,13 +166,33 @@ impl PointerMap {
         self.pattern[i / 64] >> (i % 64) & 1 == 1
     }
 
-    /// Calls `f` with the offset of each word in `range` (bytes) that may hold a pointer, in ascending order.
+    /// The words as bits, if there are at most 64 of them: bit `i` for word `i`.
+    #[must_use]
+    pub const fn bits(&self) -> Option<u64> {
+        if self.extent() > 64 * WORD {
+            return None;
+        }
+        let mut bits = 0;
+        let mut word = 0;
+        while word * WORD < self.extent() {
+            if self.covers(word) {
+                bits |= 1 << word;
+            }
+            word += 1;
+        }
+        Some(bits)
+    }
+
+    /// Calls `f` with an offset and bits, for all words in `range` (bytes) that may hold a pointer: bit `i` stands for the word `i` words behind the offset. In
+    /// ascending order.
     #[inline]
-    pub fn for_each_offset(&self, range: Range<usize>, mut f: impl FnMut(usize)) {
+    pub fn for_each_mask(&self, range: Range<usize>, mut f: impl FnMut(usize, u64)) {
         let low = range.start.div_ceil(WORD);
         let high = (range.end / WORD).min(self.count * self.period);
         if self.period == 1 {
-            (low..high).for_each(|i| f(i * WORD));
+            for first in (low..high).step_by(64) {
+                f(first * WORD, !from_bit(high - first));
+            }
             return;
         }
         let mut origin = low - low % self.period;
@@ -181,13 +201,24 @@ impl PointerMap {
                 let first = origin + i * 64;
                 let mut bits = chunk & from_bit(low.saturating_sub(first));
                 bits &= !from_bit(high.saturating_sub(first));
-                while bits != 0 {
-                    f((first + bits.trailing_zeros() as usize) * WORD);
-                    bits &= bits - 1;
+                if bits != 0 {
+                    f(first * WORD, bits);
                 }
             }
             origin += self.period;
         }
+    }
+
+    /// Calls `f` with the offset of each word in `range` (bytes) that may hold a pointer, in ascending order.
+    #[inline]
+    pub fn for_each_offset(&self, range: Range<usize>, mut f: impl FnMut(usize)) {
+        self.for_each_mask(range, |offset, bits| {
+            let mut rest = bits;
+            while rest != 0 {
+                f(offset + rest.trailing_zeros() as usize * WORD);
+                rest &= rest - 1;
+            }
+        });
     }
 
     /// Calls `f` with the value of each word that may hold a pointer, of the `size` bytes at `base`.
@@ -367,6 +398,13 @@ mod tests {
             } else {
                 prop_assert!(exact.iter().all(|offset| found.binary_search(offset).is_ok()));
                 prop_assert!(found.iter().all(|&offset| offset + WORD <= size));
+            }
+            match value.map.bits() {
+                Some(bits) => {
+                    let set: Vec<usize> = (0..64).filter(|i| bits >> i & 1 == 1).map(|i| i * WORD).collect();
+                    prop_assert_eq!(&set, &found);
+                }
+                None => prop_assert!(value.map.extent() > 64 * WORD),
             }
             let part = offsets(&value.map, low..low + len);
             let expected: Vec<usize> = found

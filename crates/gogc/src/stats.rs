@@ -62,6 +62,14 @@ pub struct Tally {
     pub rust_heap: Bytes,
 }
 
+impl Tally {
+    /// Bytes looked through for pointers: of objects and of all roots. What the pacer calls work.
+    #[must_use]
+    pub fn looked_at(&self) -> Bytes {
+        self.heap_scanned + self.stacks + self.globals + self.rust_heap
+    }
+}
+
 /// How long each part of a cycle took by the clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PhaseClock {

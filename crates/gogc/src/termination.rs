@@ -21,6 +21,17 @@
 //! Leaving early is therefore never wrong; it only wastes a thread. Hence the count of busy markers below: a
 //! marker that has run dry stays while others are busy and may come to share. It is a hint, and the proof
 //! does not use it.
+//!
+//! **While mutators run** there is more: they shade what they store, they assist, and neither tells anybody when it is the last time. So the rule
+//! then only says when it is worth while to stop the world. What it is over by is the stop itself:
+//!
+//! 1. Workers have returned from the round, and each gives back what it has before it returns.
+//! 2. Mutators hold grey objects only within sections in which the world does not stop; at the end of each they are in the pool.
+//! 3. What a mutator's barrier has recorded and not yet handed over is among the roots of the stop.
+//!
+//! So in the stop all grey objects are in the pool or will come from its root jobs, and the claim above holds for the markers that work
+//! in the stop, which nobody disturbs. If there turns out to be too much to do for a stop, the world runs on, the barrier still on, and all begins again
+//! with more marked than before.
 
 use crate::atomic::{AtomicUsize, Ordering};
 
@@ -39,14 +50,29 @@ pub(crate) struct Crew {
 }
 
 impl Crew {
-    /// Prepares for a round with new root jobs.
-    pub(crate) fn reset(&mut self) {
-        *self = Crew::default();
+    /// Prepares for a round with new root jobs. Nobody is at work on those of the last.
+    pub(crate) fn reset(&self) {
+        self.next_job.store(0, Ordering::Relaxed);
     }
 
     /// A marker begins. It ends with `None` from [`next`](Self::next).
     pub(crate) fn enter(&self) {
         self.busy.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A marker that works in slices ends one, having given back what it had.
+    pub(crate) fn leave(&self) {
+        self.busy.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Whether no marker is at work: then all that they had is in the pool.
+    pub(crate) fn idle(&self) -> bool {
+        self.busy.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether each of the root jobs `0..jobs` is claimed.
+    pub(crate) fn all_claimed(&self, jobs: usize) -> bool {
+        self.next_job.load(Ordering::Relaxed) >= jobs
     }
 
     /// Claims a root job out of `0..jobs`; each is claimed once.
@@ -142,7 +168,7 @@ mod tests {
         let (jobs, rounds) = if cfg!(miri) { (10, 2) } else { (60, 300) };
         let expected = (jobs * (jobs + 1) / 2) as u64;
         let mut pool = BufferPool::new(&world).unwrap();
-        let mut crew = Crew::default();
+        let crew = Crew::default();
         for round in 0..rounds {
             crew.reset();
             let done = AtomicU64::new(0);

@@ -38,11 +38,13 @@ pub(crate) struct Figures {
     pub(crate) used: usize,
     /// The part of `mapped` that `malloc_trim` would give back.
     pub(crate) idle: usize,
+    /// The blocks by size class, the large ones first.
+    pub(crate) by_size: gomem::BySize,
 }
 
 impl Figures {
     pub(crate) fn now() -> Figures {
-        let stats = heap().stats();
+        let (stats, by_size) = (heap().stats(), heap().stats_by_size());
         let mapped = stats.heap_sys.saturating_sub(stats.heap_released);
         Figures {
             obtained: stats.heap_sys,
@@ -50,24 +52,41 @@ impl Figures {
             // Read at different moments where other threads allocate meanwhile.
             used: stats.heap_alloc.min(mapped),
             idle: stats.heap_idle.saturating_sub(stats.heap_released),
+            by_size,
         }
+    }
+
+    /// Large blocks, and their bytes. They are to this heap what blocks with a mapping of their own are to the C library's.
+    pub(crate) fn large(&self) -> (usize, usize) {
+        let large = &self.by_size[0];
+        (large.live as usize, large.live_bytes.min(self.used))
+    }
+
+    /// Free blocks of the size classes.
+    pub(crate) fn free_blocks(&self) -> usize {
+        let blocks = self.by_size[1..].iter();
+        blocks
+            .map(|class| (class.free + class.cached) as usize)
+            .sum()
     }
 }
 
-/// `mallinfo2(3)`.
+/// `mallinfo2(3)`. What a program has allocated is `uordblks` and `hblkhd` together, as in the C library; exact where no other thread allocates meanwhile.
 #[unsafe(no_mangle)]
 pub extern "C" fn mallinfo2() -> libc::mallinfo2 {
     let figures = Figures::now();
+    let (large, large_bytes) = figures.large();
+    let (arena, used) = (figures.mapped - large_bytes, figures.used - large_bytes);
     libc::mallinfo2 {
-        arena: figures.mapped,
-        ordblks: 0,
+        arena,
+        ordblks: figures.free_blocks(),
         smblks: 0,
-        hblks: 0,
-        hblkhd: 0,
+        hblks: large,
+        hblkhd: large_bytes,
         usmblks: 0,
         fsmblks: 0,
-        uordblks: figures.used,
-        fordblks: figures.mapped - figures.used,
+        uordblks: used,
+        fordblks: arena - used,
         keepcost: figures.idle,
     }
 }

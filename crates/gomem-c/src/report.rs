@@ -6,16 +6,33 @@ use crate::inspect::Figures;
 use std::ffi::{CStr, c_int};
 use std::fmt::{self, Write};
 
-/// Standard error, by way of a buffer.
-struct Lines(Text);
+/// What `put` does with text, by way of a buffer.
+struct Lines<P: FnMut(&Text)> {
+    text: Text,
+    put: P,
+}
 
-impl Write for Lines {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.len() >= self.0.bytes.len() - self.0.len {
-            self.0.print();
-            self.0 = Text::new();
+impl<P: FnMut(&Text)> Lines<P> {
+    fn new(put: P) -> Self {
+        Lines {
+            text: Text::new(),
+            put,
         }
-        self.0.write_str(text)
+    }
+
+    /// Puts what is left in the buffer.
+    fn flush(&mut self) {
+        (self.put)(&self.text);
+        self.text = Text::new();
+    }
+}
+
+impl<P: FnMut(&Text)> Write for Lines<P> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.len() >= self.text.bytes.len() - self.text.len {
+            self.flush();
+        }
+        self.text.write_str(text)
     }
 }
 
@@ -58,7 +75,7 @@ impl Write for Text {
 #[unsafe(no_mangle)]
 pub extern "C" fn malloc_stats() {
     let figures = Figures::now();
-    let mut lines = Lines(Text::new());
+    let mut lines = Lines::new(Text::print);
     // Writing to `Lines` does not fail.
     let _ = write!(
         lines,
@@ -66,10 +83,14 @@ pub extern "C" fn malloc_stats() {
         figures.mapped, figures.used, figures.idle
     );
     let _ = gomem::heap().write_table(&mut lines);
-    lines.0.print();
+    lines.flush();
 }
 
-/// `malloc_info(3)`: the figures as XML, with the elements that the C library has for the whole process. `options` must be zero.
+/// `malloc_info(3)`: the figures as XML. `options` must be zero.
+///
+/// The elements are the C library's, with one `heap` as of a program with one arena: a `size` for each class that has free blocks, with their bytes and their
+/// number, and totals, twice, of the heap and of the process. To `size` is added what the C library does not know: blocks in the program's hands (`live`) and bytes of
+/// the spans (`spans`).
 ///
 /// # Safety
 /// 1. `stream` is an open stream.
@@ -79,30 +100,58 @@ pub unsafe extern "C" fn malloc_info(options: c_int, stream: *mut libc::FILE) ->
         return libc::EINVAL;
     }
     let figures = Figures::now();
-    let mut text = Text::new();
-    // Writing to a `Text` does not fail.
-    let _ = write!(
-        text,
-        "<malloc version=\"1\">\n\
-         <total type=\"fast\" count=\"0\" size=\"0\"/>\n\
-         <total type=\"rest\" count=\"0\" size=\"{}\"/>\n\
-         <total type=\"mmap\" count=\"0\" size=\"0\"/>\n\
-         <total type=\"used\" count=\"0\" size=\"{}\"/>\n\
-         <system type=\"current\" size=\"{}\"/>\n\
+    let mut failed = false;
+    let mut lines = Lines::new(|text: &Text| {
+        // SAFETY: a string with its zero; (1).
+        failed |= unsafe { libc::fputs(text.as_c_str().as_ptr(), stream) } == libc::EOF;
+    });
+    // Writing to `Lines` does not fail.
+    let _ = write_xml(&figures, &mut lines);
+    lines.flush();
+    if failed { -1 } else { 0 }
+}
+
+fn write_xml(figures: &Figures, out: &mut impl Write) -> fmt::Result {
+    out.write_str("<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n")?;
+    let mut smaller = 0;
+    for class in &figures.by_size[1..] {
+        let (from, to) = (smaller + 1, class.size);
+        smaller = to;
+        let free = class.free + class.cached;
+        if free == 0 && class.live == 0 {
+            continue;
+        }
+        writeln!(
+            out,
+            "<size from=\"{from}\" to=\"{to}\" total=\"{}\" count=\"{free}\" live=\"{}\" spans=\"{}\"/>",
+            free * to as u64,
+            class.live,
+            class.inuse
+        )?;
+    }
+    out.write_str("</sizes>\n")?;
+    write_totals(figures, out)?;
+    out.write_str("</heap>\n")?;
+    write_totals(figures, out)?;
+    out.write_str("</malloc>\n")
+}
+
+fn write_totals(figures: &Figures, out: &mut impl Write) -> fmt::Result {
+    let (large, large_bytes) = figures.large();
+    let small = figures.mapped - large_bytes;
+    write!(
+        out,
+        "<total type=\"fast\" count=\"0\" size=\"0\"/>\n\
+         <total type=\"rest\" count=\"{}\" size=\"{}\"/>\n\
+         <total type=\"mmap\" count=\"{large}\" size=\"{large_bytes}\"/>\n\
+         <system type=\"current\" size=\"{small}\"/>\n\
          <system type=\"max\" size=\"{}\"/>\n\
          <aspace type=\"total\" size=\"{}\"/>\n\
-         <aspace type=\"mprotect\" size=\"{}\"/>\n\
-         </malloc>\n",
+         <aspace type=\"mprotect\" size=\"{}\"/>\n",
+        figures.free_blocks(),
         figures.mapped - figures.used,
-        figures.used,
-        figures.mapped,
         figures.obtained,
         figures.obtained,
         figures.obtained,
-    );
-    // SAFETY: a string with its zero; (1).
-    match unsafe { libc::fputs(text.as_c_str().as_ptr(), stream) } {
-        libc::EOF => -1,
-        _ => 0,
-    }
+    )
 }

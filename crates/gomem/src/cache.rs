@@ -3,7 +3,8 @@
 //! For `malloc`, per size class: a *list* of free blocks, an array of pointers that is filled and emptied at its top. The block freed last is
 //! handed out first, and free blocks are not written to. When a list is empty it is filled from the central list, half as full as it may be; when it is
 //! full, the older half goes there. A list may be fuller the more often it was empty, so a thread that allocates much gets large batches, and one that
-//! only frees what others allocate keeps few. For collected objects, per kind and class: the span that is being filled.
+//! only frees what others allocate keeps few. For collected objects, per kind and class, and for some sorts: a [`Run`] of free slots of the span that is being
+//! filled.
 //!
 //! ```text
 //!   slots:   null | b b b b b . . . . | null | b b . . ...       (. not in use)
@@ -19,15 +20,16 @@
 //! there: a block is in the list exactly if it is below `top`, and each change becomes visible by one store of `top`. A cache record is never
 //! unmapped and is used again for another thread.
 
-use crate::atomic::{AtomicPtr, AtomicU64, Ordering::*, compiler_fence};
+use crate::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*, compiler_fence};
 use crate::meta::Zeroed;
 use crate::size_class::{CLASSES, SizeClass};
+use crate::sort::{CACHED, Sort};
 use crate::span::{ObjectSpan, ObjectSpanPtr, Slot, copy_blocks};
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::ptr::{NonNull, null_mut};
 
 /// The number of kinds of collected objects.
-pub(crate) const OBJECT_KINDS: usize = 3;
+pub(crate) const OBJECT_KINDS: usize = 4;
 
 /// A thread's cache. Opaque: a pointer to one may be kept and copied, see [`cache_slot`](crate::cache_slot).
 #[repr(C)]
@@ -42,7 +44,8 @@ pub struct Cache {
     granted: [AtomicU64; CLASSES],
     /// The rate of sampling that `left` was made for. As `granted`.
     pub(crate) rate: AtomicU64,
-    objects: [[AtomicPtr<ObjectSpan>; CLASSES]; OBJECT_KINDS],
+    objects: [[Run; CLASSES]; OBJECT_KINDS],
+    sorts: [Run; CACHED],
     /// The cache made before this one. Written before the cache is known to others.
     pub(crate) older: AtomicPtr<Cache>,
     /// The next one in the list of caches that are not attached. Under the heap's lock.
@@ -50,6 +53,8 @@ pub struct Cache {
     /// See [`reclaim`](crate::reclaim): where the thread has its words, and what [`activity`](CachePtr::activity) last was.
     pub(crate) local: AtomicPtr<()>,
     pub(crate) seen: AtomicU64,
+    /// The kernel's number of the thread, if that was asked for since the cache was attached; 0 if not.
+    pub(crate) thread: AtomicU32,
 }
 
 /// A cache and its lists.
@@ -104,11 +109,13 @@ impl Cache {
             left: [const { AtomicU64::new(NEVER) }; CLASSES],
             granted: [const { AtomicU64::new(NEVER) }; CLASSES],
             rate: AtomicU64::new(0),
-            objects: [const { [const { AtomicPtr::new(null_mut()) }; CLASSES] }; OBJECT_KINDS],
+            objects: [const { [const { Run::new() }; CLASSES] }; OBJECT_KINDS],
+            sorts: [const { Run::new() }; CACHED],
             older: AtomicPtr::new(null_mut()),
             next_idle: AtomicPtr::new(null_mut()),
             local: AtomicPtr::new(null_mut()),
             seen: AtomicU64::new(0),
+            thread: AtomicU32::new(0),
         }
     }
 
@@ -198,17 +205,102 @@ impl Cache {
         self.left[class.index()].store(gap, Relaxed);
     }
 
-    /// The span that objects of this kind and class are taken from.
+    /// Where objects of this kind and class are taken from.
     #[inline(always)]
-    pub(crate) fn objects(&self, kind: usize, class: SizeClass) -> Option<ObjectSpanPtr> {
-        let span = self.objects[kind][class.index()].load(Relaxed);
-        // SAFETY: records of a slab of object spans are never unmapped.
-        NonNull::new(span).map(|span| unsafe { ObjectSpanPtr::new(span) })
+    pub(crate) fn run(&self, kind: usize, class: SizeClass) -> &Run {
+        &self.objects[kind][class.index()]
     }
 
-    pub(crate) fn set_objects(&self, kind: usize, class: SizeClass, span: Option<ObjectSpanPtr>) {
+    /// Takes an object of the sort, if it is the one that its place is for at the moment.
+    #[inline(always)]
+    pub(crate) fn take_of_sort(&self, sort: Sort) -> Option<usize> {
+        let run = &self.sorts[sort.place(CACHED)];
+        if run.holds(sort.key()) {
+            run.take(sort.size())
+        } else {
+            None
+        }
+    }
+
+    /// The place of the sort: where it is, or where nothing is, or where what is there is to go.
+    pub(crate) fn run_of_sort(&self, sort: Sort) -> &Run {
+        let first = sort.place(CACHED);
+        let mut places = (0..WAYS).map(|way| &self.sorts[(first + way) % CACHED]);
+        let holds = |key: u64| move |run: &&Run| run.holds(key);
+        places
+            .clone()
+            .find(holds(sort.key()))
+            .or_else(|| places.find(holds(0)))
+            .unwrap_or(&self.sorts[first])
+    }
+
+    /// All runs of objects.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.objects.as_flattened().iter().chain(&self.sorts)
+    }
+}
+
+/// Places of a cache in which a sort may be. In those after the first it is found by a longer way.
+const WAYS: usize = 4;
+
+/// The part of a span that a thread takes objects from: neighbouring slots that are taken from the span and not handed out. Empty, and of no span, when all
+/// words are zero.
+pub(crate) struct Run {
+    next: AtomicUsize,
+    end: AtomicUsize,
+    span: AtomicPtr<ObjectSpan>,
+    /// Of the sort; 0 in those of kinds.
+    key: AtomicU64,
+}
+
+impl Run {
+    const fn new() -> Run {
+        Run {
+            next: AtomicUsize::new(0),
+            end: AtomicUsize::new(0),
+            span: AtomicPtr::new(null_mut()),
+            key: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes the next slot, which has `size` bytes.
+    #[inline(always)]
+    pub(crate) fn take(&self, size: usize) -> Option<usize> {
+        let at = self.next.load(Relaxed);
+        let after = at + size;
+        if after > self.end.load(Relaxed) {
+            return None;
+        }
+        self.next.store(after, Relaxed);
+        Some(at)
+    }
+
+    /// Whether it is known by this key.
+    pub(crate) fn holds(&self, key: u64) -> bool {
+        self.key.load(Relaxed) == key
+    }
+
+    pub(crate) fn span(&self) -> Option<ObjectSpanPtr> {
+        // SAFETY: records of a slab of object spans are never unmapped.
+        NonNull::new(self.span.load(Relaxed)).map(|span| unsafe { ObjectSpanPtr::new(span) })
+    }
+
+    /// What is left of the slots.
+    pub(crate) fn rest(&self) -> Range<usize> {
+        self.next.load(Relaxed)..self.end.load(Relaxed)
+    }
+
+    pub(crate) fn set_rest(&self, rest: Range<usize>) {
+        self.next.store(rest.start, Relaxed);
+        self.end.store(rest.end, Relaxed);
+    }
+
+    /// Takes from another span from now on, or from none. There is no rest.
+    pub(crate) fn set_span(&self, span: Option<ObjectSpanPtr>, key: u64) {
+        self.set_rest(0..0);
+        self.key.store(key, Relaxed);
         let span = span.map_or(null_mut(), ObjectSpanPtr::as_ptr);
-        self.objects[kind][class.index()].store(span, Relaxed);
+        self.span.store(span, Relaxed);
     }
 }
 
@@ -282,9 +374,9 @@ impl CachePtr {
             / size_of::<Slot>()
     }
 
-    /// The blocks of the list, the oldest first. Approximate if the cache is in use by another thread.
+    /// The blocks of the list, the oldest first. If the cache is in use by another thread, each was in the list at some moment since this was called.
     pub(crate) fn blocks(self, class: SizeClass) -> &'static [Slot] {
-        let top = self.tops[class.index()].load(Relaxed).addr();
+        let top = self.tops[class.index()].load(Acquire).addr();
         self.slots(class, (top - self.start(class).addr()) / size_of::<Slot>())
     }
 
@@ -292,7 +384,8 @@ impl CachePtr {
     pub(crate) fn set_len(self, class: SizeClass, n: usize) {
         // SAFETY: within the list, or one past it.
         let top = unsafe { self.start(class).add(n) };
-        self.tops[class.index()].store(top, Relaxed);
+        // Who looks at another thread's list sees the blocks that are below.
+        self.tops[class.index()].store(top, Release);
     }
 
     /// Slots to be filled of a list that is empty; the next time there will be more.
@@ -325,6 +418,17 @@ impl CachePtr {
     pub(crate) fn reset(self, class: SizeClass) {
         self.set_len(class, 0);
         self.set_limit(class, FIRST.min(most(class.index())));
+    }
+
+    /// The list is empty and stays so: every block is taken from what threads share, and freed to it. See [`hardened`](crate::hardened).
+    pub(crate) fn close(self, class: SizeClass) {
+        self.set_len(class, 0);
+        self.set_limit(class, 0);
+    }
+
+    /// Whether the list is not closed. All of a cache are closed together.
+    pub(crate) fn is_open(self, class: SizeClass) -> bool {
+        self.limit(class) != 0
     }
 
     /// No list has a block.

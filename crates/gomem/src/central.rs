@@ -3,8 +3,10 @@
 //! Invariant: a span is in at most one list of one central; who removes it from there, under the lock, has it to itself. A block in `transfer` is
 //! in no span and no cache.
 
+use crate::cache::OBJECT_KINDS;
 use crate::lock::Lock;
-use crate::size_class::SizeClass;
+use crate::size_class::{CLASSES, SizeClass};
+use crate::sort::{CollectedKind, Sort, TAGS, Tags};
 use crate::span::{Slot, SpanList, copy_blocks};
 use std::ptr::NonNull;
 
@@ -114,7 +116,7 @@ impl Transfer {
     }
 }
 
-/// Spans of objects of one kind and class that are in no cache.
+/// Spans of objects of one kind and class, or of one sort, that are in no cache.
 pub(crate) struct ObjectCentral {
     pub(crate) lists: Lock<ObjectLists>,
 }
@@ -139,5 +141,46 @@ impl ObjectCentral {
                 unswept_full: SpanList::new(),
             }),
         }
+    }
+}
+
+/// All of them, numbered: first those of kinds, then those of sorts.
+pub(crate) struct ObjectCentrals {
+    /// By kind and class; class 0 is that of large objects.
+    kinds: [[ObjectCentral; CLASSES]; OBJECT_KINDS],
+    sorts: [ObjectCentral; TAGS],
+    tags: Tags,
+}
+
+impl ObjectCentrals {
+    pub(crate) const fn new() -> ObjectCentrals {
+        ObjectCentrals {
+            kinds: [const { [const { ObjectCentral::new() }; CLASSES] }; OBJECT_KINDS],
+            sorts: [const { ObjectCentral::new() }; TAGS],
+            tags: Tags::new(),
+        }
+    }
+
+    pub(crate) fn get(&self, number: usize) -> Option<&ObjectCentral> {
+        let kinds = self.kinds.as_flattened();
+        match number.checked_sub(kinds.len()) {
+            None => Some(&kinds[number]),
+            Some(sort) => self.sorts.get(sort),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ObjectCentral> {
+        self.kinds.as_flattened().iter().chain(&self.sorts)
+    }
+
+    /// The number of that of a kind and a class, or 0 for large objects.
+    pub(crate) fn of_kind(&self, kind: CollectedKind, class: usize) -> usize {
+        kind.index() * CLASSES + class
+    }
+
+    /// The number of that of a sort; `None` if there are too many sorts.
+    pub(crate) fn of_sort(&self, sort: Sort) -> Option<usize> {
+        let number = self.tags.number(sort)?;
+        Some(OBJECT_KINDS * CLASSES + number)
     }
 }

@@ -5,29 +5,31 @@
 //! calls of [`sweep_some`](Heap::sweep_some). There are no sweep generations on spans, as Go has: a span is in an *unswept* list or it
 //! is not, and who takes it from there is the one who sweeps it.
 //!
+//! A collector that marks while threads run begins with [`start_mark`](Heap::start_mark): from then until the sweep, objects are born marked. That costs
+//! nothing where objects are allocated, as the slots of a run are marked when a cache takes it.
+//!
 //! Invariant: `start_sweep` takes the spans away from all caches, and only swept or new spans are given to caches. So no object
 //! allocated after it is freed by its sweep.
 
 use crate::atomic::Ordering::*;
-use crate::cache::CachePtr;
-use crate::central::ObjectLists;
+use crate::cache::{Cache, CachePtr, Run};
+use crate::central::{ObjectCentral, ObjectLists};
 use crate::critical;
 use crate::env::Os;
 use crate::heap::Heap;
-use crate::object::CollectedKind;
+use crate::object::Object;
 use crate::page::{PAGE_SIZE, PageCount};
 use crate::size_class::{SMALL_MAX, SizeClass};
+use crate::sort::{CollectedKind, Sort};
 use crate::span::{MIN_OBJECT, ObjectSpanPtr, Place, SpanPtr};
+use std::ops::Range;
 use std::ptr::{NonNull, with_exposed_provenance_mut};
-
-const KINDS: [CollectedKind; 3] = [
-    CollectedKind::Scan,
-    CollectedKind::NoScan,
-    CollectedKind::Finalizable,
-];
 
 /// How many spans without a free slot are swept in search of one before a new span is made; as in Go.
 const SWEEP_BUDGET: u32 = 100;
+
+/// What dead objects are overwritten with: no address, and no number that anybody expects.
+const CLOBBER: u8 = 0xdb;
 
 /// The result of a step of sweeping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -50,18 +52,39 @@ fn class_of(size: usize, align: usize) -> Option<SizeClass> {
     }
 }
 
+/// Which objects a run is to be refilled with.
+#[derive(Clone, Copy)]
+struct Source {
+    /// The number of the central list.
+    central: usize,
+    kind: CollectedKind,
+    class: SizeClass,
+    tag: u64,
+    /// What the run is to be known by.
+    key: u64,
+}
+
 impl<O: Os> Heap<O> {
-    /// An object by way of the calling thread's cache, or of none: then only if that takes no new span.
+    /// An object by way of the calling thread's cache, or of none: then only if that takes no new run.
     #[inline(always)]
     pub(crate) fn object_from(
         &self,
-        cache: &crate::cache::Cache,
+        cache: &Cache,
         size: usize,
         align: usize,
         kind: CollectedKind,
     ) -> Option<NonNull<u8>> {
-        let span = cache.objects(kind.index(), class_of(size, align)?)?;
-        take_zeroed(span)
+        let class = class_of(size, align)?;
+        cache
+            .run(kind.index(), class)
+            .take(class.size())
+            .map(object_at)
+    }
+
+    /// The same of a sort.
+    #[inline(always)]
+    pub(crate) fn sorted_from(&self, cache: &Cache, sort: Sort) -> Option<NonNull<u8>> {
+        cache.take_of_sort(sort).map(object_at)
     }
 
     /// An object, when [`object_from`](Self::object_from) had none.
@@ -73,123 +96,227 @@ impl<O: Os> Heap<O> {
         align: usize,
         kind: CollectedKind,
     ) -> Option<NonNull<u8>> {
-        match class_of(size, align) {
-            Some(class) => take_zeroed(self.refill_objects(cache, kind, class)?),
-            None => self.object_large(size, align, kind),
-        }
+        let Some(class) = class_of(size, align) else {
+            return self.object_large(size, align, kind);
+        };
+        let source = Source {
+            central: self.objects.of_kind(kind, class.index()),
+            kind,
+            class,
+            tag: 0,
+            key: 0,
+        };
+        self.object_of(cache.run(kind.index(), class), source)
     }
 
-    fn refill_objects(
-        &self,
-        cache: CachePtr,
-        kind: CollectedKind,
-        class: SizeClass,
-    ) -> Option<ObjectSpanPtr> {
-        if let Some(span) = cache.objects(kind.index(), class) {
-            if span.advance() {
-                return Some(span);
+    /// An object, when [`sorted_from`](Self::sorted_from) had none.
+    #[cold]
+    pub(crate) fn sorted_slow(&self, cache: CachePtr, sort: Sort) -> Option<NonNull<u8>> {
+        let (kind, class) = (CollectedKind::Tagged, sort.class());
+        let Some(central) = self.objects.of_sort(sort) else {
+            return self.object_slow(cache, class.size(), 8, kind);
+        };
+        let run = cache.run_of_sort(sort);
+        let source = Source {
+            central,
+            kind,
+            class,
+            tag: sort.tag(),
+            key: sort.key(),
+        };
+        self.object_of(run, source)
+    }
+
+    /// The next object of a run, which is refilled if it is at its end or of another sort.
+    fn object_of(&self, run: &Run, source: Source) -> Option<NonNull<u8>> {
+        let slots = match run.span() {
+            Some(span) if run.holds(source.key) => {
+                if let Some(object) = run.take(source.class.size()) {
+                    return Some(object_at(object));
+                }
+                self.take_slots(span, source.kind)
             }
-            cache.set_objects(kind.index(), class, None);
-            let lists = self.objects[kind.index()][class.index()].lists.lock();
-            lists.full.push(span.as_span(), Place::Full);
-        }
-        let span = match self.span_with_room(kind, class) {
-            Some(span) => span,
+            _ => None,
+        };
+        let slots = match slots {
+            Some(slots) => slots,
             None => {
-                let pages = PageCount(class.pages());
-                self.new_span(kind.span_kind(), Some(class), pages, PAGE_SIZE)
-                    .ok()?
-                    .as_objects()?
+                self.flush_run(run);
+                let span = self.span_with_room(source)?;
+                run.set_span(Some(span), source.key);
+                // As if all slots were allocated at once; what is not is deducted when the cache gives the span back.
+                self.charge(span.free_slots() as usize * span.size());
+                self.take_slots(span, source.kind)?
             }
         };
-        span.advance();
-        cache.set_objects(kind.index(), class, Some(span));
-        // As if all slots were allocated at once; what is not is deducted when the cache gives the span back.
-        self.charge(span.free_slots() as usize * span.size());
-        Some(span)
+        let object = slots.start;
+        run.set_rest(object + source.class.size()..slots.end);
+        Some(object_at(object))
     }
 
-    /// A swept span with a free slot, which is now in no list.
-    fn span_with_room(&self, kind: CollectedKind, class: SizeClass) -> Option<ObjectSpanPtr> {
-        let central = &self.objects[kind.index()][class.index()];
+    /// Slots of a span that the caller holds, as objects of the kind are to be when they are born.
+    fn take_slots(&self, span: ObjectSpanPtr, kind: CollectedKind) -> Option<Range<usize>> {
+        let slots = span.take_run(self.cycle.black.load(Relaxed))?;
+        if kind.is_zeroed() && span.dirty.load(Relaxed) {
+            let first = with_exposed_provenance_mut::<u8>(slots.start);
+            // SAFETY: slots that were free until now and are this thread's.
+            unsafe { first.write_bytes(0, slots.len()) };
+        }
+        Some(slots)
+    }
+
+    /// A swept span with a free slot, which is now in no list, or a new one.
+    fn span_with_room(&self, source: Source) -> Option<ObjectSpanPtr> {
+        let central = self.objects.get(source.central)?;
         for _ in 0..SWEEP_BUDGET {
             let lists = central.lists.lock();
             if let Some(span) = lists.partial.pop() {
                 return span.as_objects();
             }
-            let span = take_unswept(&lists)?;
+            let Some(span) = take_unswept(&lists) else {
+                break;
+            };
             drop(lists);
-            span.sweep();
+            self.sweep_span(span);
             self.cycle.unswept.fetch_sub(1, Release);
-            if span.advance() {
+            if span.free_slots() != 0 {
                 return Some(span);
             }
             let lists = central.lists.lock();
             lists.full.push(span.as_span(), Place::Full);
         }
-        None
+        let (kind, class) = (source.kind, source.class);
+        let pages = PageCount(class.pages());
+        let of = (source.central, source.tag);
+        self.new_object_span(kind, Some(class), pages, PAGE_SIZE, of)
+            .ok()
     }
 
     fn object_large(&self, size: usize, align: usize, kind: CollectedKind) -> Option<NonNull<u8>> {
         let pages = PageCount::holding(size)?;
         // Memory that is garbage already comes before memory that is new.
         self.sweep_pages(pages);
+        let central = self.objects.of_kind(kind, 0);
+        let align = align.max(PAGE_SIZE);
         let span = self
-            .new_span(kind.span_kind(), None, pages, align.max(PAGE_SIZE))
-            .ok()?
-            .as_objects()?;
-        let object = take_zeroed(span);
-        let central = &self.objects[kind.index()][0];
-        central.lists.lock().full.push(span.as_span(), Place::Full);
+            .new_object_span(kind, None, pages, align, (central, 0))
+            .ok()?;
+        let slot = self.take_slots(span, kind)?;
+        self.put_span(span);
         self.charge(span.size());
-        object
+        Some(object_at(slot.start))
     }
 
-    /// Counts bytes as allocated, and has the trigger hook called if that makes enough.
+    fn central_of(&self, span: ObjectSpanPtr) -> Option<&ObjectCentral> {
+        self.objects.get(span.central())
+    }
+
+    /// Puts a swept span that is in no list where it belongs.
+    fn put_span(&self, span: ObjectSpanPtr) {
+        let Some(central) = self.central_of(span) else {
+            return;
+        };
+        let has_room = span.free_slots() != 0;
+        let lists = central.lists.lock();
+        if has_room {
+            lists.partial.push(span.as_span(), Place::Partial);
+        } else {
+            lists.full.push(span.as_span(), Place::Full);
+        }
+    }
+
+    /// Counts bytes as allocated, and has the trigger hook called if that makes enough, or if objects are being marked.
     fn charge(&self, bytes: usize) {
         let before = self.cycle.allocated.fetch_add(bytes, Relaxed);
         let trigger = self.cycle.trigger.load(Relaxed);
-        if before < trigger && before + bytes >= trigger {
+        if before < trigger && before + bytes >= trigger || self.is_marking() {
             critical::request_trigger();
         }
     }
 
-    /// Gives the spans of objects that a cache holds to the central lists. Called by the cache's thread, or with the world stopped.
-    pub(crate) fn flush_objects(&self, cache: CachePtr) {
-        for kind in KINDS {
-            for class in SizeClass::all() {
-                let Some(span) = cache.objects(kind.index(), class) else {
-                    continue;
-                };
-                cache.set_objects(kind.index(), class, None);
-                let free = span.free_slots();
-                let unused = free as usize * span.size();
-                self.cycle.allocated.fetch_sub(unused, Relaxed);
-                let lists = self.objects[kind.index()][class.index()].lists.lock();
-                if free != 0 {
-                    lists.partial.push(span.as_span(), Place::Partial);
-                } else {
-                    lists.full.push(span.as_span(), Place::Full);
+    /// Between [`start_mark`](Self::start_mark) and the sweep.
+    fn is_marking(&self) -> bool {
+        self.cycle.black.load(Relaxed)
+    }
+
+    /// From now on objects are born marked and scanned, so that a marker beside the program does not have to look for them; and the trigger hook is called
+    /// whenever a thread has taken memory for more of them. Until [`start_sweep`](Self::start_sweep).
+    ///
+    /// # Safety
+    /// 1. No other thread is in a critical section, nor enters one before this returns: the world is stopped.
+    /// 2. Everything is [swept](Self::is_swept).
+    pub unsafe fn start_mark(&self) {
+        self.cycle.black.store(true, Relaxed);
+        // What is charged already and not yet taken.
+        let mut ahead = 0;
+        for cache in self.caches() {
+            for run in cache.runs() {
+                if let Some(span) = run.span() {
+                    span.blacken(run.rest());
+                    ahead += span.free_slots() as usize * span.size() + run.rest().len();
                 }
             }
         }
+        let allocated = self.cycle.allocated.load(Relaxed);
+        self.cycle
+            .before_mark
+            .store(allocated.saturating_sub(ahead), Relaxed);
     }
 
-    /// Begins to free all objects that are not marked, and returns the bytes of those that are. Finishes the previous sweep first, if it is not.
+    /// Gives the spans of objects that a cache holds to the central lists. Called by the cache's thread, or with the world stopped.
+    pub(crate) fn flush_objects(&self, cache: CachePtr) {
+        for run in cache.runs() {
+            self.flush_run(run);
+        }
+    }
+
+    fn flush_run(&self, run: &Run) {
+        let Some(span) = run.span() else { return };
+        span.put_run(run.rest());
+        run.set_span(None, 0);
+        let unused = span.free_slots() as usize * span.size();
+        self.cycle.allocated.fetch_sub(unused, Relaxed);
+        self.put_span(span);
+    }
+
+    /// Begins to free all objects that are not marked, and returns the bytes of those that are, after a look at every span. Finishes the previous sweep first, if
+    /// it is not.
     ///
     /// # Safety
     /// 1. Whatever object the program can still reach is marked.
     /// 2. No other thread is in a critical section, nor enters one before this returns: the world is stopped.
     pub unsafe fn start_sweep(&self) -> usize {
         let _section = critical::enter();
+        let mut marked = 0;
         self.sweep_pages(PageCount(u32::MAX));
         for cache in self.caches() {
             self.flush_objects(cache);
         }
-        let mut marked = 0;
         self.for_each_object_span(|span| marked += span.marked_slots() as usize * span.size());
+        // SAFETY: (1), (2).
+        unsafe { self.start_sweep_of(marked) };
+        // All that is marked was counted, what was born so too.
+        self.cycle.retained.store(marked, Relaxed);
+        marked
+    }
+
+    /// The same for a collector that knows how many bytes it has marked, those born marked not counted: this looks at no span.
+    ///
+    /// # Safety
+    /// 1. As for [`start_sweep`](Self::start_sweep).
+    pub unsafe fn start_sweep_of(&self, marked: usize) {
+        let _section = critical::enter();
+        self.sweep_pages(PageCount(u32::MAX));
+        for cache in self.caches() {
+            self.flush_objects(cache);
+        }
+        let mut born = 0;
+        if self.cycle.black.swap(false, Relaxed) {
+            let before = self.cycle.before_mark.load(Relaxed);
+            born = self.cycle.allocated.load(Relaxed).saturating_sub(before);
+        }
         let mut unswept = 0;
-        for central in self.objects.iter().flatten() {
+        for central in self.objects.iter() {
             let ObjectLists {
                 partial,
                 full,
@@ -201,10 +328,9 @@ impl<O: Os> Heap<O> {
             unswept += unswept_partial.len() as usize + unswept_full.len() as usize;
         }
         self.cycle.hand.store(0, Relaxed);
-        self.cycle.retained.store(marked, Relaxed);
+        self.cycle.retained.store(marked + born, Relaxed);
         self.cycle.allocated.store(0, Relaxed);
         self.cycle.unswept.store(unswept, Release);
-        marked
     }
 
     /// Sweeps spans until about `bytes` bytes of them were looked at, or there are none left. Any number of threads may do so at once.
@@ -228,7 +354,7 @@ impl<O: Os> Heap<O> {
         let mut progress = SweepProgress::default();
         while progress.swept < pages.bytes() && !self.is_swept() {
             let hand = self.cycle.hand.load(Relaxed);
-            let Some(central) = self.objects.as_flattened().get(hand) else {
+            let Some(central) = self.objects.get(hand) else {
                 break;
             };
             let span = take_unswept(&central.lists.lock());
@@ -242,23 +368,34 @@ impl<O: Os> Heap<O> {
             };
             let bytes = span.pages().bytes();
             progress.swept += bytes;
-            span.sweep();
-            let free = span.free_slots();
-            if free == span.count() {
+            self.sweep_span(span);
+            if span.free_slots() == span.count() {
                 self.free_span(span.as_span());
                 progress.freed += bytes;
             } else {
-                let lists = central.lists.lock();
-                if free != 0 {
-                    lists.partial.push(span.as_span(), Place::Partial);
-                } else {
-                    lists.full.push(span.as_span(), Place::Full);
-                }
+                self.put_span(span);
             }
             self.cycle.unswept.fetch_sub(1, Release);
         }
         progress.done = self.is_swept();
         progress
+    }
+
+    /// Frees what is dead in a span that was taken to be swept.
+    fn sweep_span(&self, span: ObjectSpanPtr) {
+        if self.cycle.clobber.load(Relaxed) {
+            span.for_each(false, |slot| {
+                let object = Object::new(span, slot).base();
+                // SAFETY: an object of this span that nobody can reach, and that is not free yet.
+                unsafe { object.write_bytes(CLOBBER, span.size()) };
+            });
+        }
+        span.sweep();
+    }
+
+    /// Whether the memory of dead objects is to be overwritten when they are freed, so that whoever uses one notices. For tests.
+    pub fn clobber_free(&self, clobber: bool) {
+        self.cycle.clobber.store(clobber, Relaxed);
     }
 
     /// Bytes of collected objects: those that the last cycle kept and all allocated since. Spans that threads are filling count as full.
@@ -296,13 +433,9 @@ fn take_unswept(lists: &ObjectLists) -> Option<ObjectSpanPtr> {
     span.as_objects()
 }
 
-/// Takes a slot that reads as zero from the span's current word.
+/// The object at an address that a run gave.
 #[inline(always)]
-fn take_zeroed(span: ObjectSpanPtr) -> Option<NonNull<u8>> {
-    let slot = NonNull::new(with_exposed_provenance_mut::<u8>(span.take_slot()?))?;
-    if span.dirty.load(Relaxed) {
-        // SAFETY: a slot that was free until now and is this thread's.
-        unsafe { slot.write_bytes(0, span.size()) };
-    }
-    Some(slot)
+fn object_at(addr: usize) -> NonNull<u8> {
+    // SAFETY: runs are of spans, which do not lie at address zero.
+    unsafe { NonNull::new_unchecked(with_exposed_provenance_mut(addr)) }
 }

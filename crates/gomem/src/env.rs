@@ -43,7 +43,9 @@ pub enum Unmoved {
 ///    either unchanged or zero, page by page.
 /// 4. After `move_memory` returned `Ok` the second range is committed and has the first one's contents, and the first is committed and reads as zero;
 ///    if it returned `Err` the first is unchanged. After `renew` returned `Ok` the range is as after `release`.
-/// 5. No method allocates from a heap that uses this implementation, unwinds, or changes `errno`.
+/// 5. After `guard` returned `Ok` every access to the range ends the process; if it returned `Err` the range is usable, its contents unchanged or
+///    zero page by page. After `unguard` returned `Ok` the range is committed, and what was guarded of it reads as zero.
+/// 6. No method allocates from a heap that uses this implementation, unwinds, or changes `errno`.
 pub unsafe trait Os: Sync {
     /// Reserves `bytes` bytes of address space that cannot be touched yet, aligned to `align`, a power of two.
     ///
@@ -105,6 +107,29 @@ pub unsafe trait Os: Sync {
         unsafe { self.release(start, bytes) }
     }
 
+    /// Has the processor fault on every access to the range, and gives its physical memory back.
+    ///
+    /// # Errors
+    /// If the system would not, or cannot: an implementation may leave it at that, as the one provided does.
+    ///
+    /// # Safety
+    /// 1. As for [`release`](Self::release).
+    unsafe fn guard(&self, _start: NonNull<u8>, _bytes: usize) -> Result<(), Refused> {
+        Err(Refused)
+    }
+
+    /// Makes a range usable again of which parts, or all, were [guarded](Self::guard). What was guarded of it reads as zero, the rest is as it was.
+    ///
+    /// # Errors
+    /// If the system would not. The range cannot be used any more then.
+    ///
+    /// # Safety
+    /// 1. The range was committed.
+    /// 2. `start` and `bytes` are multiples of 8 KiB.
+    unsafe fn unguard(&self, _start: NonNull<u8>, _bytes: usize) -> Result<(), Refused> {
+        Err(Refused)
+    }
+
     /// Bytes of the range that have physical memory; `None` if that is not known, or not cheaply. What is swapped out counts as not having any.
     ///
     /// # Safety
@@ -124,6 +149,11 @@ pub unsafe trait Os: Sync {
     /// 2. `start` and `bytes` are multiples of 2 MiB.
     unsafe fn advise_huge(&self, _start: NonNull<u8>, _bytes: usize) -> Result<(), Refused> {
         Err(Refused)
+    }
+
+    /// The most bytes that the heap may have committed for its arenas. May change.
+    fn limit(&self) -> usize {
+        usize::MAX
     }
 
     /// Whether the system makes huge pages of any memory, without being asked. Then to give back part of one is to split it, and the system may

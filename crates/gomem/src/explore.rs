@@ -1,5 +1,5 @@
 //! The allocator's concurrent protocols under the schedule explorer: the lock, freeing from another thread while threads come and go, taking the caches of idle
-//! threads, sweeping beside allocation, and lookups beside new spans.
+//! threads, sweeping beside allocation, marking by span, and lookups beside new spans.
 //!
 //! Each model runs production code on a heap of its own, and has bugs planted that it must catch.
 
@@ -9,9 +9,10 @@ use crate::heap::Heap;
 use crate::local::{Attachment, Local};
 use crate::lock::Lock;
 use crate::mutator::Mutator;
-use crate::object::CollectedKind;
 use crate::page::PAGE_SIZE;
 use crate::size_class::SizeClass;
+use crate::sort::{CollectedKind, Sort};
+use crate::span::waiting::WaitingSpan;
 use crate::testing::SimOs;
 use goexplore::sync::Guarded;
 use goexplore::{Exploration, Plant, Site, thread};
@@ -390,6 +391,66 @@ fn explore_sweeping_beside_allocation() {
         plants,
         sweep_beside_allocation,
     );
+}
+
+/// Two markers mark objects of one span, and scan it when it is up to them. Invariant: what is marked is claimed for scanning, once.
+fn marking_by_span() {
+    struct Marked {
+        shared: Arc<Shared>,
+        queue: Lock<Vec<WaitingSpan>>,
+        claimed: Lock<Vec<usize>>,
+    }
+    fn claim_one(marked: &Marked) -> bool {
+        let span = marked.queue.lock().pop();
+        span.inspect(|span| {
+            span.claim(|claimed| marked.claimed.lock().extend(claimed.addresses()));
+        })
+        .is_some()
+    }
+    fn mark(marked: &Marked, objects: &[usize]) {
+        for &address in objects {
+            let object = marked.shared.heap.find(address).unwrap();
+            if object.try_mark()
+                && let Some(span) = object.wait()
+            {
+                marked.queue.lock().push(span);
+            }
+            claim_one(marked);
+        }
+    }
+    let shared = Shared::new();
+    let mut mine = shared.heap.mutator().unwrap();
+    let sort = Sort::new(SIZE, 1);
+    let objects = [(); 3].map(|()| mine.alloc_sorted(sort).unwrap().as_ptr().addr());
+    drop(mine);
+    let marked = Arc::new(Marked {
+        shared,
+        queue: Lock::new(Vec::new()),
+        claimed: Lock::new(Vec::new()),
+    });
+    let theirs = marked.clone();
+    let other = thread::spawn(move || mark(&theirs, &[objects[0], objects[1]]));
+    mark(&marked, &[objects[1], objects[2]]);
+    other.join().unwrap();
+    while claim_one(&marked) {}
+    let mut claimed = marked.claimed.lock();
+    claimed.sort_unstable();
+    assert_eq!(
+        *claimed, objects,
+        "an object was forgotten, or scanned twice"
+    );
+}
+
+#[test]
+fn explore_marking_by_span() {
+    let exploration = Exploration::exhaustive().preemptions(2).executions(4000);
+    exploration.check("gomem: marking by span", marking_by_span);
+    let random = Exploration::random(4).executions(500);
+    random.check("gomem: marking by span", marking_by_span);
+    let plants = vec![Plant::named(
+        "a span is claimed before it is taken from the queue",
+    )];
+    exploration.catches("gomem: marking by span", plants, marking_by_span);
 }
 
 /// A thread looks addresses up while the span that they lie in is made. Invariant: it finds nothing, or the object as it is; and never one in a slot that

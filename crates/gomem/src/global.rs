@@ -23,6 +23,56 @@ impl GoMalloc {
     }
 }
 
+/// The global allocator in hardened mode from the first allocation on: see [`Heap::harden`](crate::Heap::harden).
+///
+/// ```
+/// #[global_allocator]
+/// static GLOBAL: gomem::HardenedMalloc = gomem::HardenedMalloc::new();
+///
+/// assert!(gomem::heap().is_hardened());
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HardenedMalloc;
+
+impl HardenedMalloc {
+    /// The allocator; it has no state of its own.
+    pub const fn new() -> HardenedMalloc {
+        HardenedMalloc
+    }
+
+    /// The allocator that does it, in that mode.
+    #[inline]
+    fn hardened(&self) -> GoMalloc {
+        if !heap().is_hardened() {
+            heap().harden();
+        }
+        GoMalloc
+    }
+}
+
+// SAFETY: as for `GoMalloc`, which does everything.
+unsafe impl GlobalAlloc for HardenedMalloc {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's obligations, here and below.
+        unsafe { self.hardened().alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { self.hardened().dealloc(ptr, layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        unsafe { self.hardened().alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: as above.
+        unsafe { self.hardened().realloc(ptr, layout, new_size) }
+    }
+}
+
 #[inline(always)]
 fn raw(block: Option<NonNull<u8>>) -> *mut u8 {
     block.map_or(null_mut(), NonNull::as_ptr)

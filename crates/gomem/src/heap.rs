@@ -1,17 +1,19 @@
 //! The heap: spans made of pages, on behalf of everything above.
 //!
-//! Lock order: `reclaiming`, `shared_cache`, a central list's, `pages`, `arming`. Every method enters a critical section itself or is internal to one that did.
+//! Lock order: `reclaiming`, `shared_cache`, a quarantine's, a central list's, `pages`, `arming`. Every method enters a critical section itself or is internal to one that did.
 
-use crate::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
-use crate::cache::{Cache, CachePtr, OBJECT_KINDS};
-use crate::central::{MallocCentral, ObjectCentral};
+use crate::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
+use crate::cache::{Cache, CachePtr};
+use crate::central::{MallocCentral, ObjectCentrals};
 use crate::env::{Os, Refused};
+use crate::hardening::Hardening;
 use crate::lock::{Lock, Locked};
 use crate::page::{PAGE_SIZE, PageCount};
 use crate::page_alloc::PageRuns;
 use crate::pages::{Left, Pages, Run};
 use crate::size_class::{CLASSES, SizeClass};
-use crate::span::{Kind, ObjectSpanPtr, SpanInit, SpanPtr};
+use crate::sort::CollectedKind;
+use crate::span::{Guards, Kind, ObjectSpanPtr, SpanInit, SpanPtr};
 use crate::span_map::SpanMap;
 use crate::spare::Spare;
 use std::ops::Range;
@@ -28,8 +30,7 @@ pub struct Heap<O: Os> {
     pub(crate) map: SpanMap,
     pub(crate) pages: Lock<Pages>,
     pub(crate) malloc: [MallocCentral; CLASSES],
-    /// By kind and class; class 0 is that of large objects.
-    pub(crate) objects: [[ObjectCentral; CLASSES]; OBJECT_KINDS],
+    pub(crate) objects: ObjectCentrals,
     /// All caches ever made, linked through `older`.
     newest_cache: AtomicPtr<Cache>,
     /// For threads without a cache of their own.
@@ -41,6 +42,7 @@ pub struct Heap<O: Os> {
     pub(crate) arming: Lock<()>,
     pub(crate) counters: Counters,
     pub(crate) cycle: Cycle,
+    pub(crate) hardening: Hardening,
 }
 
 /// What is counted outside of caches. Bytes of spans in use by what they are used for, and blocks.
@@ -61,12 +63,18 @@ pub(crate) struct Cycle {
     pub(crate) retained: AtomicUsize,
     /// Bytes of the objects allocated since, counted a span at a time, ahead of their allocation.
     pub(crate) allocated: AtomicUsize,
+    /// Bytes of objects allocated since the last cycle when marking began.
+    pub(crate) before_mark: AtomicUsize,
+    /// Dead objects are overwritten.
+    pub(crate) clobber: AtomicBool,
     /// The trigger hook is called when `allocated` reaches this.
     pub(crate) trigger: AtomicUsize,
     /// Spans yet to be swept, those being swept included.
     pub(crate) unswept: AtomicUsize,
     /// Where the search for the next span to sweep starts.
     pub(crate) hand: AtomicUsize,
+    /// New objects are born marked.
+    pub(crate) black: AtomicBool,
 }
 
 /// Free memory, beyond a tenth of what is in use, that is worth a thread to give it back.
@@ -94,7 +102,7 @@ impl<O: Os> Heap<O> {
             map: SpanMap::new(),
             pages: Lock::new(Pages::new()),
             malloc: [const { MallocCentral::new() }; CLASSES],
-            objects: [const { [const { ObjectCentral::new() }; CLASSES] }; OBJECT_KINDS],
+            objects: ObjectCentrals::new(),
             newest_cache: AtomicPtr::new(null_mut()),
             shared_cache: Lock::new(None),
             spare: Spare::new(),
@@ -111,10 +119,14 @@ impl<O: Os> Heap<O> {
             cycle: Cycle {
                 retained: AtomicUsize::new(0),
                 allocated: AtomicUsize::new(0),
+                clobber: AtomicBool::new(false),
+                before_mark: AtomicUsize::new(0),
                 trigger: AtomicUsize::new(usize::MAX),
                 unswept: AtomicUsize::new(0),
                 hand: AtomicUsize::new(0),
+                black: AtomicBool::new(false),
             },
+            hardening: Hardening::new(),
         }
     }
 
@@ -160,6 +172,39 @@ impl<O: Os> Heap<O> {
         self.place_span(kind, class, pages, align, PageCount(0), None)
     }
 
+    /// Makes a span of objects, for the central list with the number `central`.
+    pub(crate) fn new_object_span(
+        &self,
+        kind: CollectedKind,
+        class: Option<SizeClass>,
+        pages: PageCount,
+        align: usize,
+        (central, tag): (usize, u64),
+    ) -> Result<ObjectSpanPtr, Refused> {
+        let (mut state, run) = self.take_run(pages, align, PageCount(0), None)?;
+        let span = match state.object_span_record(&self.os) {
+            Ok(span) => span,
+            Err(refused) => {
+                state.put(run.page, pages, run.clean);
+                return Err(refused);
+            }
+        };
+        let kind = kind.span_kind();
+        self.count_in_use(&state, kind, pages.bytes() as isize);
+        drop(state);
+        span.assign(central, tag);
+        span.as_span().init(SpanInit {
+            kind,
+            class,
+            page: run.page,
+            pages,
+            base: run.base,
+            dirty: !run.clean,
+        });
+        self.map.set(mapped(span.as_span()), Some(span.as_span()));
+        Ok(span)
+    }
+
     /// The same with `room` free pages behind it, if there is as much memory. Which of its pages do not read as zero is noted in `dirty`.
     pub(crate) fn place_span(
         &self,
@@ -168,24 +213,20 @@ impl<O: Os> Heap<O> {
         pages: PageCount,
         align: usize,
         room: PageCount,
-        dirty: Option<&mut PageRuns>,
+        mut dirty: Option<&mut PageRuns>,
     ) -> Result<SpanPtr, Refused> {
-        let (mut state, run) = self.take_run(pages, align, room, dirty)?;
-        let record = if kind.is_collected() {
-            state
-                .object_span_record(&self.os)
-                .map(ObjectSpanPtr::as_span)
-        } else {
-            state.span_record(&self.os)
-        };
-        let span = match record {
+        let guards = self.guards_of(kind, align);
+        let whole = PageCount(pages.0 + guards.pages().0);
+        let (mut state, run) = self.take_run(whole, align, room, dirty.as_deref_mut())?;
+        debug_assert!(!kind.is_collected());
+        let span = match state.span_record(&self.os) {
             Ok(span) => span,
             Err(refused) => {
-                state.put(run.page, pages, run.clean);
+                state.put(run.page, whole, run.clean);
                 return Err(refused);
             }
         };
-        self.count_in_use(&state, kind, pages.bytes() as isize);
+        self.count_in_use(&state, kind, whole.bytes() as isize);
         if kind == Kind::MallocLarge && class.is_none() {
             let blocks = &self.counters.large_mallocs;
             blocks.store(blocks.load(Relaxed) + 1, Relaxed);
@@ -195,11 +236,17 @@ impl<O: Os> Heap<O> {
         span.init(SpanInit {
             kind,
             class,
-            page: run.page,
+            page: run.page.plus(guards.before),
             pages,
-            base: run.base,
+            base: run.base + guards.before.bytes(),
             dirty: !run.clean,
         });
+        if guards != Guards::NONE {
+            self.install_guards(span, guards, run.clean);
+            if let Some(dirty) = dirty {
+                dirty.keep(guards.before.0..guards.before.0 + pages.0);
+            }
+        }
         self.map.set(mapped(span), Some(span));
         Ok(span)
     }
@@ -219,6 +266,7 @@ impl<O: Os> Heap<O> {
         // Blocks on their way between threads may make whole spans free.
         self.drain_transfers(true);
         self.free_spare();
+        self.end_quarantine();
         state = self.pages.lock();
         loop {
             if let Some(run) = state.take(pages, align, room, dirty.as_deref_mut()) {
@@ -241,14 +289,22 @@ impl<O: Os> Heap<O> {
     /// The same, of a span whose pages were left like that.
     pub(crate) fn retire_span(&self, span: SpanPtr, left: Left) {
         let (page, pages, kind) = (span.page(), span.pages(), span.kind());
+        let guards = span.guards();
+        let left = self.remove_guards(span, guards, left);
         self.map.set(mapped(span), None);
         if kind == Kind::MallocLarge {
             crate::samples::forget(span.sample());
         }
         span.retire();
         let mut state = self.pages.lock();
-        self.count_in_use(&state, kind, -(pages.bytes() as isize));
+        let whole = PageCount(pages.0 + guards.pages().0);
+        self.count_in_use(&state, kind, -(whole.bytes() as isize));
         state.put_left(page, pages, left);
+        if guards != Guards::NONE {
+            // Nothing was written to them.
+            let left = left.min(Left::Clean);
+            state.put_guards(page, pages, guards, left);
+        }
         state.put_record(span, kind.is_collected());
         let surplus = state.surplus();
         drop(state);
@@ -270,6 +326,10 @@ impl<O: Os> Heap<O> {
     pub(crate) fn attach_cache(&self) -> Result<CachePtr, Refused> {
         let mut state = self.pages.lock();
         let (cache, new) = state.cache_record(&self.os)?;
+        if self.is_hardened() {
+            SizeClass::all().for_each(|class| cache.close(class));
+            cache.thread.store(0, Relaxed);
+        }
         if new {
             cache.older.store(self.newest_cache.load(Relaxed), Relaxed);
             self.newest_cache.store(cache.as_ptr(), Release);
@@ -281,11 +341,9 @@ impl<O: Os> Heap<O> {
     pub(crate) fn acquire_locks(&self) {
         self.reclaiming.acquire();
         self.shared_cache.acquire();
+        self.hardening.acquire_locks();
         self.malloc.iter().for_each(|c| c.lists.acquire());
-        self.objects
-            .iter()
-            .flatten()
-            .for_each(|c| c.lists.acquire());
+        self.objects.iter().for_each(|c| c.lists.acquire());
         self.pages.acquire();
         self.arming.acquire();
     }
@@ -299,12 +357,13 @@ impl<O: Os> Heap<O> {
         unsafe {
             self.arming.release();
             self.pages.release();
-            for central in self.objects.iter().flatten() {
+            for central in self.objects.iter() {
                 central.lists.release();
             }
             for central in &self.malloc {
                 central.lists.release();
             }
+            self.hardening.release_locks();
             self.shared_cache.release();
             self.reclaiming.release();
         }

@@ -45,7 +45,7 @@ fn room_for(pages: PageCount) -> PageCount {
     PageCount(pages.0.saturating_mul(7).min(most))
 }
 
-fn pointer(addr: usize) -> NonNull<u8> {
+pub(crate) fn pointer(addr: usize) -> NonNull<u8> {
     // SAFETY: spans do not lie at address zero.
     unsafe { NonNull::new_unchecked(with_exposed_provenance_mut(addr)) }
 }
@@ -55,6 +55,7 @@ impl<O: Os> Heap<O> {
     pub(crate) fn malloc_large(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
         let mut pages = PageCount::holding(size)?;
         if align <= PAGE_SIZE
+            && !self.is_hardened()
             && let Some(size) = Size::of(pages)
         {
             if let Some(span) = self.spare.take(size) {
@@ -70,11 +71,16 @@ impl<O: Os> Heap<O> {
     /// A block that takes pages of its own and is growing: with free pages behind it, if there are as many.
     pub(crate) fn malloc_growing(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
         let pages = PageCount::holding(size)?;
-        let span = self.large_span(pages, align, room_for(pages), None).ok()?;
+        let room = if self.is_hardened() {
+            PageCount(0)
+        } else {
+            room_for(pages)
+        };
+        let span = self.large_span(pages, align, room, None).ok()?;
         Some(pointer(span.base()))
     }
 
-    fn large_span(
+    pub(crate) fn large_span(
         &self,
         pages: PageCount,
         align: usize,
@@ -132,8 +138,9 @@ impl<O: Os> Heap<O> {
     /// Frees the block that a span of the kind `MallocLarge` is.
     pub(crate) fn free_large(&self, span: SpanPtr) {
         match span.moved.load(Relaxed) {
-            0 => {}
             KEPT => misuse(span.base(), Misuse::NotOurs),
+            _ if self.is_hardened() => return self.quarantine_large(span),
+            0 => {}
             _ => return self.free_moved(span),
         }
         if let Some(size) = Size::of(span.pages())
@@ -154,7 +161,7 @@ impl<O: Os> Heap<O> {
         self.spare.drain(|span| self.free_span(span));
     }
 
-    fn free_moved(&self, span: SpanPtr) {
+    pub(crate) fn free_moved(&self, span: SpanPtr) {
         // SAFETY: pages that nobody uses any more; some of them were moved to.
         let renewed = unsafe { self.os.renew(pointer(span.base()), span.pages().bytes()) };
         self.count_moved(false);
@@ -182,6 +189,9 @@ impl<O: Os> Heap<O> {
         align: usize,
     ) -> Option<NonNull<u8>> {
         let (have, wanted) = (span.pages(), PageCount::holding(size)?);
+        if self.is_hardened() {
+            return self.replace_large(span, wanted, align);
+        }
         if wanted <= have {
             // A tail of less than an eighth stays: it is within what other sizes lose to rounding.
             if (have.0 - wanted.0) as u64 * 8 > have.0 as u64 {

@@ -24,12 +24,12 @@
 //! | --- | --- |
 //! | `env`, `os`, `lock`, `fatal`, `text`, `options`, `page`, `size_class` | the system, and the units |
 //! | `meta`, `page_alloc` | memory for records; free pages |
-//! | `span`, `span_map`, `spare` | a run of pages, its blocks, and how an address leads to it |
+//! | `span`, `sort`, `span_map`, `spare` | a run of pages, its blocks, and how an address leads to it |
 //! | `cache`, `local`, `critical` | what a thread has of its own |
-//! | `samples` | what the heap profile knows |
+//! | `samples`, `hardening` | what the heap profile knows; what hardened mode does |
 //! | `central`, `pages`, `heap` | what all threads share |
 //! | `large`, `malloc`, `object`, `collect`, `roots`, `manual`, `reclaim`, `scavenge`, `stats`, `report`, `background` | what the heap is used for |
-//! | `mutator`, `process`, `resize`, `fork`, `load`, `profile`, `global` | who uses it |
+//! | `hardened`, `mutator`, `process`, `resize`, `fork`, `load`, `profile`, `global` | who uses it |
 
 #[cfg(not(all(
     target_os = "linux",
@@ -53,6 +53,8 @@ mod fork;
 #[doc(hidden)]
 pub mod fuzzing;
 mod global;
+mod hardened;
+mod hardening;
 mod heap;
 mod large;
 mod load;
@@ -77,6 +79,7 @@ mod roots;
 mod samples;
 mod scavenge;
 mod size_class;
+mod sort;
 mod span;
 mod span_map;
 mod spare;
@@ -87,13 +90,15 @@ mod text;
 pub use cache::Cache;
 pub use collect::SweepProgress;
 pub use env::{Os, Refused, Unmoved};
-pub use global::GoMalloc;
+pub use global::{GoMalloc, HardenedMalloc};
 pub use heap::Heap;
 pub use mutator::Mutator;
-pub use object::{CollectedKind, Object};
+pub use object::Object;
 pub use os::LinuxOs;
 pub use page::{ARENA_SIZE, PAGE_SIZE};
 pub use process::{ProcessHeap, attach_thread, cache_slot, detach_thread, heap};
 pub use roots::MallocShare;
 pub use size_class::SMALL_MAX;
+pub use sort::{CollectedKind, Sort};
+pub use span::waiting::{Claimed, WaitingSpan};
 pub use stats::{BySize, ClassStats, Stats, Usage};

@@ -101,6 +101,9 @@ extern "C" fn at_load(_: i32, _: *const *const u8, environment: *const *const u8
     if !options.background {
         crate::background::forbid();
     }
+    if options.hardened {
+        heap().harden();
+    }
     if options.huge_pages {
         heap().advise_huge_pages();
     }

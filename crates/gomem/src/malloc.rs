@@ -8,9 +8,9 @@ use crate::atomic::Ordering::*;
 use crate::cache::{CachePtr, NEVER};
 use crate::central::Transfer;
 use crate::env::Os;
-use crate::fatal::{Misuse, misuse};
+use crate::fatal::{Block, Misuse, misuse};
 use crate::heap::Heap;
-use crate::page::{PAGE_SIZE, PageCount};
+use crate::page::{PAGE_SHIFT, PAGE_SIZE, PageCount};
 use crate::size_class::SizeClass;
 use crate::span::{Kind, Place, Slot, SpanList, SpanPtr};
 use std::ptr::NonNull;
@@ -34,6 +34,9 @@ impl<O: Os> Heap<O> {
                 return Some(block);
             }
         }
+        if self.is_hardened() && cache.is_open(class) {
+            self.empty_cache(cache);
+        }
         let n = self.take_blocks(class, cache.room_to_fill(class));
         cache.set_len(class, n);
         cache.pop(class)
@@ -51,6 +54,9 @@ impl<O: Os> Heap<O> {
 
     /// Takes at least one block of those that threads share, or of a new span, if there is memory for one. Returns how many.
     fn take_blocks(&self, class: SizeClass, slots: &[Slot]) -> usize {
+        if self.is_hardened() {
+            return self.take_at_random(class, slots);
+        }
         let central = &self.malloc[class.index()];
         let n = central.lists.lock().take(slots);
         if n != 0 {
@@ -96,9 +102,14 @@ impl<O: Os> Heap<O> {
         match span.kind() {
             Kind::Malloc if span.starts_block(addr) => {}
             Kind::MallocLarge if span.base() == addr => return self.free_large(span),
-            Kind::Malloc | Kind::MallocLarge => misuse(addr, Misuse::Inside),
+            Kind::Malloc | Kind::MallocLarge => {
+                misuse(addr, Misuse::Inside(block_around(span, addr)))
+            }
             Kind::Free => misuse(addr, Misuse::NotOurs),
             _ => misuse(addr, Misuse::OtherKind),
+        }
+        if self.is_hardened() {
+            return self.free_hardened(cache, span, block);
         }
         let class = span.class();
         let Some(cache) = cache else {
@@ -106,7 +117,7 @@ impl<O: Os> Heap<O> {
         };
         let is_block = |slot: &Slot| slot.load(Relaxed) == block.as_ptr();
         if cache.blocks(class).iter().any(is_block) {
-            misuse(addr, Misuse::Twice);
+            misuse(addr, Misuse::Twice(span.block(span.index_of(addr)), None));
         }
         if !cache.push(class.index(), block.as_ptr()) {
             let surplus = cache.surplus(class);
@@ -121,12 +132,15 @@ impl<O: Os> Heap<O> {
         if blocks.is_empty() {
             return;
         }
+        if self.is_hardened() {
+            return self.put_into_spans(class, blocks);
+        }
         let mut lists = self.malloc[class.index()].lists.lock();
         lists.used = true;
         if !lists.transfer.has_slots() {
             let n = Transfer::capacity(class);
             // Without slots everything goes back to the spans.
-            if let Ok(slots) = self.pages.lock().slots(&self.os, n) {
+            if let Ok(slots) = self.pages.lock().places(&self.os, n) {
                 // SAFETY: just made, and as long-lived as the heap.
                 unsafe { lists.transfer.set_slots(slots) };
             }
@@ -140,16 +154,25 @@ impl<O: Os> Heap<O> {
     /// Puts blocks back into their spans, and gives those that are whole again to the page heap.
     pub(crate) fn put_into_spans(&self, class: SizeClass, blocks: &[Slot]) {
         // All records are fetched at once, before the lock is held, and not one after the other while others wait.
+        let mut page = 0;
         for slot in blocks {
-            self.map.prefetch_span(slot.load(Relaxed).addr());
+            let addr = slot.load(Relaxed).addr();
+            if addr >> PAGE_SHIFT != page {
+                page = addr >> PAGE_SHIFT;
+                self.map.prefetch_span(addr);
+            }
         }
         let whole = SpanList::new();
         let lists = self.malloc[class.index()].lists.lock();
-        for slot in blocks {
-            let addr = slot.load(Relaxed).addr();
-            let span = self.span_of(addr, class);
-            if !span.put_block(span.index_of(addr)) {
-                misuse(addr, Misuse::Twice);
+        let mut rest = blocks;
+        while let Some(first) = rest.first() {
+            let span = self.span_of(first.load(Relaxed).addr(), class);
+            match span.put_blocks(rest) {
+                Ok(n) => rest = &rest[n..],
+                Err(addr) => match span.starts_block(addr) && span.index_of(addr) < span.count() {
+                    true => misuse(addr, Misuse::Twice(span.block(span.index_of(addr)), None)),
+                    false => misuse(addr, Misuse::Inside(block_around(span, addr))),
+                },
             }
             if span.available() == span.count() {
                 if span.place() == Place::Partial {
@@ -170,9 +193,6 @@ impl<O: Os> Heap<O> {
     fn span_of(&self, addr: usize, class: SizeClass) -> SpanPtr {
         match self.map.find(addr) {
             Some(span) if span.kind() == Kind::Malloc && span.class_index() == class.index() => {
-                if !span.starts_block(addr) || span.index_of(addr) >= span.count() {
-                    misuse(addr, Misuse::Inside);
-                }
                 span
             }
             _ => misuse(addr, Misuse::NotOurs),
@@ -220,9 +240,19 @@ impl<O: Os> Heap<O> {
     pub(crate) fn empty_cache(&self, cache: CachePtr) {
         for class in SizeClass::all() {
             self.put_blocks(class, cache.blocks(class));
-            cache.reset(class);
+            if self.is_hardened() {
+                cache.close(class);
+            } else {
+                cache.reset(class);
+            }
         }
     }
+}
+
+/// The block that an address in a malloc span lies in, if it is in one.
+pub(crate) fn block_around(span: SpanPtr, addr: usize) -> Option<Block> {
+    let index = span.index_of(addr);
+    (index < span.count()).then(|| span.block(index))
 }
 
 #[cfg(test)]

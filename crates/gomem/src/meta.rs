@@ -26,6 +26,9 @@ const BLOCK: usize = 256 << 10;
 pub(crate) struct Meta {
     next: usize,
     end: usize,
+    /// Reserved address space for further blocks.
+    reserved: usize,
+    reserved_end: usize,
     total: usize,
 }
 
@@ -34,8 +37,29 @@ impl Meta {
         Meta {
             next: 0,
             end: 0,
+            reserved: 0,
+            reserved_end: 0,
             total: 0,
         }
+    }
+
+    /// Has it take its blocks from reserved address space, as long as that lasts: so what the heap can hand out of its own reservation does not hang on
+    /// whether the system reserves any more.
+    ///
+    /// # Safety
+    /// 1. The range was reserved from the `os` of the other methods, and is used for nothing else.
+    /// 2. `start` and `bytes` are multiples of 256 KiB.
+    pub(crate) unsafe fn lend(&mut self, start: NonNull<u8>, bytes: usize) {
+        self.reserved = start.as_ptr().expose_provenance();
+        self.reserved_end = self.reserved + bytes;
+    }
+
+    /// Address space for a block.
+    fn reserve(&mut self, os: &impl Os, bytes: usize) -> Result<NonNull<u8>, Refused> {
+        if bytes > self.reserved_end - self.reserved {
+            return os.reserve(bytes, BLOCK);
+        }
+        NonNull::new(with_exposed_provenance_mut(self.reserved)).ok_or(Refused)
     }
 
     /// Bytes obtained from the system.
@@ -66,11 +90,14 @@ impl Meta {
             return NonNull::new(with_exposed_provenance_mut(start)).ok_or(Refused);
         }
         let bytes = layout.size().next_multiple_of(BLOCK);
-        let block = os.reserve(bytes, BLOCK)?;
-        // SAFETY: just reserved; `bytes` is a multiple of 256 KiB.
+        let block = self.reserve(os, bytes)?;
+        // SAFETY: reserved, and not used yet; `bytes` is a multiple of 256 KiB.
         unsafe { os.commit(block, bytes)? };
         self.total += bytes;
         let start = block.as_ptr().expose_provenance();
+        if start == self.reserved {
+            self.reserved += bytes;
+        }
         if bytes - layout.size() > self.end - self.next {
             self.next = start + layout.size();
             self.end = start + bytes;

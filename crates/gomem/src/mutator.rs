@@ -4,8 +4,8 @@ use crate::cache::CachePtr;
 use crate::critical;
 use crate::env::{Os, Refused};
 use crate::heap::Heap;
-use crate::object::CollectedKind;
 use crate::size_class::SizeClass;
+use crate::sort::{CollectedKind, Sort};
 use std::ptr::NonNull;
 
 /// A thread's access to a [`Heap`]. May be sent to another thread, not shared. Dropping it gives what it holds back to the heap.
@@ -49,7 +49,16 @@ impl<O: Os> Mutator<'_, O> {
         unsafe { self.heap.free_block(self.cache, block) }
     }
 
-    /// A collected object of at least `size` bytes, zeroed and aligned to `align`, a power of two. `None` when out of memory.
+    /// A collected object of a sort. `None` when out of memory.
+    pub fn alloc_sorted(&mut self, sort: Sort) -> Option<NonNull<u8>> {
+        let _section = critical::enter();
+        match self.heap.sorted_from(&self.cache, sort) {
+            Some(object) => Some(object),
+            None => self.heap.sorted_slow(self.cache, sort),
+        }
+    }
+
+    /// A collected object of at least `size` bytes, zeroed if its [kind](CollectedKind) says so and aligned to `align`, a power of two. `None` when out of memory.
     pub fn alloc_collected(
         &mut self,
         size: usize,

@@ -2,35 +2,12 @@
 
 use crate::env::Os;
 use crate::heap::Heap;
-use crate::span::{Kind, ObjectSpanPtr};
+use crate::size_class::{CLASSES, SizeClass};
+use crate::sort::CollectedKind;
+use crate::span::waiting::WaitingSpan;
+use crate::span::{Kind, ObjectSpanPtr, SpanPtr};
 use std::marker::PhantomData;
 use std::ptr::{NonNull, with_exposed_provenance_mut};
-
-/// What the collector has to do with an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CollectedKind {
-    /// Holds pointers to collected objects.
-    Scan,
-    /// Holds none.
-    NoScan,
-    /// Needs something done before its memory is freed ([`Heap::for_each_unmarked_finalizable`]); may hold pointers.
-    Finalizable,
-}
-
-impl CollectedKind {
-    #[inline(always)]
-    pub(crate) fn index(self) -> usize {
-        self as usize
-    }
-
-    pub(crate) fn span_kind(self) -> Kind {
-        match self {
-            CollectedKind::Scan => Kind::Scan,
-            CollectedKind::NoScan => Kind::NoScan,
-            CollectedKind::Finalizable => Kind::Finalizable,
-        }
-    }
-}
 
 /// A collected object, as found by its address.
 ///
@@ -76,8 +53,21 @@ impl Object<'_> {
         match self.span.kind() {
             Kind::Scan => CollectedKind::Scan,
             Kind::NoScan => CollectedKind::NoScan,
-            _ => CollectedKind::Finalizable,
+            Kind::Finalizable => CollectedKind::Finalizable,
+            _ => CollectedKind::Tagged,
         }
+    }
+
+    /// The tag of its [`Sort`](crate::Sort); 0 if it has none, or if there are too many sorts.
+    #[inline]
+    pub fn tag(self) -> u64 {
+        self.span.tag()
+    }
+
+    /// Has the object, which the caller has just marked, scanned with its neighbours: the span is for the caller to queue, unless it is in a queue already.
+    #[inline]
+    pub fn wait(self) -> Option<WaitingSpan> {
+        self.span.wait().then(|| WaitingSpan::new(self.span))
     }
 
     /// Marks the object. True to exactly one of any number of callers between two sweeps: the one that has to scan it.
@@ -103,10 +93,10 @@ impl<O: Os> Heap<O> {
         span.is_allocated(slot).then(|| Object::new(span, slot))
     }
 
-    /// Asks the processor to fetch what [`find`](Self::find) will read first for `addr`.
+    /// Asks the processor to fetch what [`find`](Self::find) and [`Object::try_mark`] will read for `addr`.
     #[inline]
     pub fn prefetch(&self, addr: usize) {
-        self.map.prefetch(addr);
+        self.map.prefetch_span(addr);
     }
 
     /// Calls `visit` with every object whose mark is set. Objects marked meanwhile may be missed.
@@ -116,14 +106,33 @@ impl<O: Os> Heap<O> {
         });
     }
 
-    /// Calls `visit` with every object of the kind [`Finalizable`](CollectedKind::Finalizable) whose mark is clear. Called when marking is complete and the
-    /// world is stopped, before [`start_sweep`](Self::start_sweep), for the embedder to mark those that it wants to keep, with what they reach.
+    /// Calls `visit` with every object of the kind [`Finalizable`](CollectedKind::Finalizable) whose mark is clear, and with slots that threads have taken in
+    /// advance and not made objects of, which read as zero. Called when marking is complete and the world is stopped, before [`start_sweep`](Self::start_sweep), for the embedder to mark those that it wants to keep, with what they reach.
+    ///
+    /// Looks at the spans of that kind only, for the world stands still.
     pub fn for_each_unmarked_finalizable<'h>(&'h self, mut visit: impl FnMut(Object<'h>)) {
-        self.for_each_object_span(|span| {
-            if span.kind() == Kind::Finalizable {
-                span.for_each(false, |slot| visit(Object::new(span, slot)));
+        let _section = crate::critical::enter();
+        let mut of_span = |span: ObjectSpanPtr| {
+            span.for_each(false, |slot| visit(Object::new(span, slot)));
+        };
+        for cache in self.caches() {
+            for class in SizeClass::all() {
+                let run = cache.run(CollectedKind::Finalizable.index(), class);
+                run.span().map(&mut of_span);
             }
-        });
+        }
+        for class in 0..CLASSES {
+            let central = self.objects.of_kind(CollectedKind::Finalizable, class);
+            let Some(central) = self.objects.get(central) else {
+                continue;
+            };
+            let lists = central.lists.lock();
+            for list in [&lists.partial, &lists.full] {
+                list.iter()
+                    .filter_map(SpanPtr::as_objects)
+                    .for_each(&mut of_span);
+            }
+        }
     }
 
     pub(crate) fn for_each_object_span(&self, mut visit: impl FnMut(ObjectSpanPtr)) {

@@ -1,7 +1,8 @@
 //! The heap proper, under its lock: arenas, pages and the records.
 //!
 //! Address space is reserved 64 GiB at a time, so that arenas follow one another and free runs join across them; where that much is
-//! refused (`ulimit -v`), one arena at a time. It is committed arena by arena.
+//! refused (`ulimit -v`), one arena at a time. It is committed arena by arena. Address space for tables and records comes with it, so all of a reservation can be
+//! used when there is no more to be had; a limit that is set later is held against what is committed.
 //!
 //! Invariant: whatever is refused, the state stays consistent: what was obtained before the refusal is kept for the next attempt.
 
@@ -13,12 +14,14 @@ use crate::page::{
     ARENA_PAGES, ARENA_SIZE, HUGE_PAGES, MAX_ARENAS, PAGE_SHIFT, PAGE_SIZE, PageCount, PageId,
 };
 use crate::page_alloc::{ArenaPages, PageAlloc, PageRuns, Tree};
-use crate::span::{ObjectSpan, ObjectSpanPtr, Slot, Span, SpanPtr};
+use crate::span::{Guards, ObjectSpan, ObjectSpanPtr, Span, SpanPtr};
 use crate::span_map::SpanMap;
 use std::ptr::{NonNull, null_mut, with_exposed_provenance_mut};
 
 /// Address space reserved at a time, where allowed.
 const RESERVATION: usize = 64 << 30;
+/// And with it for the tables and records that so much memory may need: a record for each page would be three quarters of it.
+const TABLES: usize = 2 << 30;
 
 // SAFETY: bitmaps and numbers; used under the heap's lock only.
 unsafe impl Zeroed for ArenaPages {}
@@ -49,14 +52,14 @@ pub(crate) struct Run {
 }
 
 /// What is left of the pages of a span that is freed.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Left {
-    /// They hold something.
-    Dirty,
-    /// They have no physical memory.
-    Clean,
     /// They cannot be used any more.
     Lost,
+    /// They have no physical memory.
+    Clean,
+    /// They hold something.
+    Dirty,
 }
 
 struct Space {
@@ -207,6 +210,22 @@ impl Pages {
         }
     }
 
+    /// Gives back the guards of a span of `pages` pages from `page`, as they were left.
+    pub(crate) fn put_guards(
+        &mut self,
+        page: PageId,
+        pages: PageCount,
+        guards: Guards,
+        left: Left,
+    ) {
+        if guards.before != PageCount(0) {
+            self.put_left(PageId(page.0 - guards.before.0), guards.before, left);
+        }
+        if guards.behind != PageCount(0) {
+            self.put_left(page.plus(pages), guards.behind, left);
+        }
+    }
+
     /// Takes the highest free run below `limit` that has physical memory, at most `most` pages of it; or the highest such huge page
     /// (all of which may not have memory).
     pub(crate) fn take_dirty(
@@ -250,6 +269,10 @@ impl Pages {
             });
         }
         let wanted = Self::padded(n, align, room).ok_or(Refused)?.arenas();
+        // The system holds a limit that came after the reservation against what is reserved, and lets it be used whatever the limit.
+        if (self.arenas + wanted as usize) * ARENA_SIZE > os.limit() {
+            return Err(Refused);
+        }
         let mut region = match self.region.take_if(|region| region.arenas >= wanted) {
             Some(region) => region,
             None => {
@@ -285,8 +308,12 @@ impl Pages {
         let most = (RESERVATION / ARENA_SIZE) as u32;
         if !self.frugal && least < RESERVATION && ((self.next_number + most) as usize) < MAX_ARENAS
         {
-            match os.reserve(RESERVATION, ARENA_SIZE) {
-                Ok(start) => return self.number(start, most),
+            match os.reserve(RESERVATION + TABLES, ARENA_SIZE) {
+                Ok(start) => {
+                    // SAFETY: the end of the range just reserved.
+                    unsafe { self.meta.lend(start.add(RESERVATION), TABLES) };
+                    return self.number(start, most);
+                }
                 Err(Refused) => self.frugal = true,
             }
         }
@@ -398,8 +425,12 @@ impl Pages {
         *list = span.as_ptr();
     }
 
-    /// `n` places for blocks.
-    pub(crate) fn slots(&mut self, os: &impl Os, n: usize) -> Result<NonNull<[Slot]>, Refused> {
+    /// `n` places for blocks, or for what is known of blocks.
+    pub(crate) fn places<T: Zeroed>(
+        &mut self,
+        os: &impl Os,
+        n: usize,
+    ) -> Result<NonNull<[T]>, Refused> {
         self.meta.carve_slice(n, os)
     }
 

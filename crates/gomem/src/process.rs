@@ -11,11 +11,11 @@ use crate::critical::{self, Critical};
 use crate::env::Os;
 use crate::heap::Heap;
 use crate::local::{Attachment, Local};
-use crate::object::CollectedKind;
 use crate::os::LinuxOs;
 use crate::page::PAGE_SIZE;
 use crate::samples;
 use crate::size_class::{SMALL_MAX, SizeClass};
+use crate::sort::{CollectedKind, Sort};
 use std::ffi::c_void;
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -358,7 +358,7 @@ impl ProcessHeap {
         self.block_size(block)
     }
 
-    /// A collected object of at least `size` bytes, zeroed. `None` when out of memory.
+    /// A collected object of at least `size` bytes, zeroed if its [kind](CollectedKind) says so. `None` when out of memory.
     ///
     /// Its address is a multiple of 8, and of 16 if `size` is a multiple of 16; see [`alloc_collected_aligned`](Self::alloc_collected_aligned) for more.
     /// (A Rust value that is aligned to 16 has such a size.)
@@ -388,6 +388,25 @@ impl ProcessHeap {
         self.collected_slow(size, align, kind)
     }
 
+    /// Takes an object of the sort from the thread's own memory and has it initialised, with no stop of the thread in between. `None`, with nothing done, if
+    /// there is none at hand: [`make_sorted_slow`](Self::make_sorted_slow) gets one. `init` does not come back to the allocator.
+    #[inline(always)]
+    pub fn make_sorted(&self, sort: Sort, init: impl FnOnce(NonNull<u8>)) -> Option<NonNull<u8>> {
+        let _section = critical::leaf();
+        // SAFETY: the thread's cache, or one that stands for none and holds nothing.
+        let cache = unsafe { &*Local::with(Local::cache) };
+        let object = self.sorted_from(cache, sort)?;
+        init(object);
+        Some(object)
+    }
+
+    /// A collected object of a sort. `None` when out of memory. Called in the critical section in which the object is initialised.
+    #[cold]
+    #[inline(never)]
+    pub fn make_sorted_slow(&self, section: &Critical, sort: Sort) -> Option<NonNull<u8>> {
+        self.with_some_cache(section, |cache| self.sorted_slow(cache, sort))
+    }
+
     #[cold]
     #[inline(never)]
     fn collected_slow(
@@ -397,15 +416,23 @@ impl ProcessHeap {
         kind: CollectedKind,
     ) -> Option<NonNull<u8>> {
         let section = critical::enter();
-        if let Some(cache) = some_cache(&section) {
-            return self.object_slow(cache, size, align, kind);
+        self.with_some_cache(&section, |cache| self.object_slow(cache, size, align, kind))
+    }
+
+    fn with_some_cache<R>(
+        &self,
+        section: &Critical,
+        f: impl FnOnce(CachePtr) -> Option<R>,
+    ) -> Option<R> {
+        if let Some(cache) = some_cache(section) {
+            return f(cache);
         }
         let mut shared = self.shared_cache.lock();
         let cache = match *shared {
             Some(cache) => cache,
             None => *shared.insert(self.attach_cache().ok()?),
         };
-        self.object_slow(cache, size, align, kind)
+        f(cache)
     }
 }
 

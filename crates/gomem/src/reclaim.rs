@@ -90,6 +90,7 @@ impl<O: Os> Heap<O> {
             if cache.local.load(Relaxed) != mine {
                 cache.local.store(null_mut(), Relaxed);
             }
+            cache.thread.store(0, Relaxed);
         }
     }
 

@@ -1,11 +1,12 @@
 //! The Rust heap as roots: the live blocks of malloc spans, for a collector that scans them conservatively.
 //!
-//! Invariant relied on: the world is stopped outside of critical sections, so caches and central lists are whole and nobody changes them.
+//! If the world is stopped outside of critical sections, caches and central lists are whole and nobody changes them, and what is found here is exact. It may
+//! also be looked for while threads run: then it is out of date at once, and what can be said is less, see [`MallocShare::for_each_block`].
 //! Free blocks are left out (what they hold is stale and would keep garbage alive), and so are blocks that were never handed
 //! out (looking at them would make their pages resident). A block in a cache, or on its way between caches, is not in its span; so all of these are
 //! noted in the spans' records first.
 
-use crate::atomic::Ordering::*;
+use crate::atomic::{Ordering::*, fence};
 use crate::critical;
 use crate::env::Os;
 use crate::heap::Heap;
@@ -27,22 +28,52 @@ unsafe impl Send for MallocShare<'_> {}
 
 impl MallocShare<'_> {
     /// Calls `visit` with the address ranges of the share's live blocks. Blocks that follow one another come as one range.
-    /// All are multiples of 8.
+    /// All are multiples of 8, and of memory that can be read now and later.
     ///
-    /// # Safety
-    /// 1. No other thread is in a critical section, nor enters one before this returns: the world is stopped.
-    pub unsafe fn for_each_block(&self, mut visit: impl FnMut(Range<usize>)) {
+    /// If the world is stopped, and was when the shares were made, these are the live blocks. While threads run, a live block is left out only if its memory was
+    /// none at some moment after [`Heap::malloc_shares`] was called: whatever is in it was written since.
+    pub fn for_each_block(&self, visit: impl FnMut(Range<usize>)) {
+        self.for_each_block_in(|_| true, visit);
+    }
+
+    /// The same, of the spans of which `wanted` says so when told their addresses.
+    pub fn for_each_block_in(
+        &self,
+        mut wanted: impl FnMut(Range<usize>) -> bool,
+        mut visit: impl FnMut(Range<usize>),
+    ) {
         for record in &self.block.records {
+            if !matches!(record.kind(), Kind::Malloc | Kind::MallocLarge) {
+                continue;
+            }
             let shape = record.shape();
-            // A thread that could not be stopped may have made it another span meanwhile: then nobody who is stopped has a block of it.
-            let is_still = record.shape() == shape;
+            // A thread that runs may have made it another span meanwhile. It says first that it is none, and last what it is; so what is
+            // the same before and after is all of one span.
+            fence(Acquire);
+            if record.shape() != shape || !wanted(shape.bytes()) {
+                continue;
+            }
             match shape.kind {
                 // Not those that are freed and kept.
-                Kind::MallocLarge if is_still && !record.is_kept() => {
-                    visit(shape.base..shape.base + shape.size)
-                }
-                Kind::Malloc if is_still => record.visit_live(shape, &mut visit),
+                Kind::MallocLarge if !record.is_kept() => visit(shape.bytes()),
+                Kind::Malloc => record.visit_live(shape, &mut visit),
                 _ => {}
+            }
+        }
+    }
+
+    /// Calls `visit` with the addresses of the share's spans, those of blocks that are freed and kept included.
+    pub fn for_each_span(&self, mut visit: impl FnMut(Range<usize>)) {
+        for record in &self.block.records {
+            let kind = record.kind();
+            if !matches!(kind, Kind::Malloc | Kind::MallocLarge) {
+                continue;
+            }
+            let bytes = record.bytes();
+            // As in `for_each_block_in`.
+            fence(Acquire);
+            if record.kind() == kind && record.bytes() == bytes {
+                visit(bytes);
             }
         }
     }
@@ -82,12 +113,9 @@ pub(crate) struct Used {
 
 impl<O: Os> Heap<O> {
     /// The malloc spans in shares of about the same number, which together make up all. Notes which blocks lie in caches, for
-    /// [`MallocShare::for_each_block`].
-    ///
-    /// # Safety
-    /// 1. No other thread is in a critical section, nor enters one before the shares are done with: the world is stopped.
-    pub unsafe fn malloc_shares(&self) -> impl Iterator<Item = MallocShare<'_>> {
-        for share in self.shares() {
+    /// [`MallocShare::for_each_block`]. For one thread at a time: another's notes replace these.
+    pub fn malloc_shares(&self) -> impl Iterator<Item = MallocShare<'_>> {
+        for share in self.malloc_spans() {
             for record in &share.block.records {
                 if record.kind() == Kind::Malloc {
                     record.forget_cached();
@@ -97,12 +125,15 @@ impl<O: Os> Heap<O> {
         self.for_each_cached(|slots| {
             for slot in slots {
                 let addr = slot.load(Relaxed).addr();
-                if let Some(span) = self.map.find(addr) {
+                // While threads run, the block may be none any more, and its memory be of collected objects.
+                if let Some(span) = self.map.find(addr)
+                    && span.kind() == Kind::Malloc
+                {
                     span.note_cached(span.index_of(addr));
                 }
             }
         });
-        self.shares()
+        self.malloc_spans()
     }
 
     /// Calls `visit` with the free blocks of caches, and with those on their way between caches.
@@ -117,7 +148,7 @@ impl<O: Os> Heap<O> {
     }
 
     /// The malloc spans, as [`malloc_shares`](Self::malloc_shares) without the note.
-    pub(crate) fn shares(&self) -> impl Iterator<Item = MallocShare<'_>> {
+    pub fn malloc_spans(&self) -> impl Iterator<Item = MallocShare<'_>> {
         let section = critical::enter();
         let newest = self.pages.lock().slabs().0.newest();
         drop(section);
@@ -131,14 +162,9 @@ impl<O: Os> Heap<O> {
     }
 
     /// Calls `visit` with the address ranges of all live malloc blocks, see [`MallocShare::for_each_block`].
-    ///
-    /// # Safety
-    /// 1. No other thread is in a critical section, nor enters one before this returns: the world is stopped.
-    pub unsafe fn for_each_malloc_block(&self, mut visit: impl FnMut(Range<usize>)) {
-        // SAFETY: (1).
-        for share in unsafe { self.malloc_shares() } {
-            // SAFETY: (1).
-            unsafe { share.for_each_block(&mut visit) };
+    pub fn for_each_malloc_block(&self, mut visit: impl FnMut(Range<usize>)) {
+        for share in self.malloc_shares() {
+            share.for_each_block(&mut visit);
         }
     }
 

@@ -32,6 +32,7 @@ impl<O: Os> Heap<O> {
         self.reclaim_idle();
         let section = critical::enter();
         self.drain_transfers(true);
+        self.end_quarantine();
         drop(section);
         self.free_spare();
         self.release_some(usize::MAX, false)

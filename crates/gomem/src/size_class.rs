@@ -38,6 +38,11 @@ impl SizeClass {
         SizeClass(CLASS_OF[size.div_ceil(8)])
     }
 
+    /// The index of the smallest class for `size`, at compile time, too.
+    pub(crate) const fn index_of(size: usize) -> usize {
+        CLASS_OF_WORDS[size.div_ceil(8)] as usize
+    }
+
     /// The smallest class for `size` whose blocks are aligned to 16; otherwise as [`of`](Self::of).
     #[inline(always)]
     pub(crate) fn of_aligned_16(size: usize) -> SizeClass {
@@ -123,7 +128,8 @@ impl SizeClass {
 const ENTRIES: [Entry; CLASSES] = entries();
 static TABLE: [Entry; CLASSES] = ENTRIES;
 /// The class by the size in words, rounded up.
-static CLASS_OF: [u8; SMALL_MAX / 8 + 1] = class_of();
+static CLASS_OF: [u8; SMALL_MAX / 8 + 1] = CLASS_OF_WORDS;
+const CLASS_OF_WORDS: [u8; SMALL_MAX / 8 + 1] = class_of();
 /// The same for sizes in pairs of words: classes of such sizes are aligned to 16.
 static CLASS_OF_16: [u8; SMALL_MAX / 16 + 1] = {
     let all = class_of();

@@ -156,19 +156,6 @@ impl SpanMap {
         NonNull::new(span).map(|span| unsafe { SpanPtr::new(span) })
     }
 
-    /// Asks the processor to fetch the entry for `addr`.
-    #[inline]
-    pub(crate) fn prefetch(&self, addr: usize) {
-        if let Some(leaf) = self.leaf(addr) {
-            let entry = &leaf.0[(addr >> PAGE_SHIFT) % ARENA_PAGES];
-            // SAFETY: a hint.
-            unsafe {
-                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                _mm_prefetch::<_MM_HINT_T0>((&raw const *entry).cast());
-            }
-        }
-    }
-
     /// Asks the processor to fetch the record of the span that the address lies in.
     #[inline]
     pub(crate) fn prefetch_span(&self, addr: usize) {

@@ -55,7 +55,7 @@ pub struct ClassStats {
     pub live: u64,
     /// Their bytes.
     pub live_bytes: usize,
-    /// Free blocks in the caches of threads, and on their way between threads.
+    /// Free blocks in the caches of threads, on their way between threads, and in quarantine.
     pub cached: u64,
     /// Free blocks in spans.
     pub free: u64,
@@ -134,12 +134,13 @@ impl<O: Os> Heap<O> {
     pub fn usage(&self) -> Usage {
         let _section = critical::enter();
         let pages = self.pages.lock();
-        let (obtained, released) = (pages.obtained(), pages.released());
+        let obtained = pages.obtained();
+        let released = pages.released() + self.hardening.large_bytes();
         drop(pages);
         let mapped = obtained - released;
         Usage {
             collected: self.collected_bytes(),
-            malloc: (self.counters.malloc.load(Relaxed)).saturating_sub(self.spare.bytes()),
+            malloc: self.malloc_in_use(),
             mapped,
             idle: mapped.saturating_sub(self.in_use()),
         }
@@ -147,8 +148,13 @@ impl<O: Os> Heap<O> {
 
     pub(crate) fn in_use(&self) -> usize {
         let c = &self.counters;
-        let spans = c.malloc.load(Relaxed) + c.manual.load(Relaxed) + c.collected.load(Relaxed);
-        spans.saturating_sub(self.spare.bytes())
+        self.malloc_in_use() + c.manual.load(Relaxed) + c.collected.load(Relaxed)
+    }
+
+    /// Bytes of malloc spans, without large blocks that are freed and kept.
+    fn malloc_in_use(&self) -> usize {
+        let kept = self.spare.bytes() + self.hardening.large_bytes();
+        self.counters.malloc.load(Relaxed).saturating_sub(kept)
     }
 
     /// Bytes of spans in use, and of free pages that have, or may have, memory.
@@ -166,6 +172,8 @@ impl<O: Os> Heap<O> {
         let (heap_sys, heap_released, other_sys) =
             (pages.obtained(), pages.released(), pages.meta_bytes());
         drop(pages);
+        // Large blocks in quarantine have no memory.
+        let heap_released = heap_released + self.hardening.large_bytes();
         let c = &self.counters;
         let sum = |f: fn(&ClassStats) -> u64| by_size.iter().map(f).sum::<u64>();
         let malloc_alloc = by_size.iter().map(|class| class.live_bytes).sum::<usize>();
@@ -177,7 +185,7 @@ impl<O: Os> Heap<O> {
             heap_idle: heap_sys.saturating_sub(heap_inuse),
             heap_released,
             heap_alloc: malloc_alloc + self.collected_bytes(),
-            malloc_inuse: c.malloc.load(Relaxed).saturating_sub(self.spare.bytes()),
+            malloc_inuse: self.malloc_in_use(),
             malloc_alloc,
             collected_inuse: c.collected.load(Relaxed),
             manual_inuse: c.manual.load(Relaxed),
@@ -195,7 +203,7 @@ impl<O: Os> Heap<O> {
         let mut all = [ClassStats::default(); CLASSES];
         let c = &self.counters;
         // Blocks out of their spans first.
-        for share in self.shares() {
+        for share in self.malloc_spans() {
             share.for_each_used(|class, used| {
                 let all = &mut all[class];
                 all.live += u64::from(used.blocks);
@@ -214,7 +222,8 @@ impl<O: Os> Heap<O> {
                 .blocks()
                 .len();
             let in_caches = self.caches().map(|cache| cache.blocks(class).len());
-            let cached = on_their_way + in_caches.sum::<usize>();
+            let in_quarantine = self.hardening.blocks(class);
+            let cached = on_their_way + in_caches.sum::<usize>() + in_quarantine;
             all.size = class.size();
             all.cached = cached as u64;
             all.live = all.live.saturating_sub(cached as u64);

@@ -1,6 +1,6 @@
 //! A system that refuses: for tests of what the heap does then.
 
-use crate::atomic::{AtomicBool, AtomicU32, Ordering::*};
+use crate::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
 use crate::env::{Os, Refused, Unmoved};
 #[cfg(not(miri))]
 use crate::os::LinuxOs as Memory;
@@ -20,10 +20,16 @@ pub struct SimOs {
     pub moves: Refusal,
     /// Refusals of `renew`.
     pub renew: Refusal,
+    /// Refusals of `guard`.
+    pub guard: Refusal,
+    /// Refusals of `unguard`.
+    pub unguard: Refusal,
     /// Says [`Unmoved::Lost`] of refused moves.
     pub lose: AtomicBool,
     /// What [`Os::prefers_huge`] says.
     pub huge: AtomicBool,
+    /// What [`Os::limit`] says; 0 for none.
+    pub limit: AtomicUsize,
     /// Address and length of what was reserved, and how it is aligned.
     reserved: Mutex<Vec<(usize, usize, usize)>>,
     /// Reservations longer than this are refused; 0 for no limit.
@@ -135,6 +141,25 @@ unsafe impl Os for SimOs {
         unsafe { Memory.release(start, bytes) }
     }
 
+    unsafe fn guard(&self, start: NonNull<u8>, bytes: usize) -> Result<(), Refused> {
+        self.guard.call()?;
+        // SAFETY: the caller's obligations.
+        unsafe { Memory.guard(start, bytes) }
+    }
+
+    unsafe fn unguard(&self, start: NonNull<u8>, bytes: usize) -> Result<(), Refused> {
+        self.unguard.call()?;
+        // SAFETY: the caller's obligations.
+        unsafe { Memory.unguard(start, bytes) }
+    }
+
+    fn limit(&self) -> usize {
+        match self.limit.load(Relaxed) {
+            0 => usize::MAX,
+            limit => limit,
+        }
+    }
+
     fn prefers_huge(&self) -> bool {
         self.huge.load(Relaxed)
     }
@@ -177,7 +202,7 @@ impl Memory {
     }
 }
 
-// SAFETY: 1: fresh memory with that alignment. 2: zeroed when it was made. 3: overwritten with zeros. 4: the system allocator is not a heap of ours.
+// SAFETY: 1: fresh memory with that alignment. 2: zeroed when it was made. 3: overwritten with zeros. 6: the system allocator is not a heap of ours.
 #[cfg(miri)]
 unsafe impl Os for Memory {
     fn reserve(&self, bytes: usize, align: usize) -> Result<NonNull<u8>, Refused> {

@@ -269,7 +269,7 @@ fn what_is_wrong_in_the_environment_is_named() {
     };
     let said = stderr(&output);
     assert!(
-        said.contains("GOMEM_OPTIONS: stats_at_exit: the value is 0 or 1\n"),
+        said.contains("GOMEM_OPTIONS: stats_at_exit: the value is 0 or 1, or none, which is 1\n"),
         "{said}"
     );
     assert!(

@@ -1,8 +1,9 @@
 //! A system that refuses memory: every call in turn, and for good.
 
-use gomem::testing::SimOs;
-use gomem::{ARENA_SIZE, CollectedKind, Heap};
+use gomem::testing::{Refusal, SimOs};
+use gomem::{ARENA_SIZE, CollectedKind, Heap, Mutator};
 use std::ptr::NonNull;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Allocates in every way. Counts the refusals; what was had is intact and freed.
 fn exercise(heap: &Heap<SimOs>) -> usize {
@@ -17,6 +18,8 @@ fn exercise(heap: &Heap<SimOs>) -> usize {
     } else {
         [30 << 20, 70 << 20, 200 << 20]
     };
+    // First, as memory that was never used is what is moved to.
+    refusals += resize(&mut mutator, large[0] / 7, large[0]);
     for size in [
         8, 100, 5000, 32768, 100_000, large[0], large[1], 64, large[2],
     ] {
@@ -59,32 +62,135 @@ fn exercise(heap: &Heap<SimOs>) -> usize {
     refusals
 }
 
-#[test]
-fn every_single_refusal_is_survived() {
-    let calls = {
-        let heap = Heap::new(SimOs::default());
-        assert_eq!(exercise(&heap), 0);
-        [heap.os().reserve.calls(), heap.os().commit.calls()]
+/// Zeroed blocks, and one that grows and shrinks. Counts the refusals; contents are looked at.
+fn resize(mutator: &mut Mutator<'_, SimOs>, small: usize, large: usize) -> usize {
+    let mut refusals = 0;
+    let Some(mut block) = mutator.malloc(small, 8) else {
+        return 1;
     };
-    assert!(calls[0] >= 3 && calls[1] >= 4, "{calls:?}");
-    let mut refused = 0;
-    let lengths: &[u32] = if cfg!(miri) { &[1] } else { &[1, 3] };
-    for &length in lengths {
-        for after in 0..calls[0].max(calls[1]) {
-            for kind in 0..2 {
-                let heap = Heap::new(SimOs::default());
-                let calls = [&heap.os().reserve, &heap.os().commit][kind];
-                calls.set(after, length);
-                refused += exercise(&heap);
-                calls.clear();
-                assert_eq!(exercise(&heap), 0, "call {after} of {kind}");
-                heap.release_all();
-                let stats = heap.stats();
-                assert_eq!((stats.heap_inuse, stats.mallocs - stats.frees), (0, 0));
+    // What may be behind it, so that it has to move.
+    let wall = mutator.malloc(small, 8);
+    // SAFETY: a block of at least `small` bytes, ours; freed once.
+    unsafe {
+        block.write_bytes(0x66, small);
+        for size in [2 * small, large, small, 100] {
+            match mutator.realloc(block, size, 8) {
+                Some(moved) => block = moved,
+                None => refusals += 1,
             }
+            let bytes = std::slice::from_raw_parts(block.as_ptr(), small.min(size));
+            assert!(bytes[0] == 0x66 && bytes[1..] == bytes[..bytes.len() - 1]);
+        }
+        mutator.free(block);
+        match wall {
+            Some(wall) => mutator.free(wall),
+            None => refusals += 1,
         }
     }
-    assert!(refused > 0);
+    for _ in 0..2 {
+        match mutator.calloc(small, 64) {
+            // SAFETY: a block of that size, ours; freed once.
+            Some(block) => unsafe {
+                let bytes = std::slice::from_raw_parts(block.as_ptr(), small);
+                assert!(bytes[0] == 0 && bytes[1..] == bytes[..small - 1]);
+                block.write_bytes(0x55, small);
+                mutator.free(block);
+            },
+            None => refusals += 1,
+        }
+    }
+    refusals
+}
+
+type Calls = fn(&SimOs) -> &Refusal;
+
+/// The calls of the system that can be refused.
+const CALLS: [(&str, Calls); 7] = [
+    ("reserve", |os| &os.reserve),
+    ("commit", |os| &os.commit),
+    ("release", |os| &os.release),
+    ("move_memory", |os| &os.moves),
+    ("renew", |os| &os.renew),
+    ("guard", |os| &os.guard),
+    ("unguard", |os| &os.unguard),
+];
+
+/// Refuses the first call, the second and so on, until everything succeeds; that call only, or all that come after it. Then the system is good again, and so is the heap.
+fn refuse_in_turn(hardened: bool) {
+    let lengths: &[u32] = if cfg!(miri) { &[1] } else { &[1, u32::MAX] };
+    let heap = || {
+        let heap = Heap::new(SimOs::default());
+        if hardened {
+            heap.harden();
+        }
+        heap
+    };
+    for (name, calls) in CALLS {
+        let mut refused = 0;
+        for &length in lengths {
+            for after in 0.. {
+                let heap = heap();
+                calls(heap.os()).set(after, length);
+                refused += exercise(&heap);
+                heap.release_all();
+                let is_over = calls(heap.os()).calls() <= after;
+                calls(heap.os()).clear();
+                assert_eq!(exercise(&heap), 0, "{name}, call {after}");
+                heap.release_all();
+                let stats = heap.stats();
+                assert_eq!(
+                    (stats.heap_inuse, stats.mallocs - stats.frees),
+                    (0, 0),
+                    "{name}, call {after}"
+                );
+                if is_over {
+                    // So it was refused at least once, where the heap makes such calls.
+                    let made = match name {
+                        "guard" | "unguard" => hardened,
+                        "move_memory" | "renew" => !hardened,
+                        _ => true,
+                    };
+                    assert_eq!(after > 0, made, "{name}");
+                    break;
+                }
+            }
+        }
+        // Of the others nothing is to be seen but that they cost more.
+        assert_eq!(refused > 0, ["reserve", "commit"].contains(&name), "{name}");
+    }
+}
+
+#[test]
+fn every_single_refusal_is_survived() {
+    refuse_in_turn(false);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "the interpreter has no guards")]
+fn every_single_refusal_is_survived_hardened() {
+    refuse_in_turn(true);
+}
+
+/// The limit on what may be committed is the system's to change.
+#[test]
+fn a_limit_that_changes_is_kept() {
+    let heap = Heap::new(SimOs::default());
+    heap.os().limit.store(ARENA_SIZE, Relaxed);
+    let mut mutator = heap.mutator().unwrap();
+    let size = ARENA_SIZE / 2 + 1;
+    let first = mutator.malloc(size, 8).unwrap();
+    assert!(mutator.malloc(size, 8).is_none());
+    heap.os().limit.store(0, Relaxed);
+    let second = mutator.malloc(size, 8).unwrap();
+    heap.os().limit.store(1, Relaxed);
+    // SAFETY: ours; freed once.
+    unsafe {
+        mutator.free(first);
+        mutator.free(second);
+    }
+    let again = mutator.malloc(size, 8).unwrap();
+    // SAFETY: as above.
+    unsafe { mutator.free(again) };
 }
 
 #[test]

@@ -110,7 +110,7 @@ macro_rules! __select {
 /// A deadline so far from now; none if that is beyond what the clock can tell.
 #[doc(hidden)]
 pub fn until(within: std::time::Duration) -> select::Wait {
-    match std::time::Instant::now().checked_add(within) {
+    match gosched::now().checked_add(within) {
         Some(deadline) => select::Wait::Until(deadline),
         None => select::Wait::Forever,
     }

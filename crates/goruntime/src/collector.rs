@@ -6,18 +6,20 @@
 //! To the deadlock check the thread is one that wakes nobody as long as it sleeps, and a stranger that may wake anybody from the moment
 //! that it is asked for something: what it finds dead may be what a goroutine waits to see dropped.
 //!
-//! A mutator whose allocation reaches the trigger waits until the collection has begun (it would be stopped anyway), so that the heap
-//! does not outgrow its goal while the collector's thread waits for a processor.
+//! A mutator whose allocation reaches the trigger asks for a collection and goes on. One whose allocation reaches the goal before marking has begun
+//! waits until it has, so that the heap does not outgrow its goal while the collector's thread waits for a processor. While objects are marked,
+//! whoever takes memory for new ones assists.
 
+use crate::compose::barrier;
 use crate::compose::heap::GoHeap;
 use crate::compose::world::GoWorld;
 use crate::runtime::scheduler;
-use gogc::{BarrierBuffer, Bytes, Collector, HeapView, MarkSweep, Phase, Reason};
+use gogc::{Bytes, Collector, HeapView, MarkSweep, Method, ObjectAddr, Phase, Reason};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-type GoCollector = MarkSweep<GoHeap, GoWorld>;
+pub(crate) type GoCollector = MarkSweep<GoHeap, GoWorld>;
 
 static COLLECTOR: OnceLock<GoCollector> = OnceLock::new();
 static REQUESTS: Mutex<Requests> = Mutex::new(Requests {
@@ -39,6 +41,12 @@ static LAST_END: AtomicU64 = AtomicU64::new(0);
 /// How long a mutator at the trigger waits for the collection to begin before it goes on all the same. Bounds what
 /// happens when it holds something that the collector's thread needs.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long a mutator that waits looks away.
+const GLANCE: Duration = Duration::from_millis(1);
+
+/// Of the bytes allocated since the last cycle, what somebody has assisted for.
+static PAID: AtomicU64 = AtomicU64::new(0);
 
 /// What a sweep in the background does between two looks at the requests.
 const SWEEP_STEP: Bytes = Bytes::mib(1);
@@ -78,11 +86,18 @@ pub(crate) fn start() {
     COLLECTOR.get_or_init(|| {
         let settings = crate::settings::get();
         let world = GoWorld::new().unwrap_or_else(|e| panic!("goruntime: no collector: {e}"));
-        let collector = MarkSweep::new(GoHeap::default(), world, settings.collector)
+        let method = if settings.stop_the_world {
+            Method::StopTheWorld
+        } else {
+            Method::Concurrent
+        };
+        let collector = MarkSweep::new(GoHeap::default(), world, settings.collector, method)
             .unwrap_or_else(|e| panic!("goruntime: no collector: {e}"));
+        collector.check_marks(settings.check_marks);
+        gomem::heap().clobber_free(settings.clobber_free);
         LAST_END.store(gosched::Nanos::now().0, Relaxed);
         gomem::critical::set_trigger_hook(on_trigger);
-        arm(&collector);
+        arm(&collector, collector.trigger());
         std::thread::Builder::new()
             .name("gc".into())
             .spawn(serve)
@@ -101,22 +116,28 @@ pub(crate) fn barrier_on() -> bool {
     COLLECTOR.get().is_some_and(|c| c.barrier().is_on())
 }
 
-/// The write barrier: `new` takes the place of `old` in a collected object.
-#[inline]
-pub(crate) fn barrier(old: usize, new: usize) {
-    if barrier_on() {
-        shade(old, new);
+/// Reports a store: `new` has taken the place of `old` in a collected object. Whoever calls this has seen the barrier on.
+#[cold]
+pub(crate) fn shade(old: usize, new: usize) {
+    if let Some(collector) = COLLECTOR.get() {
+        barrier::record(collector, |recorder| recorder.record(old, new));
     }
 }
 
+/// Reports all pointers that `each` gives its argument.
 #[cold]
-fn shade(old: usize, new: usize) {
-    let Some(collector) = COLLECTOR.get() else {
-        return;
-    };
-    let mut buffer = BarrierBuffer::new();
-    let _ = buffer.record(old, new);
-    collector.flush_barrier(&mut buffer);
+pub(crate) fn shade_each(each: impl FnOnce(&mut barrier::Recorder<'_, GoCollector>)) {
+    if let Some(collector) = COLLECTOR.get() {
+        barrier::record(collector, each);
+    }
+}
+
+/// Has the collector scan an object that was just made. Called in the critical section in which that was.
+#[cold]
+pub(crate) fn scan_newborn(base: usize) {
+    if let Some(collector) = COLLECTOR.get() {
+        collector.scan_newborn(ObjectAddr(base));
+    }
 }
 
 /// Runs a whole collection and waits for its end.
@@ -156,26 +177,51 @@ pub(crate) fn last_end(now: u64) -> (u64, bool) {
     (LAST_END.load(Relaxed), running)
 }
 
-/// Collected bytes have reached the trigger. Called by the allocator, outside its critical sections.
+/// Collected bytes have reached the trigger, or objects are being marked and this thread has taken memory for more. Called by the allocator, outside
+/// its critical sections.
 fn on_trigger() {
     if SERVING.get() {
         return; // the collector's own thread, which allocates nothing collected
+    }
+    let Some(collector) = COLLECTOR.get() else {
+        return;
+    };
+    if collector.barrier().is_on() {
+        assist(collector);
+        return;
     }
     let mut requests = requests();
     let cycles = requests.cycles;
     if !requests.due {
         requests.due = true;
         requests.wake();
-    }
-    while requests.cycles == cycles {
-        let (next, timeout) = DONE
-            .wait_timeout(requests, PATIENCE)
-            .unwrap_or_else(PoisonError::into_inner);
-        requests = next;
-        if timeout.timed_out() {
+        if collector.method() == Method::Concurrent {
+            drop(requests);
+            // Called again when all the room is used up.
+            arm(collector, collector.goal());
             return;
         }
     }
+    let begin = Instant::now();
+    while requests.cycles == cycles && !is_marking(collector) && begin.elapsed() < PATIENCE {
+        let (next, _) = DONE
+            .wait_timeout(requests, GLANCE)
+            .unwrap_or_else(PoisonError::into_inner);
+        requests = next;
+    }
+}
+
+fn is_marking(collector: &GoCollector) -> bool {
+    collector.phase() == Phase::Mark
+}
+
+/// Pays for what was allocated since somebody last did.
+fn assist(collector: &GoCollector) {
+    let _section = gomem::critical::enter();
+    let allocated = gomem::heap().allocated_since_cycle() as u64;
+    let paid = PAID.swap(allocated, Relaxed);
+    // A cycle's first call finds what was paid in the last one, and pays the little that this one begins with.
+    collector.assist(Bytes(allocated.saturating_sub(paid)));
 }
 
 thread_local! {
@@ -205,17 +251,18 @@ fn serve() {
         drop(requests);
         DONE.notify_all();
         collector.heap().hand_over_dead();
-        arm(collector);
+        PAID.store(0, Relaxed);
+        arm(collector, collector.trigger());
     }
 }
 
-/// Has the allocator call [`on_trigger`] when the collected heap has grown to the goal.
-fn arm(collector: &GoCollector) {
-    /// Room given when the goal is reached already, so that a program at its limit still gets something done between cycles.
+/// Has the allocator call [`on_trigger`] when the heap has grown to `size`.
+fn arm(collector: &GoCollector, size: Bytes) {
+    /// Room given when that is reached already, so that a program at its limit still gets something done between cycles.
     const LEAST: u64 = 256 << 10;
     let usage = collector.heap().usage();
     let now = usage.collected.saturating_add(usage.external);
-    let room = collector.goal().saturating_sub(now).0.max(LEAST);
+    let room = size.saturating_sub(now).0.max(LEAST);
     let since = gomem::heap().allocated_since_cycle();
     gomem::heap().set_trigger(since.saturating_add(usize::try_from(room).unwrap_or(usize::MAX)));
 }

@@ -1,5 +1,7 @@
 //! Figures of the running program, cheap enough to be asked for at any time.
 
+pub use gosched::goroutine::{GoroutineId, GoroutineInfo, GoroutineState, WaitReason};
+
 use gogc::CycleStats;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 
@@ -20,6 +22,8 @@ pub struct Snapshot {
     pub busy_procs: u32,
     /// Threads that run goroutines.
     pub threads: u32,
+    /// Goroutines that were reported for holding a thread for too long; see [`Stall`](crate::goroutines::Stall).
+    pub stalls: u64,
     /// Bytes of collected objects that the last collection found alive.
     pub heap_live: u64,
     /// Bytes of heap at which the next collection is to be over.
@@ -49,6 +53,21 @@ pub(crate) fn record_cycle(stats: &CycleStats) {
     PAUSE_TOTAL.fetch_add(stats.longest_pause.0, Relaxed);
 }
 
+/// Every goroutine: what it does, why and for how long it has waited, where it was started, and what processor time it has used, if that is
+/// accounted for.
+pub fn goroutines() -> Vec<GoroutineInfo> {
+    let mut all = Vec::new();
+    crate::runtime::scheduler_here().for_each_goroutine(|g| all.push(g));
+    all.sort_by_key(|g| g.id);
+    all
+}
+
+/// Switches the accounting of processor time by goroutine on or off. While it is on, each switch between goroutines reads the thread's
+/// processor clock, which is a system call.
+pub fn set_cpu_accounting(on: bool) {
+    crate::runtime::scheduler_here().set_cpu_accounting(on);
+}
+
 /// The figures of this moment.
 pub fn snapshot() -> Snapshot {
     let scheduler = crate::runtime::scheduler();
@@ -60,6 +79,7 @@ pub fn snapshot() -> Snapshot {
         procs: s.procs.len() as u32,
         busy_procs: (s.procs.len() as u32).saturating_sub(s.idle_procs),
         threads: s.machines,
+        stalls: crate::goroutines::stall_count(),
         heap_live: LIVE.load(Relaxed),
         heap_goal: crate::collector::goal(),
         heap_alloc: heap.heap_alloc as u64,

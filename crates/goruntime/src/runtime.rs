@@ -8,12 +8,19 @@ use gosched::poll::epoll::Epoll;
 use gosched::{Config, JoinHandle, RunError, Scheduler, SpawnError, SpawnOptions};
 use std::panic::Location;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The scheduler, started if it has not been.
 #[inline]
 pub(crate) fn scheduler() -> &'static Scheduler<GoEnv> {
     static SCHEDULER: OnceLock<&'static Scheduler<GoEnv>> = OnceLock::new();
     SCHEDULER.get_or_init(start)
+}
+
+/// The scheduler that the caller's goroutines belong to: that of its simulation, or the process's.
+#[inline]
+pub(crate) fn scheduler_here() -> &'static Scheduler<GoEnv> {
+    Scheduler::of_simulation().unwrap_or_else(scheduler)
 }
 
 #[cold]
@@ -28,12 +35,16 @@ fn start() -> &'static Scheduler<GoEnv> {
         ))
     });
     let mut config = Config::default();
-    if let Some(procs) = settings.procs {
-        config.procs = procs;
+    match settings.procs {
+        Some(procs) => config.procs = procs,
+        None => FOLLOWS.store(true, Ordering::Relaxed),
     }
     let scheduler = Scheduler::new(config, engine, poller, GoHooks);
     engine::report_overflows();
     monitor::start(scheduler);
+    if crate::goroutines::start_reporter() {
+        scheduler.add_service_thread();
+    }
     scheduler
 }
 
@@ -63,13 +74,13 @@ pub fn run_main<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T 
 /// ```
 #[track_caller]
 pub fn go<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    match scheduler().spawn_at(SpawnOptions::default(), Location::caller(), f) {
+    match scheduler_here().spawn_at(SpawnOptions::default(), Location::caller(), f) {
         Ok(handle) => handle,
         Err(error) => panic!("{error}"),
     }
 }
 
-/// A goroutine with a name or a stack of its own size.
+/// A goroutine with a name, a stack of its own size, or a thread of its own.
 #[derive(Clone, Debug, Default)]
 #[must_use = "nothing is started before `spawn`"]
 pub struct Builder {
@@ -94,6 +105,12 @@ impl Builder {
         self
     }
 
+    /// Locks it to the thread that it first runs on, which ends with it: see [`lock_os_thread`](crate::lock_os_thread).
+    pub fn locked(mut self) -> Builder {
+        self.options.locked = true;
+        self
+    }
+
     /// Starts it.
     ///
     /// # Errors
@@ -103,11 +120,47 @@ impl Builder {
         self,
         f: impl FnOnce() -> T + Send + 'static,
     ) -> Result<JoinHandle<T>, SpawnError> {
-        scheduler().spawn_at(self.options, Location::caller(), f)
+        scheduler_here().spawn_at(self.options, Location::caller(), f)
     }
 }
 
-/// How many goroutines run at the same time: the number of Ps.
+/// How many goroutines run at the same time: the number of Ps (Go's `GOMAXPROCS(0)`).
 pub fn max_procs() -> usize {
-    scheduler().procs()
+    scheduler_here().procs()
+}
+
+/// Whether the number of Ps follows what the system allows.
+static FOLLOWS: AtomicBool = AtomicBool::new(false);
+
+/// Has `n` goroutines run at the same time from now on (Go's `GOMAXPROCS(n)`). Returns how many it was before.
+///
+/// At first it is what the environment variable `GOMAXPROCS` says, or what the CPU affinity and the cgroup's quota allow. The latter are
+/// read again every second, until this is called. In a simulation it is 1, and stays so.
+pub fn set_max_procs(n: usize) -> usize {
+    if gosched::simulation::is_active() {
+        return 1;
+    }
+    FOLLOWS.store(false, Ordering::Relaxed);
+    scheduler().set_procs(n)
+}
+
+/// Goes back to what the CPU affinity and the cgroup's quota allow, now and from now on (Go's `SetDefaultGOMAXPROCS`).
+pub fn reset_max_procs() {
+    FOLLOWS.store(true, Ordering::Relaxed);
+    follow_system(scheduler());
+}
+
+/// Takes what the system allows now for the number of Ps, if nobody has set another.
+pub(crate) fn follow_system(scheduler: &'static Scheduler<GoEnv>) {
+    if FOLLOWS.load(Ordering::Relaxed) {
+        scheduler.set_procs(Config::default().procs);
+    }
+}
+
+/// Makes at most `n` threads to run goroutines on from now on (Go's `debug.SetMaxThreads`); at first 10,000. Returns the limit before.
+///
+/// Each goroutine that blocks its thread, in [`blocking`](crate::blocking) or unawares, needs one. Where Go ends the process at the limit,
+/// here goroutines wait until a thread comes back, and that is said once on standard error.
+pub fn set_max_threads(n: u32) -> u32 {
+    scheduler().set_machine_limit(n)
 }

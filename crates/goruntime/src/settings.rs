@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 /// What the environment asks for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `GOMAXPROCS`: the number of Ps; `None` for what the machine, the affinity mask and the cgroup allow.
     pub procs: Option<usize>,
@@ -15,10 +15,37 @@ pub struct Settings {
     pub collector: gogc::Config,
     /// `GODEBUG=gctrace=1`: a line on standard error for each collection.
     pub gc_trace: bool,
+    /// `GODEBUG=gcstoptheworld=1`: the world stands still for all of marking.
+    pub stop_the_world: bool,
+    /// `GODEBUG=gccheckmark=1`: after each marking everything is marked once more with the world stopped, and compared. A difference ends the process.
+    pub check_marks: bool,
+    /// `GODEBUG=gctrackwrites=0`: does not have the system tell which pages were written, as if it could not.
+    pub track_writes: bool,
+    /// `GODEBUG=clobberfree=1`: the memory of dead objects is overwritten when it is freed.
+    pub clobber_free: bool,
     /// `GODEBUG=schedtrace=N`: a line on standard error every N milliseconds.
     pub sched_trace: Option<Duration>,
     /// `GODEBUG=scheddetail=1`: with `schedtrace`, a line for each P, M and G as well.
     pub sched_detail: bool,
+    /// `GODEBUG=stalltrace=N`: goroutines are reported that hold a thread for N milliseconds; 0 for never, `None` for ten seconds.
+    pub stall_trace: Option<Duration>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            procs: None,
+            collector: gogc::Config::default(),
+            gc_trace: false,
+            stop_the_world: false,
+            check_marks: false,
+            track_writes: true,
+            clobber_free: false,
+            sched_trace: None,
+            sched_detail: false,
+            stall_trace: None,
+        }
+    }
 }
 
 impl Settings {
@@ -73,13 +100,30 @@ impl Settings {
             };
             // No wider than in Go, so that a period in nanoseconds fits as well.
             let number = value.trim().parse::<u32>();
-            let known = ["gctrace", "schedtrace", "scheddetail"].contains(&key);
+            let known = [
+                "gctrace",
+                "gcstoptheworld",
+                "gccheckmark",
+                "gctrackwrites",
+                "clobberfree",
+                "schedtrace",
+                "scheddetail",
+                "stalltrace",
+            ]
+            .contains(&key);
             match (key, number) {
                 ("gctrace", Ok(n)) => settings.gc_trace = n > 0,
+                ("gcstoptheworld", Ok(n)) => settings.stop_the_world = n > 0,
+                ("gccheckmark", Ok(n)) => settings.check_marks = n > 0,
+                ("gctrackwrites", Ok(n)) => settings.track_writes = n > 0,
+                ("clobberfree", Ok(n)) => settings.clobber_free = n > 0,
                 ("schedtrace", Ok(n)) => {
                     settings.sched_trace = (n > 0).then(|| Duration::from_millis(n.into()));
                 }
                 ("scheddetail", Ok(n)) => settings.sched_detail = n > 0,
+                ("stalltrace", Ok(n)) => {
+                    settings.stall_trace = Some(Duration::from_millis(n.into()));
+                }
                 (_, Err(_)) if known => {
                     complain(format!("GODEBUG: {key}={value:?} is not a number"));
                 }
@@ -140,14 +184,18 @@ mod tests {
             ("GOMEMLIMIT", "512MiB"),
             (
                 "GODEBUG",
-                "gctrace=1,schedtrace=250,scheddetail=1,madvdontneed=1",
+                "gctrace=1,schedtrace=250,scheddetail=1,stalltrace=0,gcstoptheworld=1,gccheckmark=1,gctrackwrites=0,clobberfree=1,madvdontneed=1",
             ),
         ]);
         assert_eq!(complaints, Vec::<String>::new());
         assert_eq!(s.procs, Some(3));
         assert_eq!(s.collector.percent, GcPercent::Off);
         assert_eq!(s.collector.memory_limit, Some(Bytes::mib(512)));
-        assert!(s.gc_trace && s.sched_detail);
+        assert_eq!(s.stall_trace, Some(Duration::ZERO));
+        assert!(
+            s.gc_trace && s.sched_detail && s.stop_the_world && s.check_marks && s.clobber_free
+        );
+        assert!(!s.track_writes);
         assert_eq!(s.sched_trace, Some(Duration::from_millis(250)));
     }
 

@@ -10,7 +10,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::RawFd;
 
-use crate::goroutine::{Deadlock, GoroutineId, WaitReason};
+use crate::goroutine::{Deadlock, GoroutineId, ResumePoint, WaitReason};
 use crate::time::Nanos;
 
 /// One choice of implementations for every port.
@@ -167,6 +167,15 @@ pub unsafe trait Engine: Send + Sync + 'static {
     /// Where the live stack of a context that is not running begins; `None` if unknown, or if the
     /// context is an OS thread, which whoever needs this stops as such.
     fn saved_sp(&self, context: &Self::Context) -> Option<usize>;
+
+    /// Where a context that is not running goes on, for who walks its calls; `None` if unknown.
+    ///
+    /// # Safety
+    /// 1. No thread runs the context or resumes it during the call, and it is not finished.
+    unsafe fn resume_point(&self, context: &Self::Context) -> Option<ResumePoint> {
+        let _ = context;
+        None
+    }
 
     /// Called first on every thread that becomes an M: the place for alternate signal stacks and
     /// the like.

@@ -70,6 +70,8 @@ wait_reasons! {
     GcWorkerIdle = "GC worker (idle)",
     /// The finalizer goroutine has no work.
     FinalizerWait = "finalizer wait",
+    /// In a simulation: the others are not at rest.
+    Synctest = "synctest.Wait",
 }
 
 impl fmt::Display for WaitReason {
@@ -118,6 +120,22 @@ pub struct GoroutineInfo {
     pub waiting_for: Nanos,
     /// The M that runs it, or did last.
     pub m: Option<u32>,
+    /// Whether it is locked to that M's thread.
+    pub locked: bool,
+    /// Processor time that it has used, up to its last switch and since accounting was switched on
+    /// ([`Scheduler::set_cpu_accounting`](crate::Scheduler::set_cpu_accounting)); zero without.
+    pub cpu: Nanos,
+}
+
+/// Registers of code that does not run, from which a walk of its calls begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResumePoint {
+    /// The instruction that comes next.
+    pub instruction: usize,
+    /// The stack pointer there.
+    pub stack: usize,
+    /// The frame pointer there (`rbp`), whatever the code uses it for.
+    pub frame: usize,
 }
 
 /// A goroutine's stack, while the world is stopped.
@@ -125,18 +143,22 @@ pub struct GoroutineInfo {
 pub struct StackInfo {
     /// All of it, thread-local block included; `None` if the engine does not know.
     pub range: Option<Range<usize>>,
-    /// Where the live part begins, **if no thread runs the goroutine**.
-    ///
-    /// Which those are is not to be learned from [`GoroutineInfo::state`], which changes a little
-    /// before and after the switch, but from the stopped threads: a goroutine whose `range` holds
-    /// the stack pointer of no thread is not running.
+    /// Where the live part begins; `None` if a thread runs the goroutine, or the engine does not know.
     pub saved_sp: Option<usize>,
+    /// Where the goroutine goes on; `None` as above.
+    pub resume: Option<ResumePoint>,
 }
 
-impl fmt::Display for GoroutineInfo {
-    /// The header of Go's goroutine dump, and the place of creation in the position where Go prints
-    /// it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl GoroutineInfo {
+    /// Writes the goroutine as Go's dumps do: a header, what `calls` writes, and the place of creation.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    pub fn write<W: fmt::Write>(
+        &self,
+        f: &mut W,
+        calls: impl FnOnce(&mut W) -> fmt::Result,
+    ) -> fmt::Result {
         write!(f, "goroutine {} [{}", self.id, self.state)?;
         let minutes = self.waiting_for.0 / 60_000_000_000;
         if minutes >= 1 {
@@ -147,10 +169,18 @@ impl fmt::Display for GoroutineInfo {
             write!(f, " {{name: {name}}}")?;
         }
         f.write_str(":\n")?;
+        calls(f)?;
         if let Some(site) = self.site {
             writeln!(f, "created by gosched\n\t{}:{}", site.file(), site.line())?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for GoroutineInfo {
+    /// Without calls.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, |_| Ok(()))
     }
 }
 
@@ -185,6 +215,8 @@ mod tests {
             site: None,
             waiting_for: Nanos::from_millis(125_000),
             m: None,
+            locked: false,
+            cpu: Nanos::ZERO,
         };
         assert_eq!(info.to_string(), "goroutine 7 [chan receive, 2 minutes]:\n");
         info.waiting_for = Nanos::ZERO;

@@ -1,6 +1,6 @@
 //! The result of a goroutine, and waiting for it.
 
-use crate::atomic::{AtomicPtr, Ordering};
+use crate::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -9,6 +9,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use crate::goroutine::WaitReason;
+use crate::simulated;
 use crate::time::Nanos;
 use crate::waiter::Waiter;
 
@@ -69,6 +70,8 @@ impl std::error::Error for Panic {}
 pub(crate) struct Packet<T> {
     state: AtomicPtr<Waiter>,
     result: UnsafeCell<Option<Result<T, Panic>>>,
+    /// Somebody has asked for the result.
+    joined: AtomicBool,
 }
 
 const DONE: *mut Waiter = ptr::without_provenance_mut(1);
@@ -83,6 +86,7 @@ impl<T> Packet<T> {
         Packet {
             state: AtomicPtr::new(ptr::null_mut()),
             result: UnsafeCell::new(None),
+            joined: AtomicBool::new(false),
         }
     }
 
@@ -114,6 +118,11 @@ impl<T> Packet<T> {
         let _ = catch_unwind(AssertUnwindSafe(|| drop(packet)));
     }
 
+    /// Whether somebody has asked for the result.
+    pub(crate) fn is_joined(&self) -> bool {
+        self.joined.load(Ordering::Relaxed)
+    }
+
     fn is_done(&self) -> bool {
         self.state.load(Ordering::Acquire) == DONE
     }
@@ -141,7 +150,9 @@ impl<T> JoinHandle<T> {
     /// # Errors
     /// If the goroutine panicked.
     pub fn join(self) -> Result<T, Panic> {
+        simulated::point();
         let packet = &*self.packet;
+        packet.joined.store(true, Ordering::Relaxed);
         if !packet.is_done() {
             let waiter = Waiter::new();
             waiter.prepare(WaitReason::Semacquire);

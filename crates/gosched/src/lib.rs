@@ -8,9 +8,11 @@
 //! | [`critical`], `lock` | where a thread must not be stopped, and the lock taken there |
 //! | [`goroutine`], [`mod@env`] | what the outside sees and what it supplies |
 //! | `gmp` | G, M, P, their queues and timers |
+//! | `simulated` | what time it is, and who goes first, in a simulation |
 //! | `idle` | who has nothing to do |
 //! | `waiter`, [`sync`], [`poll`], [`chan`], `join` | waiting, for goroutines and threads; independent of the environment |
 //! | [`Scheduler`] | the decisions, generic over the environment |
+//! | [`simulation`] | a schedule that a seed decides |
 //! | [`engine`] | an engine of OS threads |
 //! | [`schedtrace`] | Go's trace lines |
 
@@ -49,6 +51,8 @@ mod join;
 mod lock;
 mod rng;
 mod sched;
+mod simulated;
+pub mod simulation;
 mod sleep;
 #[cfg(not(explore))]
 mod sys;
@@ -60,9 +64,10 @@ mod waiter;
 
 pub use join::{JoinHandle, Panic};
 pub use sched::blocking::{blocking, syscall, yield_now};
+pub use sched::locked::{OsThreadLock, lock_os_thread};
 pub use sched::{
     Config, MAX_MACHINES, MAX_PROCS, MachineStatus, ProcStatus, Retake, RunError, Scheduler,
     Snapshot, SpawnError, SpawnOptions,
 };
-pub use sleep::{current_id, sleep, sleep_until, with_current};
+pub use sleep::{current_id, now, sleep, sleep_until, with_current};
 pub use time::Nanos;

@@ -14,6 +14,11 @@ impl Rng {
         Rng(Cell::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1))
     }
 
+    /// Begins anew.
+    pub(crate) fn reseed(&self, seed: u64) {
+        self.0.set(Rng::new(seed).0.get());
+    }
+
     pub(crate) fn next(&self) -> u32 {
         let mut x = self.0.get();
         x ^= x >> 12;

@@ -33,7 +33,11 @@ pub fn write_detail<V: Env>(
     scheduler: &'static Scheduler<V>,
 ) -> fmt::Result {
     write_head(out, s)?;
-    out.write_str(" gcwaiting=false nmidlelocked=0 stopwait=0 sysmonwait=false\n")?;
+    let locked = s.idle_locked_machines;
+    writeln!(
+        out,
+        " gcwaiting=false nmidlelocked={locked} stopwait=0 sysmonwait=false"
+    )?;
     for (i, p) in s.procs.iter().enumerate() {
         // Go's numbers: 0 is idle, 1 is running.
         let status = u8::from(p.m.is_some());
@@ -56,11 +60,13 @@ pub fn write_detail<V: Env>(
             write_or_nil(out, m.p)?;
             out.write_str(" curg=")?;
             write_or_nil(out, m.current)?;
-            writeln!(
+            write!(
                 out,
-                " mallocing=0 throwing=0 preemptoff= locks=0 dying=0 spinning={} blocked={} lockedg=nil",
+                " mallocing=0 throwing=0 preemptoff= locks=0 dying=0 spinning={} blocked={} lockedg=",
                 m.spinning, m.blocked
-            )
+            )?;
+            write_or_nil(out, m.locked)?;
+            out.write_str("\n")
         });
     });
     result?;
@@ -75,7 +81,9 @@ pub fn write_detail<V: Env>(
         result = result.and_then(|()| {
             write!(out, "  G{}: status={status}({reason}) m=", g.id)?;
             write_or_nil(out, g.m.filter(|_| matches!(status, 2 | 3)))?;
-            out.write_str(" lockedm=nil\n")
+            out.write_str(" lockedm=")?;
+            write_or_nil(out, g.m.filter(|_| g.locked))?;
+            out.write_str("\n")
         });
     });
     result

@@ -4,17 +4,23 @@ use std::time::{Duration, Instant};
 
 use crate::gmp::g::current;
 use crate::goroutine::{GoroutineId, WaitReason};
+use crate::simulated;
 use crate::time::Nanos;
 use crate::waiter::Waiter;
 
 /// Waits for at least `duration`. From goroutines and plain threads.
 pub fn sleep(duration: Duration) {
-    sleep_to(Nanos::now() + Nanos::from_duration(duration));
+    sleep_to(simulated::now() + Nanos::from_duration(duration));
 }
 
 /// Waits at least until `instant`.
 pub fn sleep_until(instant: Instant) {
-    sleep_to(Nanos::from_instant(instant));
+    sleep_to(simulated::point_in_time(instant));
+}
+
+/// What time it is: [`Instant::now`], and in a simulation the time on its clock. Deadlines that a simulation is to keep are made from this one.
+pub fn now() -> Instant {
+    simulated::instant_now()
 }
 
 fn sleep_to(deadline: Nanos) {

@@ -110,6 +110,17 @@ fn membarrier(command: i32) -> io::Result<()> {
     }
 }
 
+/// Processor time that the calling thread has used.
+pub(crate) fn thread_cpu_time() -> Nanos {
+    let mut spec = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `spec` is writable; the clock exists on every Linux.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut spec) };
+    Nanos(spec.tv_sec as u64 * 1_000_000_000 + spec.tv_nsec as u64)
+}
+
 /// How many threads this process has, as the kernel counts them; `None` when `/proc` is not
 /// readable.
 pub(crate) fn count_threads() -> Option<usize> {

@@ -4,7 +4,7 @@
 //! to the kernel.
 
 use std::ops::{Add, Sub};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::clock;
 
@@ -36,11 +36,6 @@ impl Nanos {
     /// The span as a `Duration`.
     pub fn to_duration(self) -> Duration {
         Duration::from_nanos(self.0)
-    }
-
-    /// The point in time that `instant` denotes.
-    pub fn from_instant(instant: Instant) -> Nanos {
-        Nanos::now() + Nanos::from_duration(instant.saturating_duration_since(Instant::now()))
     }
 
     pub(crate) fn to_timespec(self) -> libc::timespec {

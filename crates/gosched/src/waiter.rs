@@ -23,7 +23,7 @@ use std::ptr;
 
 use crate::critical;
 use crate::gmp::g::{GRef, current};
-use crate::gmp::timer::{TimerNode, Wake};
+use crate::gmp::timer::{TimerNode, Timers, Wake};
 use crate::goroutine::WaitReason;
 use crate::sys;
 use crate::time::Nanos;
@@ -166,8 +166,8 @@ pub(crate) unsafe fn park_until(g: GRef, deadline: Nanos, wake: Wake) {
     // SAFETY: obligation 1.
     unsafe { (g.ops.park)(g) };
     let inside = critical::enter();
-    // SAFETY: it was armed there above.
-    unsafe { p.timers.disarm(&timer, &inside) };
+    // SAFETY: it was armed above; Ps are never freed, nor are their heaps.
+    unsafe { Timers::disarm(&timer, &inside) };
 }
 
 /// A waiter's place in one queue. Lives in the waiter's frame.

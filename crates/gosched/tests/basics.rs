@@ -125,6 +125,7 @@ fn a_goroutine_knows_itself<E: TestEnv>() {
     let options = gosched::SpawnOptions {
         name: Some("worker".into()),
         stack: None,
+        ..gosched::SpawnOptions::default()
     };
     let line = line!() + 2;
     let (id, name, at) = s
@@ -173,6 +174,7 @@ fn other_stacks_are_not_kept<E: TestEnv>() {
                 stack: Some(gosched::env::StackSpec {
                     size: Some(kib * 1024),
                 }),
+                ..gosched::SpawnOptions::default()
             };
             let value = s.spawn_with(options, move || kib).unwrap().join();
             assert_eq!(value.unwrap(), kib);

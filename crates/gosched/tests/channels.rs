@@ -1,17 +1,20 @@
-//! Channels and select against a reference, under contention, and at their ends.
+//! Channels and select against a reference, under contention, and at their ends; and what Go's own tests ask of channels (test/chan and
+//! runtime/chan_test.go), by behaviour.
 
 mod common;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{TestEnv, go, times};
+use common::{TestEnv, eventually, go, settle, times};
 use gosched::chan::select::{RecvCase, SendCase, Wait, select};
 use gosched::chan::{
-    RecvError, RecvUntilError, SendUntilError, TryRecvError, TrySendError, bounded, unbuffered,
+    RecvError, RecvUntilError, SendError, SendUntilError, TryRecvError, TrySendError, bounded,
+    unbuffered,
 };
+use gosched::yield_now;
 use proptest::prelude::*;
 
 on_both_engines!(
@@ -23,6 +26,11 @@ on_both_engines!(
     select_is_fair_and_waits,
     selects_against_selects,
     select_can_send_and_receive_on_one_channel,
+    a_channel_of_every_capacity_blocks_keeps_order_and_drains,
+    chains_pass_values_on_in_order,
+    what_was_sent_before_is_received_without_waiting,
+    values_without_size_are_counted,
+    a_consumer_pool_takes_each_value_once,
 );
 
 proptest! {
@@ -121,7 +129,7 @@ fn unbuffered_sends_meet_receives<E: TestEnv>() {
         Err(TrySendError::Full(Box::new(1)))
     );
     let sender = go(s, move || tx.send(Box::new(2)));
-    common::eventually("the sender waits", || rx.try_recv().map(|b| *b) == Ok(2));
+    eventually("the sender waits", || rx.try_recv().map(|b| *b) == Ok(2));
     sender.join().unwrap().unwrap();
     assert_eq!(rx.recv(), Err(RecvError), "the last sender is gone");
 }
@@ -307,6 +315,152 @@ fn select_can_send_and_receive_on_one_channel<E: TestEnv>() {
             "nobody receives what it sent itself"
         );
     }
+}
+
+/// Go's TestChan.
+fn a_channel_of_every_capacity_blocks_keeps_order_and_drains<E: TestEnv>() {
+    let s = E::scheduler(2);
+    s.run_main(move || {
+        for capacity in 0..times(12) as usize {
+            let (tx, rx) = bounded::<usize>(capacity);
+            assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+            let got = Arc::new(AtomicBool::new(false));
+            let receiver = {
+                let (rx, got) = (rx.clone(), got.clone());
+                go(s, move || {
+                    let value = rx.recv();
+                    got.store(true, Ordering::Release);
+                    value
+                })
+            };
+            settle();
+            assert!(!got.load(Ordering::Acquire), "an empty channel blocks");
+            tx.send(1000).unwrap();
+            assert_eq!(receiver.join().unwrap(), Ok(1000));
+
+            (0..capacity).for_each(|i| tx.send(i).unwrap());
+            assert_eq!((tx.len(), tx.capacity()), (capacity, capacity));
+            assert_eq!(tx.try_send(7), Err(TrySendError::Full(7)));
+            let sent = Arc::new(AtomicBool::new(false));
+            let sender = {
+                let (tx, sent) = (tx.clone(), sent.clone());
+                go(s, move || {
+                    tx.send(capacity).unwrap();
+                    sent.store(true, Ordering::Release);
+                })
+            };
+            settle();
+            assert!(!sent.load(Ordering::Acquire), "a full channel blocks");
+            (0..=capacity).for_each(|i| assert_eq!(rx.recv(), Ok(i)));
+            sender.join().unwrap();
+
+            (0..capacity).for_each(|i| tx.send(i).unwrap());
+            assert!(tx.close());
+            assert!(!tx.close(), "a second close does nothing, and says so");
+            assert_eq!(tx.send(9), Err(SendError(9)), "the value comes back");
+            (0..capacity).for_each(|i| assert_eq!(rx.recv(), Ok(i), "what was sent is received"));
+            assert_eq!((rx.recv(), rx.recv()), (Err(RecvError), Err(RecvError)));
+            assert_eq!(rx.try_recv(), Err(TryRecvError::Closed));
+        }
+    })
+    .unwrap();
+}
+
+/// Go's test/chan/fifo.go and goroutines.go.
+fn chains_pass_values_on_in_order<E: TestEnv>() {
+    let s = E::scheduler(2);
+    s.run_main(move || {
+        let (tx, rx) = bounded(10);
+        (0..10).for_each(|i| tx.send(i).unwrap());
+        (0..10).for_each(|i| assert_eq!(rx.recv(), Ok(i)));
+
+        let (first, mut last) = unbuffered::<u64>();
+        for _ in 0..times(100) {
+            let (tx, next) = unbuffered();
+            let rx = std::mem::replace(&mut last, next);
+            go(s, move || rx.iter().for_each(|n| tx.send(n + 1).unwrap()));
+        }
+        go(s, move || (0..10).for_each(|n| first.send(n).unwrap()));
+        let got: Vec<u64> = last.iter().collect();
+        assert_eq!(got, (0..10).map(|n| n + times(100)).collect::<Vec<_>>());
+    })
+    .unwrap();
+}
+
+/// Go's TestNonblockRecvRace.
+fn what_was_sent_before_is_received_without_waiting<E: TestEnv>() {
+    let s = E::scheduler(2);
+    s.run_main(move || {
+        for _ in 0..times(300) {
+            let (tx, rx) = bounded(1);
+            tx.send(1).unwrap();
+            let other = rx.clone();
+            let taker = go(s, move || other.try_recv());
+            tx.close();
+            let here = rx.recv();
+            let there = taker.join().unwrap();
+            let found = [here.is_ok(), there.is_ok()]
+                .iter()
+                .filter(|&&ok| ok)
+                .count();
+            assert_eq!(found, 1, "{here:?} {there:?}");
+            assert_ne!(
+                there,
+                Err(TryRecvError::Empty),
+                "it had a value or was closed"
+            );
+        }
+    })
+    .unwrap();
+}
+
+/// Go's test/chan/zerosize.go.
+fn values_without_size_are_counted<E: TestEnv>() {
+    let s = E::scheduler(1);
+    s.run_main(|| {
+        let (tx, rx) = bounded(3);
+        (0..3).for_each(|_| tx.send(()).unwrap());
+        assert_eq!(tx.try_send(()), Err(TrySendError::Full(())));
+        drop(tx);
+        assert_eq!(rx.iter().count(), 3);
+    })
+    .unwrap();
+}
+
+/// Go's TestMultiConsumer.
+fn a_consumer_pool_takes_each_value_once<E: TestEnv>() {
+    let s = E::scheduler(3);
+    s.run_main(move || {
+        const WORKERS: usize = 5;
+        let primes = [2u64, 3, 7, 11, 13, 17, 19, 23, 27, 31];
+        let (tx, rx) = bounded::<u64>(WORKERS);
+        let (results, sum) = bounded::<u64>(WORKERS);
+        for prime in primes.into_iter().take(WORKERS) {
+            let (rx, results) = (rx.clone(), results.clone());
+            go(s, move || {
+                for value in &rx {
+                    if prime % 3 == value % 3 {
+                        yield_now();
+                    }
+                    results.send(value).unwrap();
+                }
+            });
+        }
+        drop((results, rx));
+        let n = times(600);
+        let expected: u64 = (0..n).map(|i| primes[i as usize % 10]).sum();
+        go(s, move || {
+            (0..n).for_each(|i| tx.send(primes[i as usize % 10]).unwrap())
+        });
+        let (mut got, mut count) = (0, 0);
+        for value in &sum {
+            got += value;
+            count += 1;
+        }
+        assert_eq!((count, got), (n, expected));
+    })
+    .unwrap();
+    eventually("all goroutines end", || s.goroutines() == 0);
 }
 
 #[test]

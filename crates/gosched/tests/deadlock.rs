@@ -74,7 +74,7 @@ fn a_deadlock_is_reported_with_everybody_in_it() {
         s.run_main(move || {
             let options = gosched::SpawnOptions {
                 name: Some("stuck".into()),
-                stack: None,
+                ..gosched::SpawnOptions::default()
             };
             let stuck = s.spawn_with(options, move || rx.recv()).unwrap();
             gosched::sleep(Duration::from_millis(5));

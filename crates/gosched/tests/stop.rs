@@ -9,6 +9,7 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Write;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use common::{TestEnv, eventually, go};
 use gosched::chan::bounded;
 use gosched::critical;
+use gosched::goroutine::{GoroutineInfo, StackInfo};
 use gosched::sync::Mutex;
 use gosched::{Nanos, Scheduler, Snapshot};
 
@@ -44,6 +46,8 @@ static ALLOCATOR: NotStoppedInside = NotStoppedInside;
 /// Odd while the world is to stand still.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 static STOPPED: [AtomicI32; 1024] = [const { AtomicI32::new(0) }; 1024];
+/// An address on the stack of each.
+static STACKS: [AtomicUsize; 1024] = [const { AtomicUsize::new(0) }; 1024];
 static STOPPED_COUNT: AtomicUsize = AtomicUsize::new(0);
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
 
@@ -72,6 +76,7 @@ fn stop_here() {
         return;
     }
     let slot = STOPPED_COUNT.fetch_add(1, Ordering::SeqCst);
+    STACKS[slot].store((&raw const generation).addr(), Ordering::SeqCst);
     STOPPED[slot].store(tid(), Ordering::SeqCst);
     while GENERATION.load(Ordering::SeqCst) == generation {
         // SAFETY: the word is static.
@@ -231,16 +236,21 @@ fn stops_at_any_moment<E: TestEnv>() {
         std::thread::sleep(Duration::from_micros(300));
         let alive = with_world_stopped(|| {
             let mut alive = 0;
-            // SAFETY: every thread but this one is stopped, outside critical sections.
-            unsafe {
-                s.for_each_stopped_goroutine(|g, stack| {
-                    assert!(g.id.0 > 0);
-                    if let (Some(range), Some(sp)) = (stack.range, stack.saved_sp) {
-                        assert!(sp == 0 || range.contains(&sp));
-                    }
-                    alive += 1;
-                });
-            }
+            let stopped = &STACKS[..STOPPED_COUNT.load(Ordering::SeqCst)];
+            let runs = |stack: &Range<usize>| {
+                stopped
+                    .iter()
+                    .any(|sp| stack.contains(&sp.load(Ordering::SeqCst)))
+            };
+            let each = |g: GoroutineInfo, stack: StackInfo| {
+                assert!(g.id.0 > 0);
+                if let (Some(range), Some(sp)) = (stack.range, stack.saved_sp) {
+                    assert!(sp == 0 || range.contains(&sp));
+                }
+                alive += 1;
+            };
+            // SAFETY: every thread but this one is stopped, outside critical sections, on the stacks looked at.
+            unsafe { s.for_each_stopped_goroutine(runs, each) };
             // These take the locks of queues, timers, idle lists and descriptors. A wake-up must not
             // start a thread now, because that allocates.
             s.observe(&mut snapshot);

@@ -247,3 +247,27 @@ fn a_group_wakes_all_who_wait<E: TestEnv>() {
     let panicked = go(s, move || group.done()).join().unwrap_err();
     assert_eq!(panicked.message(), Some("WaitGroup::done without add"));
 }
+
+/// What was refused leaves the lock with whoever has it.
+#[test]
+fn a_refused_try_changes_nothing() {
+    let lock = RwLock::new(1);
+    let writer = lock.write();
+    assert!(lock.try_read().is_none() && lock.try_write().is_none());
+    assert!(lock.try_write().is_none(), "the writer is still in");
+    drop(writer);
+    let readers = (lock.read(), lock.read());
+    assert!(lock.try_write().is_none());
+    assert!(lock.try_write().is_none(), "the readers are still in");
+    assert!(lock.try_read().is_some());
+    drop(readers.0);
+    assert!(lock.try_write().is_none(), "one is still in");
+    drop(readers.1);
+    assert!(lock.try_write().is_some());
+
+    let mutex = Mutex::new(1);
+    let holder = mutex.lock();
+    assert!(mutex.try_lock().is_none() && mutex.try_lock().is_none());
+    drop(holder);
+    assert!(mutex.try_lock().is_some());
+}

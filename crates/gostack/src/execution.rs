@@ -19,7 +19,7 @@ use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::context::{Context, FRESH_FRAME};
+use crate::context::{Context, FRESH_FRAME, ResumePoint};
 use crate::env::{Os, OsError};
 use crate::pool::StackPool;
 use crate::stack::{NativeStack, StackClass, StackRange};
@@ -113,6 +113,16 @@ impl ExecutionContext {
     #[inline]
     pub fn saved_sp(&self) -> *mut u8 {
         self.context.saved_sp()
+    }
+
+    /// Where the context goes on; `None` if it was never switched away from.
+    ///
+    /// # Safety
+    ///
+    /// 1. As for [`Context::resume_point`], but that it may never have been switched away from.
+    pub unsafe fn resume_point(&self) -> Option<ResumePoint> {
+        // SAFETY: the obligation; a saved stack pointer that is not null is one.
+        (!self.saved_sp().is_null()).then(|| unsafe { self.context.resume_point() })
     }
 
     /// Whether this is a thread rather than a context that was made.

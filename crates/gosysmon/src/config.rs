@@ -25,6 +25,18 @@ pub struct Config {
     pub gc_period: Option<Nanos>,
     /// Time to wait before asking again for a collection that was asked for and has not happened.
     pub gc_retry: Nanos,
+    /// A worker that has been at one task for so long, without having said that it may be, is reported: longer than anything that a program
+    /// computes between two looks at its channels, and short enough for whoever waits in front of it. `None` never reports.
+    pub stall: Option<Nanos>,
+    /// Percent of the memory limit from which on memory is given back: late enough to let a program have what it was given, early enough for a collection
+    /// to end before the limit is reached.
+    pub memory_high_percent: u32,
+    /// Percent of the time that tasks may stall for want of memory before memory is given back. The kernel's own tools begin to worry at five to ten.
+    pub memory_stall_percent: u32,
+    /// The shortest time from one relief to the next: about what a collection of a large heap takes.
+    pub relief_period: Nanos,
+    /// While nothing runs and there is a limit or a count of stalls, memory is looked at so often: others in the group may press.
+    pub idle_memory_period: Nanos,
     /// The scheduler's state is traced so often. `None` never traces. While tracing there is no deep sleep.
     pub trace_period: Option<Nanos>,
 }
@@ -40,6 +52,11 @@ impl Default for Config {
             poll_period: Nanos::millis(10),
             gc_period: Some(Nanos::secs(120)),
             gc_retry: Nanos::secs(10),
+            stall: Some(Nanos::secs(10)),
+            memory_high_percent: 90,
+            memory_stall_percent: 10,
+            relief_period: Nanos::secs(1),
+            idle_memory_period: Nanos::secs(5),
             trace_period: None,
         }
     }

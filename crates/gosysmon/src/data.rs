@@ -1,6 +1,7 @@
 //! What goes into a tick and what comes out of it. Plain data, reused from tick to tick so that nothing is
 //! allocated.
 
+use crate::pressure::Memory;
 use crate::units::Nanos;
 
 /// The number of a P, counting from 0.
@@ -52,6 +53,8 @@ pub struct Observation {
     pub next_timer: Option<Nanos>,
     /// Memory could be given back to the system, and whoever does that sleeps.
     pub scavenge: bool,
+    /// What the process and its group may use of memory, and use; `None` where that cannot be found out. A reading some 100 ms old will do.
+    pub memory: Option<Memory>,
     ps: Vec<PObservation>,
 }
 
@@ -126,8 +129,12 @@ pub struct Actions {
     pub retake: Vec<Retake>,
     /// Start a collection, without waiting for it.
     pub force_gc: bool,
+    /// Give back all memory that is free, and start a collection to free more, without waiting for it: memory runs short.
+    pub relieve_memory: bool,
     /// Print the scheduler's state.
     pub trace: bool,
+    /// Look at what the workers are at, for [`Monitor::look`](crate::Monitor::look).
+    pub look_at_tasks: bool,
 }
 
 impl Actions {

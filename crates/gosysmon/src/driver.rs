@@ -21,10 +21,11 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::data::{Actions, Observation, Sleep};
 use crate::monitor::Monitor;
+use crate::stall::{Stall, Tasks};
 
 /// What is monitored.
 ///
-/// Both methods are called from the monitor's thread only. They should not block: while they do, nobody
+/// All methods are called from the monitor's thread only. They should not block: while they do, nobody
 /// watches.
 pub trait Target: Send + 'static {
     /// Fills in what is to be seen, the time included. All fields are to be set each time.
@@ -32,6 +33,16 @@ pub trait Target: Send + 'static {
 
     /// Does what is to be done.
     fn act(&self, actions: &Actions);
+
+    /// Adds what each worker is at, but for those that said that it may take long. Called every few seconds, while some are.
+    fn tasks(&self, into: &mut Tasks) {
+        let _ = into;
+    }
+
+    /// Is told of workers that do not get on; never of none.
+    fn stalled(&self, stalls: &[Stall]) {
+        let _ = stalls;
+    }
 }
 
 #[derive(Debug, Default)]
@@ -132,10 +143,19 @@ impl Drop for Driver {
 /// The loop of the thread.
 fn run(mut monitor: Monitor, capacity: usize, target: &impl Target, control: &Control) {
     let mut observation = Observation::with_capacity(capacity);
+    let mut tasks = Tasks::default();
     while !control.stop.load(Ordering::Acquire) {
         target.observe(&mut observation);
         let (actions, sleep) = monitor.tick(&observation);
         target.act(actions);
+        if actions.look_at_tasks {
+            tasks.clear();
+            target.tasks(&mut tasks);
+            let stalls = monitor.look(observation.now, &mut tasks);
+            if !stalls.is_empty() {
+                target.stalled(stalls);
+            }
+        }
         match sleep {
             Sleep::For(time) => thread::park_timeout(time.into()),
             Sleep::Deep(limit) => {

@@ -11,7 +11,7 @@
 //! - [`Driver`] is the thread that asks a [`Target`] for observations, has it act, and sleeps.
 //!
 //! Modules, each using only those above it: `units`, `config`, `data` (what goes in and comes out),
-//! `monitor`, `driver`.
+//! `stall` (workers that do not get on), `pressure` (memory that runs short), `monitor`, `driver`.
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
@@ -22,10 +22,14 @@ pub mod config;
 pub mod data;
 pub mod driver;
 pub mod monitor;
+pub mod pressure;
+pub mod stall;
 pub mod units;
 
 pub use config::Config;
 pub use data::{Actions, Observation, PIndex, PObservation, PState, Retake, RetakeReason, Sleep};
 pub use driver::{Driver, Target, Waker};
 pub use monitor::Monitor;
+pub use pressure::Memory;
+pub use stall::{Stall, Task, Tasks};
 pub use units::Nanos;

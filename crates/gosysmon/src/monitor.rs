@@ -22,6 +22,8 @@ use crate::config::Config;
 use crate::data::{
     Actions, Observation, PIndex, PObservation, PState, Retake, RetakeReason, Sleep,
 };
+use crate::pressure::PressureWatch;
+use crate::stall::{Stall, StallWatch, Tasks};
 use crate::units::Nanos;
 
 /// A P as it was when it last changed.
@@ -53,6 +55,8 @@ pub struct Monitor {
     /// When a collection was asked for that has not ended, and which was the last one then.
     gc_asked: Option<GcAsked>,
     traced: Option<Nanos>,
+    stalls: StallWatch,
+    pressure: PressureWatch,
 }
 
 impl Monitor {
@@ -67,6 +71,8 @@ impl Monitor {
             sleep: config.min_sleep,
             gc_asked: None,
             traced: None,
+            stalls: StallWatch::new(config.stall),
+            pressure: PressureWatch::new(&config),
         }
     }
 
@@ -87,10 +93,20 @@ impl Monitor {
             self.actions.wake_scavenger = observation.scavenge;
             self.watch(observation);
             self.actions.force_gc = self.gc_is_due(observation);
+            self.actions.relieve_memory = observation
+                .memory
+                .is_some_and(|memory| self.pressure.is_due(observation.now, memory));
         }
         self.actions.trace = self.trace_is_due(observation.now);
+        self.actions.look_at_tasks = self.stalls.due().is_some_and(|due| due <= observation.now);
         let sleep = self.next_sleep(observation);
         (&self.actions, sleep)
+    }
+
+    /// Compares what the workers are at with what they were at the last time; returns those that do not get on. To be called when
+    /// [`Actions::look_at_tasks`] asks for it.
+    pub fn look(&mut self, now: Nanos, tasks: &mut Tasks) -> &[Stall] {
+        self.stalls.look(now, tasks)
     }
 
     /// To be called after a deep sleep that somebody ended: Ps are in use again, and a scheduler that needed
@@ -126,6 +142,8 @@ impl Monitor {
             if let Some(reason) = reason {
                 seen.tick_since = now;
                 seen.syscall_since = now;
+                // Whoever is deprived of a P may stay away.
+                self.stalls.expect();
                 self.actions.retake.push(Retake {
                     p: PIndex(index),
                     tick: p.tick,
@@ -201,8 +219,11 @@ impl Monitor {
                 Some(asked) => asked.at + self.config.gc_retry.min(period),
                 None => observation.last_gc + period,
             });
+        let memory = observation
+            .memory
+            .map(|_| now + self.config.idle_memory_period);
         let longest = Nanos::secs(60);
-        [poll, gc, observation.next_timer]
+        [poll, gc, observation.next_timer, self.stalls.due(), memory]
             .into_iter()
             .flatten()
             .map(|due| due.saturating_sub(now))

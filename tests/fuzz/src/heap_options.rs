@@ -3,7 +3,13 @@
 use gomem::fuzzing::heap_options;
 use std::collections::HashMap;
 
-const SWITCHES: [&str; 4] = ["background", "huge_pages", "stats_at_exit", "leaks_at_exit"];
+const SWITCHES: [&str; 5] = [
+    "background",
+    "hardened",
+    "huge_pages",
+    "stats_at_exit",
+    "leaks_at_exit",
+];
 const PATHS: [&str; 2] = ["report", "profile_at_exit"];
 
 pub fn run(data: &[u8]) {
@@ -15,7 +21,9 @@ pub fn run(data: &[u8]) {
     let mut wrong = Vec::new();
     let trim = |text| str::trim_matches(text, |c: char| c.is_ascii_whitespace());
     for entry in text.split(',').map(trim).filter(|entry| !entry.is_empty()) {
-        let (key, value) = entry.split_once('=').unwrap_or((entry, ""));
+        // A switch alone is on.
+        let alone = if SWITCHES.contains(&entry) { "1" } else { "" };
+        let (key, value) = entry.split_once('=').unwrap_or((entry, alone));
         let (key, value) = (trim(key), trim(value));
         let is_right = if SWITCHES.contains(&key) {
             value == "0" || value == "1"
@@ -33,6 +41,7 @@ pub fn run(data: &[u8]) {
     assert_eq!(complaints, wrong);
     let switch = |name: &str| known.get(name).map(|&value| value == "1");
     assert_eq!(options.background, switch("background").unwrap_or(true));
+    assert_eq!(options.hardened, switch("hardened").unwrap_or(false));
     assert_eq!(options.huge_pages, switch("huge_pages").unwrap_or(false));
     assert_eq!(
         options.stats_at_exit,

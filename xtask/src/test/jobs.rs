@@ -158,6 +158,12 @@ pub const JOBS: &[Job] = &[
         &["soak"],
     ),
     own(
+        "soak-gomem",
+        "the allocator under everything for half an hour: contents stay, memory falls",
+        true,
+        &["soak", "gomem"],
+    ),
+    own(
         "preload-long",
         "servers, databases, test suites and builds on libgomem.so, installed where need be",
         true,

@@ -1,7 +1,7 @@
 //! A heap that is a table.
 //!
 //! Granules of 16 bytes; an object takes a run of them. Its first words are pointers, the others are data,
-//! which may look like pointers and must not be taken for such. Invariant: a granule's `owner` is the first
+//! which may look like pointers and must not be taken for such. Small objects are scanned by span, which here is so many granules in a row. Invariant: a granule's `owner` is the first
 //! granule of the object that it belongs to, and is set last when the object is made.
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::PoisonError;
 
 use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
-use crate::env::{HeapUsage, HeapView, ObjectAddr, SweepStep};
+use crate::env::{HeapUsage, HeapView, ObjectAddr, SpanId, SweepStep, Wait, WordSink};
 use crate::units::Bytes;
 use crate::word::WORD;
 
@@ -17,6 +17,12 @@ use crate::word::WORD;
 const BASE: usize = 0x7000_0000;
 
 const GRANULE: usize = 2 * WORD;
+
+/// Granules in a span.
+const SPAN: usize = 16;
+
+/// Objects with more pointers than that are scanned alone.
+const SMALL: usize = 6;
 
 /// What an object consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +60,10 @@ struct Granule {
     size: AtomicU32,
     pointers: AtomicU32,
     marked: AtomicBool,
+    scanned: AtomicBool,
     finalizer: AtomicBool,
+    /// In a span's first granule: it is in a queue.
+    waits: AtomicBool,
 }
 
 /// Where allocation and sweeping have got to.
@@ -69,9 +78,12 @@ struct Cursors {
 pub struct SimHeap {
     granules: Box<[Granule]>,
     total: usize,
+    by_span: bool,
     cursors: Mutex<Cursors>,
     allocate_black: AtomicBool,
     collected: AtomicU64,
+    /// Of that, what was born marked.
+    born: AtomicU64,
     external: AtomicU64,
     finalized: Mutex<Vec<usize>>,
 }
@@ -87,10 +99,21 @@ impl SimHeap {
             }),
             granules: (0..granules).map(|_| Granule::default()).collect(),
             total: granules,
+            by_span: true,
             allocate_black: AtomicBool::new(false),
             collected: AtomicU64::new(0),
+            born: AtomicU64::new(0),
             external: AtomicU64::new(0),
             finalized: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// A heap that has each object scanned alone.
+    #[must_use]
+    pub fn without_spans(granules: usize) -> SimHeap {
+        SimHeap {
+            by_span: false,
+            ..SimHeap::new(granules)
         }
     }
 
@@ -136,6 +159,7 @@ impl SimHeap {
         head.size.store(size as u32, Ordering::Relaxed);
         head.pointers
             .store(shape.pointers as u32, Ordering::Relaxed);
+        head.scanned.store(marked, Ordering::Relaxed);
         head.marked.store(marked, Ordering::Relaxed);
         head.finalizer.store(shape.finalizer, Ordering::Relaxed);
         for at in first..first + size {
@@ -146,8 +170,11 @@ impl SimHeap {
                 .for_each(|word| word.store(0, Ordering::Relaxed));
             granule.owner.store(first as u32 + 1, Ordering::Release);
         }
-        self.collected
-            .fetch_add((size * GRANULE) as u64, Ordering::Relaxed);
+        let bytes = (size * GRANULE) as u64;
+        self.collected.fetch_add(bytes, Ordering::Relaxed);
+        if self.allocate_black.load(Ordering::Relaxed) {
+            self.born.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
     /// Whether new objects are born marked, as they are while a barrier is on.
@@ -239,7 +266,7 @@ impl SimHeap {
 
 // SAFETY: objects are entries of a table that is never shrunk; `resolve` answers from the `owner` entries (1,
 // 2), marks are swapped atomically (3), the leading words are the pointers (4, 5), `allocate` marks what is
-// born while marking or sweeping (6, 7), and marking takes no lock (8).
+// born while marking or sweeping (6, 7), marking takes no lock (8), and a span is looked through after it was noted that it is in no queue (9).
 unsafe impl HeapView for SimHeap {
     type Object = usize;
 
@@ -256,7 +283,7 @@ unsafe impl HeapView for SimHeap {
     }
 
     fn try_mark(&self, first: usize) -> bool {
-        !self.granules[first].marked.swap(true, Ordering::Relaxed)
+        !self.granules[first].marked.swap(true, Ordering::SeqCst)
     }
 
     fn is_marked(&self, first: usize) -> bool {
@@ -279,10 +306,54 @@ unsafe impl HeapView for SimHeap {
         self.pointers(object.0) * WORD
     }
 
-    fn scan(&self, object: ObjectAddr, range: Range<usize>, visit: &mut impl FnMut(usize)) {
+    fn scan(&self, object: ObjectAddr, range: Range<usize>, sink: &mut impl WordSink) {
         for index in range.start / WORD..range.end / WORD {
-            visit(self.load(object.0, index));
+            sink.word(self.load(object.0, index));
         }
+    }
+
+    fn wait(&self, first: usize) -> Wait {
+        let pointers = self.granules[first].pointers.load(Ordering::Relaxed) as usize;
+        if pointers > SMALL || !self.by_span {
+            return Wait::Alone;
+        }
+        let span = first / SPAN;
+        let waits = &self.granules[span * SPAN].waits;
+        if waits.load(Ordering::SeqCst) || waits.swap(true, Ordering::SeqCst) {
+            Wait::InSpan
+        } else {
+            Wait::Queue(SpanId((span + 1) * 4))
+        }
+    }
+
+    fn scan_span(&self, span: SpanId, sink: &mut impl WordSink) -> Bytes {
+        let from = (span.0 / 4 - 1) * SPAN;
+        #[cfg(explore)]
+        let stays = goexplore::planted("a span stays in the queue that it was taken from");
+        #[cfg(not(explore))]
+        let stays = false;
+        if !stays {
+            self.granules[from].waits.store(false, Ordering::SeqCst);
+        }
+        let mut words = 0;
+        for first in from..(from + SPAN).min(self.total) {
+            let granule = &self.granules[first];
+            let pointers = granule.pointers.load(Ordering::Relaxed) as usize;
+            if granule.owner.load(Ordering::Acquire) == first as u32 + 1
+                && pointers <= SMALL
+                && granule.marked.load(Ordering::SeqCst)
+                && !granule.scanned.swap(true, Ordering::Relaxed)
+            {
+                self.scan(self.start(first), 0..pointers * WORD, sink);
+                words += pointers;
+            }
+        }
+        Bytes((words * WORD) as u64)
+    }
+
+    fn forget_span(&self, span: SpanId) {
+        let first = (span.0 / 4 - 1) * SPAN;
+        self.granules[first].waits.store(false, Ordering::SeqCst);
     }
 
     fn for_each_marked(&self, visit: &mut impl FnMut(usize)) {
@@ -299,9 +370,16 @@ unsafe impl HeapView for SimHeap {
             self.total,
             "marking begins with the heap unswept"
         );
-        self.granules
-            .iter()
-            .for_each(|granule| granule.marked.store(false, Ordering::Relaxed));
+        for granule in &self.granules {
+            assert!(
+                !granule.waits.load(Ordering::Relaxed),
+                "a span was left in a queue"
+            );
+            granule.marked.store(false, Ordering::Relaxed);
+            granule.scanned.store(false, Ordering::Relaxed);
+        }
+        self.born.store(0, Ordering::Relaxed);
+        self.set_allocate_black(true);
     }
 
     fn before_sweep(&self, revive: &mut impl FnMut(usize)) {
@@ -321,7 +399,9 @@ unsafe impl HeapView for SimHeap {
     }
 
     fn start_sweep(&self, marked: Bytes) {
-        self.collected.store(marked.0, Ordering::Relaxed);
+        self.set_allocate_black(false);
+        let born = self.born.load(Ordering::Relaxed);
+        self.collected.store(marked.0 + born, Ordering::Relaxed);
         self.cursors().sweep = 0;
     }
 

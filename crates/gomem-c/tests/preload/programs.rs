@@ -20,10 +20,44 @@ fn every_function_of_the_family_and_its_edges() {
     let info = String::from_utf8(ran.stdout).unwrap();
     assert!(info.starts_with("<malloc version=\"1\">"), "{info}");
     assert!(info.ends_with("</malloc>\n"), "{info}");
-    // Every element but the outermost is closed where it is opened.
-    for line in info.lines().skip(1).filter(|line| *line != "</malloc>") {
-        assert!(line.starts_with('<') && line.ends_with("\"/>"), "{line}");
+    let open: Vec<&str> = ["malloc version=\"1\"", "heap nr=\"0\"", "sizes"].into();
+    let mut unclosed = Vec::new();
+    for line in info.lines() {
+        let element = line
+            .strip_prefix('<')
+            .and_then(|line| line.strip_suffix('>'))
+            .expect(line);
+        if open.contains(&element) {
+            unclosed.push(element.split(' ').next().unwrap());
+        } else if let Some(name) = element.strip_prefix('/') {
+            assert_eq!(unclosed.pop(), Some(name));
+        } else {
+            assert!(element.ends_with("\"/"), "{line}");
+        }
     }
+    assert_eq!(unclosed, [""; 0]);
+    // A hundred bytes that the program keeps while it asks; and each class's free blocks, which together are the total.
+    let number = |line: &str, key: &str| -> u64 {
+        let value = line.split(&format!(" {key}=\"")).nth(1).unwrap();
+        value.split('"').next().unwrap().parse().unwrap()
+    };
+    let sizes = info.lines().filter(|line| line.starts_with("<size "));
+    let mut free = 0;
+    for line in sizes {
+        let (from, to, count) = (
+            number(line, "from"),
+            number(line, "to"),
+            number(line, "count"),
+        );
+        assert!(from <= to && number(line, "total") == count * to, "{line}");
+        assert!(
+            (count + number(line, "live")) * to <= number(line, "spans"),
+            "{line}"
+        );
+        free += count;
+    }
+    let total = info.lines().find(|line| line.contains("type=\"rest\""));
+    assert_eq!(number(total.unwrap(), "count"), free);
     assert!(ran.stderr.contains("system bytes"), "{}", ran.stderr);
 }
 
@@ -115,6 +149,36 @@ fn exceptions_in_a_library_that_is_loaded_late() {
 #[test]
 fn nothing_left_and_something_again() {
     works("exhaust.c");
+}
+
+/// The programs that use the heap most, hardened; and a block that is freed twice.
+#[test]
+fn hardened() {
+    let run = |program: &std::path::Path, argument: &str| {
+        let mut command = Command::new(program);
+        run(command
+            .env("GOMEM_OPTIONS", "hardened")
+            .args(Some(argument).filter(|a| !a.is_empty())))
+    };
+    for source in [
+        "family.c",
+        "operators.cpp",
+        "fork_loop.c",
+        "threads.c",
+        "signals.c",
+        "early.c",
+        "twice.c",
+    ] {
+        if let Some(program) = compile(source, &format!("hardened-{source}"), &[]) {
+            run(&program, "").unwrap().well();
+        }
+    }
+    if let Some(program) = compile("twice.c", "twice-c", &[]) {
+        let ran = run(&program, "wrong").unwrap();
+        assert_eq!(ran.status.signal(), Some(libc::SIGABRT), "{}", ran.stderr);
+        let part = "was freed already (a block of 112 bytes, freed by thread ";
+        assert!(ran.stderr.contains(part), "{}", ran.stderr);
+    }
 }
 
 #[test]

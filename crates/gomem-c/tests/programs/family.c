@@ -189,30 +189,51 @@ static void alignments(void) {
 }
 
 static void accounts(void) {
-    enum { BYTES = 64 << 20 };
+    enum { BYTES = 64 << 20, BLOCKS = 1000 };
     // So that there is something left when all that is free is gone.
     char *kept = malloc(100);
     struct mallinfo2 before = mallinfo2();
     char *block = malloc(BYTES);
     memset(block, 1, BYTES);
     struct mallinfo2 during = mallinfo2();
-    CHECK(during.uordblks >= before.uordblks + BYTES);
+    CHECK(during.hblks == before.hblks + 1);
+    CHECK(during.hblkhd == before.hblkhd + malloc_usable_size(block));
+    CHECK(during.uordblks == before.uordblks);
     CHECK(during.arena == during.uordblks + during.fordblks);
     free(block);
     struct mallinfo2 after = mallinfo2();
-    CHECK(after.uordblks + BYTES <= during.uordblks);
-    CHECK(after.keepcost >= BYTES && after.keepcost <= after.fordblks);
-    CHECK(malloc_trim(0) == 1);
-    struct mallinfo2 trimmed = mallinfo2();
-    CHECK(trimmed.arena + BYTES <= after.arena);
-    CHECK(trimmed.keepcost + BYTES <= after.keepcost);
+    CHECK(after.hblks == before.hblks && after.hblkhd == before.hblkhd);
+    CHECK(after.uordblks == before.uordblks && after.keepcost <= after.fordblks);
+    struct mallinfo2 trimmed = after;
+    // In quarantine the block has no memory that could be trimmed.
+    if (getenv("GOMEM_OPTIONS") == NULL) {
+        CHECK(after.keepcost >= BYTES);
+        CHECK(malloc_trim(0) == 1);
+        trimmed = mallinfo2();
+        CHECK(trimmed.arena + BYTES <= after.arena);
+        CHECK(trimmed.keepcost + BYTES <= after.keepcost);
+    }
+    // To the byte: what is in the program's hands, not what lies in its thread's cache.
+    static char *blocks[BLOCKS];
+    size_t bytes = 0;
+    for (int i = 0; i < BLOCKS; i++) {
+        blocks[i] = malloc(1 + i * 7 % 3000);
+        bytes += malloc_usable_size(blocks[i]);
+    }
+    struct mallinfo2 full = mallinfo2();
+    CHECK(full.uordblks == trimmed.uordblks + bytes);
+    for (int i = 0; i < BLOCKS; i++)
+        free(blocks[i]);
+    struct mallinfo2 empty = mallinfo2();
+    CHECK(empty.uordblks == trimmed.uordblks);
+    CHECK(empty.ordblks > 0 && empty.fordblks >= bytes);
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
     struct mallinfo narrow = mallinfo();
     CHECK(narrow.arena > 0 && narrow.arena == narrow.uordblks + narrow.fordblks);
     free(kept);
     CHECK(mallopt(M_MMAP_THRESHOLD, 1 << 20) == 1);
 
-    char text[4096] = "";
+    char text[16384] = "";
     FILE *stream = fmemopen(text, sizeof text, "w");
     CHECK(malloc_info(1, stream) == EINVAL);
     CHECK(malloc_info(0, stream) == 0);

@@ -5,6 +5,7 @@
 //! | key | value | effect |
 //! | --- | --- | --- |
 //! | `background` | 0, 1 | whether there may be a [helper](crate::background); 1 if not said |
+//! | `hardened` | 0, 1 | [`Heap::harden`](crate::Heap::harden) |
 //! | `huge_pages` | 0, 1 | [`Heap::advise_huge_pages`](crate::Heap::advise_huge_pages) |
 //! | `stats_at_exit` | 0, 1 | a table of the heap when the process exits |
 //! | `leaks_at_exit` | 0, 1 | what is still allocated when the process exits |
@@ -12,7 +13,7 @@
 //! | `profile` | bytes, `on` | samples allocations, one for so many bytes on average; `on` is 512k, 1 takes every one |
 //! | `profile_at_exit` | path | where the heap profile goes when the process exits; has `profile=on` if nothing else is said |
 //!
-//! `%p` in a path stands for the process's number. An entry that is not understood is named on standard error; the others take effect.
+//! `%p` in a path stands for the process's number. A switch without a value is 1. An entry that is not understood is named on standard error; the others take effect.
 //!
 //! Invariant: the environment is read once, when the program or the library is loaded, and without the C library: `getenv` later could meet a thread that
 //! changes it.

@@ -8,6 +8,8 @@
 pub struct Options<'a> {
     /// A helper thread may be started.
     pub background: bool,
+    /// The heap is hardened.
+    pub hardened: bool,
     /// Huge pages are asked for in all of the heap.
     pub huge_pages: bool,
     /// The table of size classes is written when the process exits.
@@ -37,8 +39,8 @@ pub struct Complaint<'a> {
     pub allowed: &'static str,
 }
 
-const KEYS: &str = "keys are background, huge_pages, stats_at_exit, leaks_at_exit, report, profile, profile_at_exit";
-const SWITCH: &str = "the value is 0 or 1";
+const KEYS: &str = "keys are background, hardened, huge_pages, stats_at_exit, leaks_at_exit, report, profile, profile_at_exit";
+const SWITCH: &str = "the value is 0 or 1, or none, which is 1";
 const PATH: &str = "the value is the path of a file, of less than 1024 bytes";
 const RATE: &str =
     "the value is 0, on, or a number of bytes from 1 to 1t, with k, m, g or t after it or not";
@@ -47,6 +49,7 @@ const RATE: &str =
 pub fn parse<'a>(text: &'a [u8], mut complain: impl FnMut(Complaint<'a>)) -> Options<'a> {
     let mut options = Options {
         background: true,
+        hardened: false,
         huge_pages: false,
         stats_at_exit: false,
         leaks_at_exit: false,
@@ -62,10 +65,11 @@ pub fn parse<'a>(text: &'a [u8], mut complain: impl FnMut(Complaint<'a>)) -> Opt
         let equals = entry.iter().position(|&byte| byte == b'=');
         let (key, value) = match equals {
             Some(at) => (entry[..at].trim_ascii(), entry[at + 1..].trim_ascii()),
-            None => (entry, &[][..]),
+            None => (entry, switched_on(entry)),
         };
         let understood = match key {
             b"background" => set(&mut options.background, switch(value)),
+            b"hardened" => set(&mut options.hardened, switch(value)),
             b"huge_pages" => set(&mut options.huge_pages, switch(value)),
             b"stats_at_exit" => set(&mut options.stats_at_exit, switch(value)),
             b"leaks_at_exit" => set(&mut options.leaks_at_exit, switch(value)),
@@ -80,7 +84,7 @@ pub fn parse<'a>(text: &'a [u8], mut complain: impl FnMut(Complaint<'a>)) -> Opt
         };
         if understood.is_err() {
             let allowed = match key {
-                b"background" | b"huge_pages" | b"stats_at_exit" | b"leaks_at_exit" => SWITCH,
+                _ if is_switch(key) => SWITCH,
                 b"report" | b"profile_at_exit" => PATH,
                 b"profile" => RATE,
                 _ => KEYS,
@@ -97,6 +101,22 @@ pub fn parse<'a>(text: &'a [u8], mut complain: impl FnMut(Complaint<'a>)) -> Opt
 fn set<T>(option: &mut T, value: Option<T>) -> Result<(), ()> {
     *option = value.ok_or(())?;
     Ok(())
+}
+
+fn is_switch(key: &[u8]) -> bool {
+    let switches: [&[u8]; 5] = [
+        b"background",
+        b"hardened",
+        b"huge_pages",
+        b"stats_at_exit",
+        b"leaks_at_exit",
+    ];
+    switches.contains(&key)
+}
+
+/// The value of a key without one.
+fn switched_on(key: &[u8]) -> &'static [u8] {
+    if is_switch(key) { b"1" } else { b"" }
 }
 
 fn switch(value: &[u8]) -> Option<bool> {
@@ -173,6 +193,13 @@ mod tests {
     }
 
     #[test]
+    fn a_switch_alone_is_on() {
+        let options = quietly("hardened,stats_at_exit");
+        assert!(options.hardened && options.stats_at_exit && !options.huge_pages);
+        assert!(!quietly("hardened,hardened=0").hardened);
+    }
+
+    #[test]
     fn a_profile_has_a_rate() {
         assert_eq!(quietly("profile=on").profile, DEFAULT_RATE);
         assert_eq!(quietly("profile_at_exit=x").profile, DEFAULT_RATE);
@@ -184,7 +211,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_and_the_rest_counts() {
         assert_eq!(complaints("backgrund=0"), [("backgrund", KEYS)]);
-        assert_eq!(complaints("huge_pages"), [("huge_pages", SWITCH)]);
+        assert_eq!(complaints("huge_pages="), [("huge_pages", SWITCH)]);
+        assert_eq!(complaints("report"), [("report", PATH)]);
         assert_eq!(complaints("report="), [("report", PATH)]);
         for rate in ["", "k", "-1", "1.5k", "2t", "99999999999999999999", "1kk"] {
             assert_eq!(

@@ -6,7 +6,7 @@
 //! replaced by a new one. Releasing is `MADV_DONTNEED`, which frees at once and makes resident memory an honest figure (`MADV_FREE`
 //! would not).
 
-use super::KeepErrno;
+use super::{KeepErrno, guard};
 use crate::env::{Os, Refused, Unmoved};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
@@ -65,7 +65,7 @@ impl LinuxOs {
 
 // SAFETY: 1: a fresh private mapping, aligned by cutting off what sticks out. 2: fresh anonymous pages are zero, and
 // mprotect changes no contents. 3: MADV_DONTNEED on private anonymous memory. 4: mremap that leaves the old range in place, and what it may leave
-// behind when it fails is put in order or reported. 5: system calls only, errno kept.
+// behind when it fails is put in order or reported. 5: as `guard` says. 6: system calls only, errno kept.
 unsafe impl Os for LinuxOs {
     fn reserve(&self, bytes: usize, align: usize) -> Result<NonNull<u8>, Refused> {
         let _errno = KeepErrno::new();
@@ -168,6 +168,18 @@ unsafe impl Os for LinuxOs {
         }
     }
 
+    unsafe fn guard(&self, start: NonNull<u8>, bytes: usize) -> Result<(), Refused> {
+        let _errno = KeepErrno::new();
+        // SAFETY: the range is the heap's own and its contents are not wanted (obligations 1 and 3).
+        unsafe { guard::install(start, bytes) }
+    }
+
+    unsafe fn unguard(&self, start: NonNull<u8>, bytes: usize) -> Result<(), Refused> {
+        let _errno = KeepErrno::new();
+        // SAFETY: the range is the heap's own (obligation 1).
+        unsafe { guard::remove(start, bytes) }
+    }
+
     unsafe fn resident(&self, start: NonNull<u8>, bytes: usize) -> Option<usize> {
         /// System pages asked about at a time.
         const STEP: usize = 1024;
@@ -197,6 +209,19 @@ unsafe impl Os for LinuxOs {
         // SAFETY: advice on a range of the heap's own changes no contents.
         let result = unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
         if result == 0 { Ok(()) } else { Err(Refused) }
+    }
+
+    /// The limit on the process's address space. What else is in it is not looked at: where memory is reserved ahead the kernel does not hold the limit against it,
+    /// and where not it counts by itself.
+    fn limit(&self) -> usize {
+        let _errno = KeepErrno::new();
+        let mut limit = libc::rlimit {
+            rlim_cur: libc::RLIM_INFINITY,
+            rlim_max: libc::RLIM_INFINITY,
+        };
+        // SAFETY: a place for the limit. Where that is not told there is none.
+        unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) };
+        usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
     }
 
     fn prefers_huge(&self) -> bool {

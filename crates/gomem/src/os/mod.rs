@@ -4,6 +4,7 @@
 mod fence;
 #[cfg(not(explore))]
 mod futex;
+mod guard;
 mod linux;
 
 #[cfg(not(explore))]

@@ -133,6 +133,14 @@ impl PageRuns {
         }
     }
 
+    /// Keeps what lies in `pages`, counted from the first of these from now on.
+    pub(crate) fn keep(&mut self, pages: Range<u32>) {
+        for run in &mut self.runs[..self.len] {
+            let inside = |page: u32| page.clamp(pages.start, pages.end) - pages.start;
+            *run = inside(run.start)..inside(run.end);
+        }
+    }
+
     /// The runs, ascending.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Range<u32>> {
         self.runs[..self.len].iter().cloned()

@@ -3,7 +3,7 @@
 //! Invariant: everything here but [`Span::visit_live`] is called by who holds the lock of the class's central list, or has the span to
 //! itself. See the head of [`span`](super).
 
-use super::{Shape, Span, WORDS, valid};
+use super::{Bits, Shape, Span, WORDS, valid};
 use crate::atomic::{AtomicPtr, Ordering::*};
 use std::ops::Range;
 use std::ptr::with_exposed_provenance_mut;
@@ -24,14 +24,17 @@ impl Span {
         self.available.load(Relaxed) as u32
     }
 
-    /// Takes the lowest free blocks out, as many as there are and `slots` has room for, and writes them there with the lowest last. Returns how many.
+    /// Takes the lowest free blocks out, as many as there are and `slots` has room for, and writes them there with the highest last. Returns how many.
+    ///
+    /// So the first to be handed out of a new span is not the one at its start, which has the same place in a page in every span: the caches of the
+    /// processor would have room for a dozen of those only.
     pub(crate) fn take_blocks(&self, slots: &[Slot]) -> usize {
         let n = slots.len().min(self.available() as usize);
         let (base, size) = (self.base(), self.size());
-        let mut places = slots[..n].iter().rev();
+        let mut places = slots[..n].iter();
         let mut end = 0;
-        for (number, word) in self.free.iter().enumerate() {
-            let mut bits = word.load(Relaxed);
+        for (number, word) in self.bits.iter().enumerate() {
+            let mut bits = word.free.load(Relaxed);
             if bits == 0 {
                 continue;
             }
@@ -43,7 +46,7 @@ impl Span {
                 end = index as u16 + 1;
                 bits &= bits - 1;
             }
-            word.store(bits, Relaxed);
+            word.free.store(bits, Relaxed);
             if places.len() == 0 {
                 break;
             }
@@ -56,30 +59,80 @@ impl Span {
         n
     }
 
-    /// Puts a block back. False, with nothing done, if it is there already.
-    pub(crate) fn put_block(&self, index: u32) -> bool {
-        let (word, bit) = (&self.free[index as usize / 64 % WORDS], 1 << (index % 64));
-        let bits = word.load(Relaxed);
-        if bits & bit != 0 {
-            return false;
+    /// Takes one of the free blocks out, of which there are some: the one that `random` says, all being equally likely. Returns its address.
+    pub(crate) fn take_one_of(&self, random: u32) -> usize {
+        let available = self.available();
+        let mut nth = ((u64::from(random) * u64::from(available)) >> 32) as u32;
+        for (number, word) in self.bits.iter().enumerate() {
+            let word = &word.free;
+            let bits = word.load(Relaxed);
+            if nth >= bits.count_ones() {
+                nth -= bits.count_ones();
+                continue;
+            }
+            let bit = (0..nth)
+                .fold(bits, |rest, _| rest & (rest - 1))
+                .trailing_zeros();
+            word.store(bits & !(1 << bit), Relaxed);
+            self.available.store((available - 1) as u16, Relaxed);
+            let index = number * 64 + bit as usize;
+            self.fresh.fetch_max(index as u16 + 1, Relaxed);
+            return self.base() + index * self.size();
         }
-        word.store(bits | bit, Relaxed);
-        self.available.store((self.available() + 1) as u16, Relaxed);
-        true
+        unreachable!("a span with free blocks has bits set")
+    }
+
+    /// Whether the block is in the span. Reliable for who owns the block, or believes to.
+    pub(crate) fn has_block(&self, index: u32) -> bool {
+        self.bits[index as usize / 64 % WORDS].free.load(Relaxed) & (1 << (index % 64)) != 0
+    }
+
+    /// Puts those blocks back that `slots` begins with and that lie in the span. Returns how many.
+    ///
+    /// # Errors
+    /// The address of a block that is there already, or of what is none; blocks before it may have been put back.
+    pub(crate) fn put_blocks(&self, slots: &[Slot]) -> Result<usize, usize> {
+        let (base, bytes, count) = (self.base(), self.pages().bytes(), self.count());
+        let reciprocal = self.reciprocal.load(Relaxed);
+        let mut n = 0;
+        for slot in slots {
+            let addr = slot.load(Relaxed).addr();
+            let offset = addr.wrapping_sub(base);
+            if offset >= bytes {
+                break;
+            }
+            let product = offset as u64 * reciprocal as u64;
+            let index = (product >> 32) as u32;
+            // As in `index_of` and `starts_block`.
+            if index >= count || product as u32 >= reciprocal {
+                return Err(addr);
+            }
+            let word = &self.bits[index as usize / 64 % WORDS].free;
+            let bit = 1 << (index % 64);
+            let bits = word.load(Relaxed);
+            if bits & bit != 0 {
+                return Err(addr);
+            }
+            word.store(bits | bit, Relaxed);
+            n += 1;
+        }
+        self.available
+            .store((self.available() + n as u32) as u16, Relaxed);
+        Ok(n)
     }
 
     /// Notes nothing any more of what lies in caches.
     pub(crate) fn forget_cached(&self) {
-        for word in &self.marks {
-            if word.load(Relaxed) != 0 {
-                word.store(0, Relaxed);
+        for word in &self.bits {
+            if word.marks.load(Relaxed) != 0 {
+                word.marks.store(0, Relaxed);
             }
         }
     }
 
     /// Notes that a block lies in a cache.
     pub(crate) fn note_cached(&self, index: u32) {
-        let word = &self.marks[index as usize / 64 % WORDS];
+        let word = &self.bits[index as usize / 64 % WORDS].marks;
         word.store(word.load(Relaxed) | 1 << (index % 64), Relaxed);
     }
 
@@ -89,7 +142,7 @@ impl Span {
         let fresh = (self.fresh.load(Relaxed) as u32).min(shape.count);
         let address = |index: u32| shape.base + index as usize * shape.size;
         let mut run: Option<u32> = None;
-        for (number, (free, marks)) in self.free.iter().zip(&self.marks).enumerate() {
+        for (number, Bits { free, marks }) in self.bits.iter().enumerate() {
             let first = number as u32 * 64;
             if first >= fresh {
                 break;
@@ -151,7 +204,7 @@ mod tests {
         #[test]
         fn agrees_with_sets(
             class in 2usize..60,
-            ops in prop::collection::vec((0u8..4, 0usize..200), 1..60),
+            ops in prop::collection::vec((0u8..5, 0usize..200), 1..60),
         ) {
             let class = SizeClass::from_index(class);
             let base = 64 * PAGE_SIZE;
@@ -166,7 +219,7 @@ mod tests {
                         let slots: Vec<Slot> = (0..n).map(|_| Slot::default()).collect();
                         let taken = span.take_blocks(&slots);
                         prop_assert_eq!(taken, n.min(inside.len()));
-                        for slot in slots[..taken].iter().rev() {
+                        for slot in &slots[..taken] {
                             let addr = slot.load(Relaxed).addr();
                             prop_assert_eq!(inside.pop_first(), Some(addr));
                             cached.insert(addr);
@@ -174,13 +227,27 @@ mod tests {
                         }
                     }
                     1 => live.extend(std::mem::take(&mut cached)),
+                    4 => if !inside.is_empty() {
+                        let random = (n as u32).wrapping_mul(0x9e37_79b9);
+                        let nth = ((u64::from(random) * inside.len() as u64) >> 32) as usize;
+                        let expected = *inside.iter().nth(nth).unwrap();
+                        prop_assert!(span.has_block(span.index_of(expected)));
+                        prop_assert_eq!(span.take_one_of(random), expected);
+                        prop_assert!(!span.has_block(span.index_of(expected)));
+                        inside.remove(&expected);
+                        cached.insert(expected);
+                        ever.insert(expected);
+                    },
                     2 => if let Some(&addr) = live.iter().nth(n % live.len().max(1)) {
                         live.remove(&addr);
                         cached.insert(addr);
                     },
                     _ => if let Some(addr) = cached.pop_last() {
-                        prop_assert!(span.put_block(span.index_of(addr)));
-                        prop_assert!(!span.put_block(span.index_of(addr)));
+                        let slot = |addr: usize| Slot::new(with_exposed_provenance_mut(addr));
+                        let elsewhere = slot(base + span.pages().bytes());
+                        prop_assert_eq!(span.put_blocks(&[slot(addr), elsewhere]), Ok(1));
+                        prop_assert_eq!(span.put_blocks(&[slot(addr)]), Err(addr));
+                        prop_assert_eq!(span.put_blocks(&[slot(addr + 1)]), Err(addr + 1));
                         inside.insert(addr);
                     },
                 }

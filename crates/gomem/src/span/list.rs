@@ -29,6 +29,14 @@ impl SpanList {
         unsafe { SpanPtr::from_raw(self.head.load(Relaxed)) }
     }
 
+    /// The spans in it.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = SpanPtr> {
+        // SAFETY: a record or null.
+        std::iter::successors(self.first(), |span| unsafe {
+            SpanPtr::from_raw(span.next.load(Relaxed))
+        })
+    }
+
     /// Adds a span that is in no list, and notes that it is in this one.
     pub(crate) fn push(&self, span: SpanPtr, place: Place) {
         debug_assert_eq!(span.place(), Place::None);

@@ -10,8 +10,10 @@
 //! next, prev, place               who holds the lock of the list that the span is in
 //! free, available, fresh          malloc spans: who holds the lock of the class's central list
 //! free, cursor (ObjectSpan)       the thread whose cache holds the span; otherwise who took it from a central list
+//! tag, central (ObjectSpan)       as base
 //! cursor (one malloc block)       the sample: who owns the block
 //! marks (ObjectSpan)              anyone sets bits while marking; who sweeps the span clears them
+//! waits, scans (ObjectSpan)       markers, by the protocol of `waiting`; who sweeps the span clears them
 //! marks (malloc spans)            who looks for roots, with the world stopped: the blocks that lie in caches
 //! ```
 //!
@@ -33,6 +35,7 @@
 mod blocks;
 mod list;
 mod objects;
+pub(crate) mod waiting;
 
 pub(crate) use blocks::{Slot, copy_blocks};
 pub(crate) use list::SpanList;
@@ -41,6 +44,7 @@ pub(crate) use objects::{MIN_OBJECT, ObjectSpan, ObjectSpanPtr};
 use crate::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering::*,
 };
+use crate::fatal::Block;
 use crate::meta::Zeroed;
 use crate::page::{MAX_BLOCKS, PageCount, PageId};
 use crate::size_class::SizeClass;
@@ -63,6 +67,7 @@ pub(crate) enum Kind {
     Scan = 4,
     NoScan = 5,
     Finalizable = 6,
+    Tagged = 7,
 }
 
 impl Kind {
@@ -75,6 +80,7 @@ impl Kind {
             Kind::Scan,
             Kind::NoScan,
             Kind::Finalizable,
+            Kind::Tagged,
         ][value as usize]
     }
 
@@ -93,6 +99,8 @@ pub(crate) enum Place {
     Partial = 1,
     /// Has none.
     Full = 2,
+    /// A large block that is freed and in [`quarantine`](crate::hardened).
+    Quarantine = 3,
 }
 
 /// Words of a bitmap.
@@ -100,6 +108,9 @@ const WORDS: usize = MAX_BLOCKS as usize / 64;
 
 /// What `moved` is while the span is in a slot of [`spare`](crate::spare).
 pub(crate) const KEPT: u32 = u32::MAX;
+/// What it is of a span with a guard page on either side, and of one with a guard page behind: see [`hardened`](crate::hardened).
+const GUARDED: u32 = u32::MAX - 1;
+const GUARDED_BEHIND: u32 = u32::MAX - 2;
 
 /// See the head of the file.
 #[repr(C, align(64))]
@@ -118,7 +129,7 @@ pub(crate) struct Span {
     available: AtomicU16,
     /// Malloc: blocks from this index on were never handed out.
     fresh: AtomicU16,
-    /// Large malloc blocks: see [`large`](crate::large); [`KEPT`] while the block is freed and kept for the next.
+    /// Large malloc blocks: see [`large`](crate::large); [`KEPT`] while the block is freed and kept for the next. Guarded malloc spans: [`GUARDED`].
     pub(crate) moved: AtomicU32,
     /// Objects: the word of `free` that is being allocated from. One malloc block: see [`sample`](Self::sample).
     cursor: AtomicU32,
@@ -127,8 +138,13 @@ pub(crate) struct Span {
     place: AtomicU8,
     /// The pages may hold something else than zeroes.
     pub(crate) dirty: AtomicBool,
-    free: [AtomicU64; WORDS],
-    marks: [AtomicU64; WORDS],
+    bits: [Bits; WORDS],
+}
+
+/// What is noted of 64 neighbouring blocks: next to one another, so that who looks at both touches one line of memory.
+struct Bits {
+    free: AtomicU64,
+    marks: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Span>() == 192);
@@ -192,6 +208,13 @@ pub(crate) struct Shape {
     pub(crate) count: u32,
 }
 
+impl Shape {
+    /// The addresses of the blocks.
+    pub(crate) fn bytes(self) -> Range<usize> {
+        self.base..self.base + self.size * self.count as usize
+    }
+}
+
 /// What a new span is to be.
 pub(crate) struct SpanInit {
     pub(crate) kind: Kind,
@@ -224,9 +247,9 @@ impl Span {
         self.class.store(class as u8, Relaxed);
         self.place.store(Place::None as u8, Relaxed);
         self.dirty.store(init.dirty, Relaxed);
-        for word in 0..WORDS {
-            self.free[word].store(valid(word, count), Relaxed);
-            self.marks[word].store(0, Relaxed);
+        for (word, bits) in self.bits.iter().enumerate() {
+            bits.free.store(valid(word, count), Relaxed);
+            bits.marks.store(0, Relaxed);
         }
         self.kind.store(init.kind as u8, Release);
     }
@@ -271,9 +294,9 @@ impl Span {
         self.size.store(pages.bytes(), Relaxed);
     }
 
-    /// Whether it is a large block that is freed and kept.
+    /// Whether it is a large block that is freed and kept, or in quarantine.
     pub(crate) fn is_kept(&self) -> bool {
-        self.moved.load(Relaxed) == KEPT
+        self.moved.load(Relaxed) == KEPT || self.place() == Place::Quarantine
     }
 
     /// Of a span of one malloc block, what the heap profile knows it by, or 0: see [`samples`](crate::samples).
@@ -332,8 +355,68 @@ impl Span {
         match self.place.load(Relaxed) {
             0 => Place::None,
             1 => Place::Partial,
-            _ => Place::Full,
+            2 => Place::Full,
+            _ => Place::Quarantine,
         }
+    }
+
+    /// Has a large block be in quarantine, for as long as there is this span. Called under the quarantine's lock.
+    pub(crate) fn quarantine(&self) {
+        self.place.store(Place::Quarantine as u8, Relaxed);
+    }
+
+    /// The guard pages of a malloc span.
+    pub(crate) fn guards(&self) -> Guards {
+        match self.moved.load(Relaxed) {
+            GUARDED => Guards::AROUND,
+            GUARDED_BEHIND => Guards::BEHIND,
+            _ => Guards::NONE,
+        }
+    }
+
+    /// Notes the guard pages of a malloc span.
+    pub(crate) fn set_guards(&self, guards: Guards) {
+        let moved = match guards {
+            Guards::AROUND => GUARDED,
+            Guards::BEHIND => GUARDED_BEHIND,
+            _ => 0,
+        };
+        self.moved.store(moved, Relaxed);
+    }
+
+    /// The block with this index.
+    pub(crate) fn block(&self, index: u32) -> Block {
+        Block {
+            start: self.base() + index as usize * self.size(),
+            size: self.size(),
+        }
+    }
+}
+
+/// Pages next to a span's own that belong to it and fault when they are touched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Guards {
+    pub(crate) before: PageCount,
+    pub(crate) behind: PageCount,
+}
+
+impl Guards {
+    pub(crate) const NONE: Guards = Guards::new(0, 0);
+    pub(crate) const BEHIND: Guards = Guards::new(0, 1);
+    /// Not of a span: of the pages of [`AROUND`](Self::AROUND) the other one.
+    pub(crate) const BEFORE: Guards = Guards::new(1, 0);
+    pub(crate) const AROUND: Guards = Guards::new(1, 1);
+
+    const fn new(before: u32, behind: u32) -> Guards {
+        Guards {
+            before: PageCount(before),
+            behind: PageCount(behind),
+        }
+    }
+
+    /// Both together.
+    pub(crate) fn pages(self) -> PageCount {
+        PageCount(self.before.0 + self.behind.0)
     }
 }
 

@@ -4,7 +4,7 @@ mod model;
 
 use gomem::Heap;
 use gomem::testing::SimOs;
-use model::{MUTATORS, Op};
+use model::{KINDS, MUTATORS, Op};
 use proptest::prelude::*;
 
 fn size() -> impl Strategy<Value = usize> {
@@ -18,7 +18,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(by, size, shift)| Op::Malloc { by, size, shift }),
         8 => (by.clone(), any::<usize>()).prop_map(|(by, which)| Op::Free { by, which }),
         1 => by.clone().prop_map(|by| Op::Restart { by }),
-        10 => (by, size(), 0usize..3).prop_map(|(by, size, kind)| Op::Object { by, size, kind }),
+        10 => (by, size(), 0..KINDS.len()).prop_map(|(by, size, kind)| Op::Object { by, size, kind }),
         1 => (0u32..4).prop_map(|keep| Op::Collect { keep }),
         1 => Just(Op::SweepSome),
         1 => Just(Op::Scavenge),

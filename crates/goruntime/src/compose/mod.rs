@@ -7,16 +7,22 @@
 //! | `env` | gosched's choice of ports |
 //! | `heap` | gogc's heap, out of gomem's spans and the object headers |
 //! | `world`, `roots` | gogc's world, out of the stop signal and gosched's list of goroutines |
+//! | `background` | how much of gosched's processors marking may have |
+//! | `barrier` | gogc's barrier buffers, shared among threads under gomem's critical sections |
+//! | `rust_heap` | gomem's malloc spans as roots, by what the kernel knows of written pages |
 //! | `gates` | the stop signal's questions, answered by gosched, gomem and gostack |
 //! | `monitor` | gosysmon's target, out of gosched's figures and gomem's scavenger |
 
+mod background;
+pub(crate) mod barrier;
 pub(crate) mod env;
-mod gates;
+pub(crate) mod gates;
 pub(crate) mod heap;
 pub(crate) mod monitor;
 #[cfg(not(feature = "thread-engine"))]
 pub(crate) mod native_engine;
 mod roots;
+mod rust_heap;
 #[cfg(feature = "thread-engine")]
 pub(crate) mod thread_engine;
 pub(crate) mod world;

@@ -1,8 +1,12 @@
 //! The system monitor: what it sees of this process, and what it does.
 
 use super::env::GoEnv;
+use crate::world::cgroup::MemoryGroup;
 use gosched::{Scheduler, Snapshot};
-use gosysmon::{Actions, Config, Driver, Nanos, Observation, PObservation, PState, Target, Waker};
+use gosysmon::{
+    Actions, Config, Driver, Memory, Nanos, Observation, PObservation, PState, Stall, Target, Task,
+    Tasks, Waker,
+};
 use std::cell::{Cell, RefCell};
 use std::sync::OnceLock;
 
@@ -21,14 +25,22 @@ pub(crate) fn start(scheduler: &'static Scheduler<GoEnv>) {
     let settings = crate::settings::get();
     let config = Config {
         trace_period: settings.sched_trace.map(|d| Nanos(d.as_nanos() as u64)),
+        stall: match settings.stall_trace {
+            None => Config::default().stall,
+            Some(after) => Some(Nanos(after.as_nanos() as u64)).filter(|after| after.0 > 0),
+        },
         ..Config::default()
     };
     let target = Process {
         scheduler,
         snapshot: RefCell::default(),
         surplus: Cell::default(),
+        group: MemoryGroup::find(),
+        memory: Cell::default(),
+        pressed: Cell::default(),
+        followed: Cell::new(Nanos(gosched::Nanos::now().0)),
     };
-    match Driver::start(config, scheduler.procs(), target) {
+    match Driver::start(config, gosched::MAX_PROCS, target) {
         Ok(driver) => {
             scheduler.add_service_thread();
             // From now on the monitor gives memory back.
@@ -46,6 +58,13 @@ struct Process {
     snapshot: RefCell<Snapshot>,
     /// Free memory more than is worth keeping, and when that was found out.
     surplus: Cell<(Nanos, usize)>,
+    /// Whose memory limit holds for the process, and what was seen of it when.
+    group: Option<MemoryGroup>,
+    memory: Cell<(Nanos, Option<Memory>)>,
+    /// Until when all free memory is given back, for it runs short.
+    pressed: Cell<Nanos>,
+    /// When it was last asked how many Ps the system allows.
+    followed: Cell<Nanos>,
 }
 
 impl Target for Process {
@@ -62,6 +81,7 @@ impl Target for Process {
             !running && crate::settings::get().collector.percent != gogc::GcPercent::Off;
         into.next_timer = (s.next_timer != gosched::Nanos::NEVER).then_some(Nanos(s.next_timer.0));
         into.scavenge = self.surplus(into.now) > 0;
+        into.memory = self.memory(into.now);
         // A P on its way from the idle list to an M is nobody's yet, but not idle either.
         let nobodys = s.procs.iter().filter(|p| p.m.is_none()).count();
         let mut on_the_way = nobodys.saturating_sub(s.idle_procs as usize);
@@ -82,6 +102,7 @@ impl Target for Process {
     }
 
     fn act(&self, actions: &Actions) {
+        self.follow_system();
         if actions.poll_network {
             self.scheduler.poll_network_if_due(gosched::Nanos::ZERO);
         }
@@ -101,13 +122,72 @@ impl Target for Process {
         if actions.force_gc {
             crate::collector::collect_periodic();
         }
+        if actions.relieve_memory {
+            self.relieve();
+        }
         if actions.trace {
             self.trace();
+        }
+    }
+
+    fn tasks(&self, into: &mut Tasks) {
+        self.scheduler.for_each_machine(|m| {
+            // A call that was declared may take as long as it likes.
+            if let Some(goroutine) = m.current.filter(|_| !m.in_syscall) {
+                into.push(Task {
+                    worker: m.id,
+                    task: goroutine.0,
+                    stamp: m.progress,
+                });
+            }
+        });
+    }
+
+    fn stalled(&self, stalls: &[Stall]) {
+        for stall in stalls {
+            crate::goroutines::found_stall(stall.task.task, stall.lasted.0);
         }
     }
 }
 
 impl Process {
+    /// What is known of the memory limit, looked up at most every hundred milliseconds.
+    fn memory(&self, now: Nanos) -> Option<Memory> {
+        const PERIOD: Nanos = Nanos::millis(100);
+        let group = self.group.as_ref()?;
+        let (then, memory) = self.memory.get();
+        if memory.is_some() && now.saturating_sub(then) < PERIOD {
+            return memory;
+        }
+        let seen = group.look();
+        let memory = Some(Memory {
+            used: seen.used,
+            limit: seen.limit,
+            stalled: Nanos(seen.stalled),
+        });
+        self.memory.set((now, memory));
+        memory
+    }
+
+    /// Memory runs short: collects, and for a while gives back whatever becomes free.
+    fn relieve(&self) {
+        const WHILE: Nanos = Nanos::secs(5);
+        let now = Nanos(self.snapshot.borrow().now.0);
+        self.pressed.set(now + WHILE);
+        self.surplus.set((Nanos(0), 0));
+        crate::collector::collect_periodic();
+    }
+
+    /// Every second, as Go does.
+    fn follow_system(&self) {
+        const PERIOD: Nanos = Nanos::millis(1000);
+        let now = Nanos(self.snapshot.borrow().now.0);
+        if now.saturating_sub(self.followed.get()) >= PERIOD {
+            self.followed.set(now);
+            crate::runtime::follow_system(self.scheduler);
+        }
+    }
+
     /// Free memory that the process holds beyond a tenth of what it uses (Go's `retainExtraPercent`). Looked up at most every ten
     /// milliseconds, because it costs the heap's lock.
     fn surplus(&self, now: Nanos) -> usize {
@@ -119,7 +199,10 @@ impl Process {
             return surplus;
         }
         let usage = gomem::heap().usage();
-        let kept = (usage.mapped - usage.idle) / 10 + LEAST;
+        let kept = match now < self.pressed.get() {
+            true => 0,
+            false => (usage.mapped - usage.idle) / 10 + LEAST,
+        };
         let surplus = usage.idle.saturating_sub(kept);
         self.surplus.set((now, surplus));
         surplus
@@ -129,8 +212,14 @@ impl Process {
     fn scavenge(&self) {
         /// Released in one step: less than a millisecond's worth of system calls.
         const STEP: usize = 1 << 20;
+        /// The same when memory runs short: some milliseconds' worth.
+        const LARGE_STEP: usize = 16 << 20;
         let (then, surplus) = self.surplus.get();
-        let released = gomem::heap().scavenge(surplus.min(STEP));
+        let step = match then < self.pressed.get() {
+            true => LARGE_STEP,
+            false => STEP,
+        };
+        let released = gomem::heap().scavenge(surplus.min(step));
         self.surplus
             .set((then, surplus.saturating_sub(released.max(1))));
     }

@@ -6,7 +6,7 @@
 
 use crate::runtime::scheduler;
 use gosched::env::{EngineError, Entry, StackSpec, ThreadLocals};
-use gosched::goroutine::StackInfo;
+use gosched::goroutine::{ResumePoint, StackInfo};
 use gostack::altstack::AltStack;
 use gostack::context::{Context, TlsOffset};
 use gostack::execution::{ContextPool, ExecutionContext};
@@ -231,6 +231,16 @@ unsafe impl gosched::env::Engine for NativeEngine {
         (sp != 0).then_some(sp)
     }
 
+    unsafe fn resume_point(&self, context: &NativeContext) -> Option<ResumePoint> {
+        // SAFETY: the caller's obligation.
+        let at = unsafe { context.execution.resume_point() }?;
+        Some(ResumePoint {
+            instruction: at.instruction,
+            stack: at.stack,
+            frame: at.frame,
+        })
+    }
+
     fn thread_started(&self) {
         thread_local!(static ALT: RefCell<Option<AltStack>> = const { RefCell::new(None) });
         // Without one an overflow on this thread ends in a bare SIGSEGV, which is not worth refusing to run for.
@@ -252,23 +262,25 @@ pub(crate) struct Parked {
 /// # Safety
 /// 1. The world is stopped, and these are the stack pointers of all threads.
 pub(crate) unsafe fn for_each_parked(running: &[usize], mut each: impl FnMut(Parked)) {
-    let running: Vec<usize> = running
-        .iter()
-        .filter_map(|&sp| find(sp).map(|stack| stack.top))
-        .collect();
     let layout = TlsLayout::discover().ok();
-    let each = |_, stack: StackInfo| {
-        if let (Some(range), Some(sp), Some(layout)) = (stack.range, stack.saved_sp, layout)
-            && !running.contains(&range.end)
-        {
+    let mut running = running.to_vec();
+    running.sort_unstable();
+    let runs = |stack: &Range<usize>| {
+        let next = running.partition_point(|&sp| sp < stack.start);
+        running.get(next).is_some_and(|&sp| sp < stack.end)
+    };
+    let mut each = |_, stack: StackInfo| {
+        if let (Some(range), Some(sp), Some(layout)) = (stack.range, stack.saved_sp, layout) {
             each(Parked {
                 live: sp..range.end,
                 tp: layout.thread_pointer_below(range.end),
             });
         }
     };
-    // SAFETY: obligation 1.
-    unsafe { scheduler().for_each_stopped_goroutine(each) }
+    for scheduler in std::iter::once(scheduler()).chain(crate::simulation::schedulers()) {
+        // SAFETY: obligation 1.
+        unsafe { scheduler.for_each_stopped_goroutine(runs, &mut each) }
+    }
 }
 
 /// The engine.

@@ -13,15 +13,31 @@
 //! A thread that runs a goroutine has two stacks: the goroutine's, where its stack pointer is, and its own, which is found
 //! as the saved context that the M left.
 //!
-//! Invariant: nothing here takes a lock that a stopped thread may hold; memory comes from gomem, in whose critical sections nobody
+//! What is looked at when, in a cycle that marks beside the program:
+//!
+//! | | first stop | beside the program | last stop |
+//! | --- | --- | --- | --- |
+//! | threads: registers, stacks, thread-locals | all | | all |
+//! | goroutines that did not run in the first stop | | all, as they were then | all |
+//! | statics | all | | all |
+//! | the Rust heap | | all | what may have been written since |
+//! | stores that the barrier has recorded | | | all |
+//!
+//! A stack may change though its goroutine does not run: a value is handed to a receiver where it waits, and a scope's goroutines write to the locals of the
+//! one that waits for them. So all of them are looked at again in the last stop; what they lead to is marked by then.
+//!
+//! Invariant: in a stop nothing here takes a lock that a stopped thread may hold; memory comes from gomem, in whose critical sections nobody
 //! is stopped.
 
+use super::barrier;
 use super::engine::{Parked, for_each_parked};
-use crate::world::maps;
+use super::rust_heap::{Part, RustHeap};
+use crate::world::maps::{self, Maps};
 use crate::world::modules::Module;
 use crate::world::stop::{StopError, Stopped};
-use gogc::{RootKind, RootSink, Roots};
+use gogc::{RootKind, RootSink, Roots, Stop};
 use gomem::MallocShare;
+use std::cell::Cell;
 use std::ops::Range;
 use std::ptr::with_exposed_provenance;
 
@@ -31,37 +47,75 @@ const RED_ZONE: usize = 128;
 /// A range larger than this is split among markers.
 const CHUNK: usize = 256 << 10;
 
-/// Everything to be looked through, cut into jobs: one for each range, and one for each part of the Rust heap.
+/// A range of memory with roots in it.
+pub(crate) type Area = (RootKind, Range<usize>);
+
+/// What is to be looked through, cut into jobs: one for each range, one for each share of the Rust heap, and one for the barrier's records.
 pub(crate) struct GoRoots {
-    ranges: Vec<(RootKind, Range<usize>)>,
+    ranges: Vec<Area>,
     shares: Vec<MallocShare<'static>>,
+    rust_heap: Part,
+    recorded: bool,
 }
 
 // SAFETY:
-// 1. The table at the head of this file lists every place in which safe code can keep a pointer; `gather` covers it.
+// 1. The table at the head of this file lists every place in which safe code can keep a pointer, and when each is looked at.
 // 2. Scanning reads memory, and walks malloc spans, which takes no lock.
 unsafe impl Roots for GoRoots {
     fn jobs(&self) -> usize {
-        self.shares.len() + self.ranges.len()
+        self.shares.len() + self.ranges.len() + usize::from(self.recorded)
     }
 
     fn scan(&self, job: usize, sink: &mut impl RootSink) {
-        if let Some(range) = job.checked_sub(self.shares.len()) {
-            let (kind, range) = &self.ranges[range];
-            // SAFETY: `gather` put in only ranges that are mapped, readable and stay so while the world is stopped, on word bounds.
-            unsafe { sink.range(*kind, range.start as *const usize, range.len() / WORD) };
-            if *kind == RootKind::Stack {
-                ends_of_objects(range.clone(), sink);
-            }
+        let Some(range) = job.checked_sub(self.shares.len()) else {
+            scan_share(&self.shares[job], &self.rust_heap, sink);
             return;
-        }
-        let visit = |block: Range<usize>| {
-            let start = with_exposed_provenance(block.start);
-            // SAFETY: live blocks of the heap, which stay so while the world is stopped, on word bounds.
-            unsafe { sink.range(RootKind::RustHeap, start, block.len() / WORD) }
         };
-        // SAFETY: roots are scanned while the world is stopped.
-        unsafe { self.shares[job].for_each_block(visit) };
+        let Some((kind, range)) = self.ranges.get(range) else {
+            barrier::for_each_recorded(|word| sink.word(RootKind::Handle, word));
+            return;
+        };
+        // SAFETY: `gather` put in only ranges that are mapped and readable, on word bounds; they stay so while the world is stopped. Beside
+        // the program only stacks of goroutines are looked at, whose pools are never unmapped.
+        unsafe { sink.range(*kind, range.start as *const usize, range.len() / WORD) };
+        if *kind == RootKind::Stack {
+            ends_of_objects(range.clone(), sink);
+        }
+    }
+
+    fn scan_all(&self, sink: &mut impl RootSink) {
+        let shares = self.shares.len();
+        for share in &self.shares {
+            scan_share(share, &Part::All, sink);
+        }
+        (shares..self.jobs()).for_each(|job| self.scan(job, sink));
+    }
+}
+
+impl GoRoots {
+    /// What is looked through beside the program: stacks of goroutines, and a part of the Rust heap.
+    pub(crate) fn beside(stacks: Vec<Area>, rust_heap: Part) -> GoRoots {
+        GoRoots {
+            ranges: stacks,
+            shares: gomem::heap().malloc_shares().collect(),
+            rust_heap,
+            recorded: false,
+        }
+    }
+}
+
+fn scan_share(share: &MallocShare<'static>, part: &Part, sink: &mut impl RootSink) {
+    let mut look = |block: Range<usize>| {
+        let start = with_exposed_provenance(block.start);
+        // SAFETY: a block of the heap, or a part of one, on word bounds; it can be read even if it has been freed.
+        unsafe { sink.range(RootKind::RustHeap, start, block.len() / WORD) }
+    };
+    match part {
+        Part::All => share.for_each_block(look),
+        Part::Pages(pages) => share.for_each_block_in(
+            |span| pages.any(&span),
+            |block| pages.parts(block, &mut look),
+        ),
     }
 }
 
@@ -81,7 +135,7 @@ fn ends_of_objects(range: Range<usize>, sink: &mut impl RootSink) {
 
 /// The size of libc's thread control block, which it exports for debuggers; so much that the end of the mapping decides, if it does not.
 /// To be called before the world is stopped.
-pub(crate) fn control_block_size() -> usize {
+fn control_block_size() -> usize {
     // SAFETY: looks a symbol up; `nptl_db` defines it as a 32-bit number.
     unsafe {
         let size = libc::dlsym(libc::RTLD_DEFAULT, c"_thread_db_sizeof_pthread".as_ptr());
@@ -91,28 +145,129 @@ pub(crate) fn control_block_size() -> usize {
     }
 }
 
-/// Finds everything while the world stands still.
+/// What is found out once.
+pub(crate) struct Sources {
+    maps: Maps,
+    /// The size of libc's thread control block.
+    control_block: usize,
+}
+
+impl Sources {
+    pub(crate) fn new() -> Sources {
+        Sources {
+            maps: Maps::open(),
+            control_block: control_block_size(),
+        }
+    }
+}
+
+/// Finds the statics: what is mapped of the modules' segments, some of which is made read-only after relocation. Called while the loader's lock is held, which
+/// keeps it so, and before the world is stopped.
+///
+/// # Errors
+/// When the list of mappings cannot be read.
+pub(crate) fn statics(modules: &[Module]) -> Result<Vec<Area>, StopError> {
+    let mut maps = Vec::new();
+    maps::for_each_writable(|map| maps.push(map)).map_err(unreadable)?;
+    let mut found = Vec::new();
+    for segment in modules.iter().flat_map(|module| &module.data) {
+        let first = maps.partition_point(|m| m.end <= segment.start);
+        for map in maps[first..].iter().take_while(|m| m.start < segment.end) {
+            let part = map.start.max(segment.start)..map.end.min(segment.end);
+            for part in without(part, &tables()) {
+                split(RootKind::Global, part, |area| found.push(area));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Statics of the allocator and of the collector, which are large and hold no pointers of the program's.
+fn tables() -> [Range<usize>; 2] {
+    let heap = std::ptr::from_ref(gomem::heap()) as usize;
+    [heap..heap + size_of_val(gomem::heap()), barrier::buffers()]
+}
+
+/// The parts of `range` that lie in none of `holes`.
+fn without(range: Range<usize>, holes: &[Range<usize>]) -> Vec<Range<usize>> {
+    let mut parts = vec![range];
+    for hole in holes {
+        parts = parts
+            .into_iter()
+            .flat_map(|part| {
+                let before = part.start..hole.start.clamp(part.start, part.end);
+                let after = hole.end.clamp(part.start, part.end)..part.end;
+                [before, after]
+            })
+            .filter(|part| !part.is_empty())
+            .collect();
+    }
+    parts
+}
+
+fn unreadable(errno: i32) -> StopError {
+    StopError::Unreadable("/proc/self/maps", errno)
+}
+
+/// The mappings of the stopped world: asked for one by one, or all of them where the kernel does not answer.
+enum MapList<'a> {
+    /// And whether it once did not after all.
+    Asked(&'a Maps, Cell<bool>),
+    /// In order of address.
+    Read(Vec<Range<usize>>),
+}
+
+impl<'a> MapList<'a> {
+    fn new(maps: &'a Maps) -> Result<MapList<'a>, StopError> {
+        if maps.answers() {
+            return Ok(MapList::Asked(maps, Cell::new(false)));
+        }
+        let mut all = Vec::new();
+        maps::for_each_writable(|map| all.push(map)).map_err(unreadable)?;
+        Ok(MapList::Read(all))
+    }
+
+    /// Whether a question was not answered: then what was found is not all.
+    fn failed(&self) -> bool {
+        matches!(self, MapList::Asked(_, failed) if failed.get())
+    }
+
+    /// The mapping that the address lies in.
+    fn find(&self, address: usize) -> Option<Range<usize>> {
+        match self {
+            MapList::Asked(maps, failed) => maps.writable(address).unwrap_or_else(|| {
+                failed.set(true);
+                None
+            }),
+            MapList::Read(all) => {
+                let after = all.partition_point(|m| m.start <= address);
+                let map = all.get(after.checked_sub(1)?)?;
+                map.contains(&address).then(|| map.clone())
+            }
+        }
+    }
+}
+
+/// Finds, while the world stands still, what is to be looked at in this stop. The stacks of goroutines that do not run are given to `parked` if they are
+/// to be looked at later.
 ///
 /// # Errors
 /// When the list of mappings cannot be read: without it neither stacks nor statics have a known extent.
 pub(crate) fn gather(
+    stop: Stop,
+    statics: &[Area],
     modules: &[Module],
     stopped: &Stopped<'_>,
-    control_block: usize,
+    sources: &Sources,
+    parked: &mut Vec<Area>,
+    rust_heap: &mut RustHeap,
 ) -> Result<GoRoots, StopError> {
     let mut g = Gatherer {
-        ranges: Vec::new(),
-        maps: Vec::new(),
+        ranges: statics.to_vec(),
+        maps: MapList::new(&sources.maps)?,
         modules,
-        control_block,
+        control_block: sources.control_block,
     };
-    maps::for_each_writable(|map| g.maps.push(map))
-        .map_err(|errno| StopError::Unreadable("/proc/self/maps", errno))?;
-    for module in modules {
-        for segment in &module.data {
-            g.mapped_part(RootKind::Global, segment.clone());
-        }
-    }
     let mut running = Vec::new();
     stopped.for_each_thread(|thread| {
         running.push(thread.sp);
@@ -122,23 +277,47 @@ pub(crate) fn gather(
         g.stack(thread.sp - RED_ZONE, thread.tp);
         g.dynamic_tls(thread.tp);
     });
-    let parked = |goroutine: Parked| {
-        g.push(RootKind::Stack, goroutine.live);
+    parked.clear();
+    let each = |goroutine: Parked| {
         g.dynamic_tls(goroutine.tp);
+        match stop {
+            Stop::Begin => split(RootKind::Stack, goroutine.live, |area| parked.push(area)),
+            Stop::Whole | Stop::End => g.push(RootKind::Stack, goroutine.live),
+        }
     };
     // SAFETY: `stopped` is the evidence, and every one of its threads was just listed.
-    unsafe { for_each_parked(&running, parked) };
+    unsafe { for_each_parked(&running, each) };
+    if g.maps.failed() {
+        return Err(unreadable(libc::EIO));
+    }
     Ok(GoRoots {
         ranges: g.ranges,
-        // SAFETY: `stopped` is the evidence.
-        shares: unsafe { gomem::heap().malloc_shares() }.collect(),
+        shares: match stop {
+            Stop::Begin => Vec::new(),
+            Stop::Whole | Stop::End => gomem::heap().malloc_shares().collect(),
+        },
+        rust_heap: match stop {
+            Stop::Begin | Stop::Whole => Part::All,
+            Stop::End => rust_heap.end(),
+        },
+        recorded: stop == Stop::End,
     })
 }
 
+/// Cuts a range into pieces on word bounds.
+fn split(kind: RootKind, range: Range<usize>, mut each: impl FnMut(Area)) {
+    let mut start = range.start.next_multiple_of(WORD);
+    let end = range.end & !(WORD - 1);
+    while start < end {
+        let next = (start + CHUNK).min(end);
+        each((kind, start..next));
+        start = next;
+    }
+}
+
 struct Gatherer<'a> {
-    ranges: Vec<(RootKind, Range<usize>)>,
-    /// Writable mappings, in order of address.
-    maps: Vec<Range<usize>>,
+    ranges: Vec<Area>,
+    maps: MapList<'a>,
     modules: &'a [Module],
     /// The size of libc's thread control block.
     control_block: usize,
@@ -146,31 +325,11 @@ struct Gatherer<'a> {
 
 impl Gatherer<'_> {
     fn push(&mut self, kind: RootKind, range: Range<usize>) {
-        let mut start = range.start.next_multiple_of(WORD);
-        let end = range.end & !(WORD - 1);
-        while start < end {
-            let next = (start + CHUNK).min(end);
-            self.ranges.push((kind, start..next));
-            start = next;
-        }
+        split(kind, range, |area| self.ranges.push(area));
     }
 
     fn map_of(&self, address: usize) -> Option<Range<usize>> {
-        let after = self.maps.partition_point(|m| m.start <= address);
-        let map = self.maps.get(after.checked_sub(1)?)?;
-        map.contains(&address).then(|| map.clone())
-    }
-
-    /// The parts of `range` that are mapped: a segment may have been made read-only after relocation.
-    fn mapped_part(&mut self, kind: RootKind, range: Range<usize>) {
-        let first = self.maps.partition_point(|m| m.end <= range.start);
-        for i in first..self.maps.len() {
-            let map = self.maps[i].clone();
-            if map.start >= range.end {
-                break;
-            }
-            self.push(kind, map.start.max(range.start)..map.end.min(range.end));
-        }
+        self.maps.find(address)
     }
 
     /// The stack that is live from `sp` up, and the static thread-locals below and the control block above `tp`.
@@ -222,5 +381,18 @@ impl Gatherer<'_> {
                 self.push(RootKind::Stack, block..block + size);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_are_left_out() {
+        assert_eq!(without(10..20, &[0..5, 20..30]), [10..20]);
+        assert_eq!(without(10..20, &[12..14, 16..18]), [10..12, 14..16, 18..20]);
+        assert_eq!(without(10..20, &[5..12, 18..25]), [12..18]);
+        assert_eq!(without(10..20, &[0..100]), [] as [Range<usize>; 0]);
     }
 }

@@ -1,22 +1,33 @@
 //! The collector's world: every thread and goroutine of the process, stopped by signal.
 //!
-//! Implements gogc's `World` over [`crate::world`] and the scheduler's list of goroutines. The roots are gathered when everybody
-//! stands still, as ranges of memory, and scanned in parallel by the collector's own team of threads.
+//! Implements gogc's `World` over [`crate::world`] and the scheduler's list of goroutines. Roots are gathered when everybody
+//! stands still, as ranges of memory, and scanned in parallel by the collector's own team of threads: in the stop or beside the program.
 
-use super::roots::{GoRoots, control_block_size, gather};
+use super::roots::{Area, GoRoots, Sources, gather, statics};
+use super::rust_heap::RustHeap;
+use super::{background, barrier};
 use crate::world::modules::with_modules;
 use crate::world::stop::{self, StopError};
 use crate::world::workers::Team;
-use gogc::{Event, GcTrace, Hooks, Nanos, World};
+use gogc::{Background, Bytes, Event, GcTrace, Hooks, Nanos, Processor, Stop, World};
 use std::ptr::{NonNull, null_mut};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 /// The process.
 pub(crate) struct GoWorld {
     team: Team,
     origin: Instant,
-    control_block: usize,
+    sources: Sources,
+    /// Of the thread that collects.
+    cycle: Mutex<Cycle>,
+}
+
+/// What a cycle remembers from one of its parts to the next.
+struct Cycle {
+    /// Stacks of goroutines that did not run when marking began.
+    parked: Vec<Area>,
+    rust_heap: RustHeap,
 }
 
 impl GoWorld {
@@ -29,8 +40,16 @@ impl GoWorld {
         Ok(GoWorld {
             team: Team::new(crate::max_procs() - 1),
             origin: process_start(),
-            control_block: control_block_size(),
+            sources: Sources::new(),
+            cycle: Mutex::new(Cycle {
+                parked: Vec::new(),
+                rust_heap: RustHeap::new(crate::settings::get().track_writes),
+            }),
         })
+    }
+
+    fn cycle(&self) -> MutexGuard<'_, Cycle> {
+        self.cycle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many threads help the one that collects.
@@ -48,6 +67,7 @@ pub(crate) fn process_start() -> Instant {
 impl Hooks for GoWorld {
     fn event(&self, event: &Event) {
         if let Event::CycleEnd(stats) = event {
+            self.cycle().rust_heap.release();
             crate::metrics::record_cycle(stats);
             if crate::settings::get().gc_trace {
                 eprintln!("{}", GcTrace(stats));
@@ -61,18 +81,41 @@ impl Hooks for GoWorld {
 //    collector's own thread, and neither it nor the team mutates.
 // 2. Threads stop and start through acquire and release operations on their slots and the epoch.
 // 3. `acquire` maps fresh pages.
-// 4. `Team::run` runs the body on the caller at least and waits for all.
+// 4., 7. `Team::run` runs the body on the caller at least and waits for all.
+// 5. See the table at the head of `roots`.
+// 6. The pools of goroutines' stacks are never unmapped, nor is the address space of the Rust heap.
+// 8. The collector is called from critical sections of the allocator only, and objects are born and initialised in one.
 unsafe impl World for GoWorld {
     type Roots = GoRoots;
     type Error = StopError;
 
-    fn with_stopped<R>(&self, f: impl FnOnce(&GoRoots) -> R) -> Result<R, StopError> {
+    fn with_stopped<R>(&self, stop: Stop, f: impl FnOnce(&GoRoots) -> R) -> Result<R, StopError> {
+        let Cycle { parked, rust_heap } = &mut *self.cycle();
         // The loader's lock first: no stopped thread may hold it. Then the world.
         with_modules(|modules| {
+            let statics = statics(modules)?;
             stop::with_world_stopped(self.team.tids(), |stopped| {
-                gather(modules, stopped, self.control_block).map(|roots| f(&roots))
+                if stop != Stop::End {
+                    barrier::clear();
+                }
+                let sources = &self.sources;
+                gather(stop, &statics, modules, stopped, sources, parked, rust_heap)
+                    .map(|roots| f(&roots))
             })?
         })
+    }
+
+    fn with_running<R>(&self, round: u32, f: impl FnOnce(&GoRoots, Bytes) -> R) -> R {
+        let mut cycle = self.cycle();
+        // The order matters: pages are watched before the blocks that lie in caches are noted.
+        let (part, amount) = cycle.rust_heap.round(round);
+        let roots = GoRoots::beside(std::mem::take(&mut cycle.parked), part);
+        drop(cycle);
+        f(&roots, amount)
+    }
+
+    fn mark_in_background(&self, step: &(impl Fn(Bytes, Processor) -> Background + Sync)) {
+        background::mark(&self.team, step);
     }
 
     fn run_workers(&self, body: &(impl Fn() + Sync)) {

@@ -28,16 +28,17 @@ impl<T: Trace> Gc<Array<T>> {
     pub fn from_vec(mut elements: Vec<T>) -> Self {
         let len = elements.len();
         let bytes = size_of_val(elements.as_slice()) + size_of::<Array<T>>();
+        let from = elements.as_ptr();
         let at = allocate::<Many<T>, Array<T>>(bytes, |to| {
-            // SAFETY: `to` has room for the length and the elements, aligned: the shape says so. The elements are moved
-            // out of the vector, which forgets them.
+            // SAFETY: `to` has room for the length and the elements, aligned: the shape says so.
             unsafe {
                 to.cast::<usize>().write(len);
                 let first = to.add(size_of::<Array<T>>()).cast::<T>();
-                first.copy_from_nonoverlapping(elements.as_ptr(), len);
-                elements.set_len(0);
+                first.copy_from_nonoverlapping(from, len);
             }
         });
+        // SAFETY: they were moved out.
+        unsafe { elements.set_len(0) };
         Gc::from_non_null(at)
     }
 }

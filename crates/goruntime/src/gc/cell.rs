@@ -1,11 +1,24 @@
 //! Fields of collected objects that change: every store goes through the write barrier.
 //!
-//! The barrier (Go's hybrid: shade what is overwritten and what is written) keeps a concurrent mark correct. It is one
-//! load and one branch while no mark is under way.
+//! The barrier (Go's hybrid: shade what is overwritten and what is written) keeps a concurrent mark correct. It is two
+//! loads and two branches while no mark is under way.
+//!
+//! # A store that is interrupted
+//!
+//! The flag says whether a mark is under way, and changes only while the world is stopped. But a thread may be stopped anywhere, between its look at the flag and its
+//! store as well; so one look before the store is not enough: the world may be stopped there, marking begin, and the store then go unreported. Hence
+//! the flag is looked at **after** the store, and the value stays on the stack or in a register until then ([`keep`]):
+//!
+//! - If the flag is off then, marking had not begun when the store was made (or had ended): the object is scanned later.
+//! - If it is on, the new value is reported. Should marking end between the store and the report, the value is found in the last stop
+//!   where it is kept.
+//!
+//! The look before the store decides only whether the old value is reported, on which no object's life depends (see `gogc`'s `mark_sweep::concurrent`).
 
 use super::{Gc, PointerMap, Trace};
 use std::cell::UnsafeCell;
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 
@@ -25,12 +38,28 @@ unsafe impl<T: Send + Sync> Send for GcPtr<T> {}
 // SAFETY: as above; access is atomic.
 unsafe impl<T: Send + Sync> Sync for GcPtr<T> {}
 
+/// The value is on the stack or in a register up to here: where the collector would find it.
+#[inline(always)]
+fn keep(word: usize) {
+    // SAFETY: no instruction at all. To the compiler it uses the word, and memory, so it comes after the look at the flag.
+    unsafe { std::arch::asm!("/* {0} */", in(reg) word, options(nostack, preserves_flags)) };
+}
+
 fn raw<T>(pointer: Option<Gc<T>>) -> *mut T {
     pointer.map_or(null_mut(), |p| p.as_ptr().cast_mut())
 }
 
 fn cooked<T>(raw: *mut T) -> Option<Gc<T>> {
     NonNull::new(raw).map(Gc::from_non_null)
+}
+
+/// After a store of `new` in the place of `old`.
+#[inline(always)]
+fn stored(old: usize, new: usize) {
+    if crate::collector::barrier_on() {
+        crate::collector::shade(old, new);
+    }
+    keep(new);
 }
 
 impl<T: 'static> GcPtr<T> {
@@ -57,9 +86,11 @@ impl<T: 'static> GcPtr<T> {
     pub fn store(&self, pointer: Option<Gc<T>>) {
         if crate::collector::barrier_on() {
             self.swap(pointer);
-        } else {
-            self.0.store(raw(pointer), Release);
+            return;
         }
+        let new = raw(pointer);
+        self.0.store(new, Release);
+        stored(0, new as usize);
     }
 
     /// Puts `pointer` in and takes out what was there.
@@ -67,7 +98,7 @@ impl<T: 'static> GcPtr<T> {
     pub fn swap(&self, pointer: Option<Gc<T>>) -> Option<Gc<T>> {
         let new = raw(pointer);
         let old = self.0.swap(new, AcqRel);
-        crate::collector::barrier(old as usize, new as usize);
+        stored(old as usize, new as usize);
         cooked(old)
     }
 
@@ -84,7 +115,7 @@ impl<T: 'static> GcPtr<T> {
         let (old, new) = (raw(current), raw(new));
         match self.0.compare_exchange(old, new, AcqRel, Acquire) {
             Ok(old) => {
-                crate::collector::barrier(old as usize, new as usize);
+                stored(old as usize, new as usize);
                 Ok(cooked(old))
             }
             Err(found) => Err(cooked(found)),
@@ -108,6 +139,18 @@ impl<T: fmt::Debug + 'static> fmt::Debug for GcPtr<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.load().fmt(f)
     }
+}
+
+/// Reports all pointers in the value at `value`.
+///
+/// # Safety
+/// 1. It is initialised, and can be read.
+#[cold]
+unsafe fn report<T: Trace>(value: *const T) {
+    crate::collector::shade_each(|sink| {
+        // SAFETY: (1), and the map describes T.
+        unsafe { T::MAP.for_each_word(value.cast(), size_of::<T>(), |word| sink.record(word, 0)) }
+    });
 }
 
 /// A `Cell` for values that hold collected pointers, for use by one goroutine at a time (not `Sync`).
@@ -135,16 +178,28 @@ impl<T: Trace> GcCell<T> {
     #[inline]
     pub fn replace(&self, value: T) -> T {
         let slot = self.0.get();
-        if crate::collector::barrier_on() {
-            let shade = |word| crate::collector::barrier(word, 0);
-            // SAFETY: both are initialised values of T, and the map describes T.
-            unsafe {
-                T::MAP.for_each_word(slot.cast(), size_of::<T>(), shade);
-                T::MAP.for_each_word((&raw const value).cast(), size_of::<T>(), shade);
-            }
+        if T::MAP.is_empty() {
+            // SAFETY: not Sync, and no reference to the inside is ever given out: nobody else is in there.
+            return unsafe { std::ptr::replace(slot, value) };
         }
-        // SAFETY: not Sync, and no reference to the inside is ever given out: nobody else is in there.
-        unsafe { std::ptr::replace(slot, value) }
+        if crate::collector::barrier_on() {
+            // SAFETY: an initialised value of T, and the map describes T.
+            unsafe { report::<T>(slot) };
+        }
+        let value = ManuallyDrop::new(value);
+        // SAFETY: as above; the value is moved into the slot, and what stays here is not used as one.
+        let old = unsafe { std::ptr::replace(slot, std::ptr::read(&*value)) };
+        if crate::collector::barrier_on() {
+            // SAFETY: the bytes of an initialised value of T.
+            unsafe { report::<T>((&raw const value).cast()) };
+        }
+        if size_of::<T>() == size_of::<usize>() && align_of::<T>() == align_of::<usize>() {
+            // SAFETY: of the size of a word; it has pointers, so all of it is initialised or nothing is made of it.
+            keep(unsafe { gogc::word::load((&raw const value).cast()) });
+        } else {
+            std::hint::black_box(&raw const value);
+        }
+        old
     }
 
     /// Takes the value out and leaves the default.

@@ -50,7 +50,7 @@ pub use goruntime_macros::Trace;
 pub use ptr::Gc;
 pub use root::Root;
 
-pub(crate) use object::{Header, TypeInfo};
+pub(crate) use object::{Header, Tag, TypeInfo};
 
 /// Runs a whole collection now and returns when it is done, as Go's `runtime.GC`.
 ///

@@ -1,30 +1,40 @@
 //! The layout of a collected object, and how one is made.
 //!
 //! ```text
-//! base ─► ┌───────────────────┐
-//!         │ &'static TypeInfo │  absent where there is nothing to say: no pointers, no drop glue
-//! Gc<T> ─►├───────────────────┤
-//!         │ T                 │  for an array: its length, then the elements
-//!         └───────────────────┘
+//!  of a sort (small, nothing to drop)       of a kind
+//!
+//!                                           base ─► ┌───────────────────┐
+//!                                                   │ &'static TypeInfo │  absent where there is nothing to say: no pointers, no drop glue
+//! Gc<T> ─► ┌─────────────────────┐          Gc<T> ─►├───────────────────┤
+//!          │ T                   │                  │ T                 │  for an array: its length, then the elements
+//!          └─────────────────────┘                  └───────────────────┘
+//!   span's tag: which words are pointers
 //! ```
 //!
+//! Small objects with the same pointers share spans, whatever their types, and have no header: [`Tag`]. The others are alone or few in their spans, or need
+//! to be told apart when they die.
+//!
 //! Invariant: outside a critical section of the allocator, the header word of every allocated object in a span of the kinds
-//! `Scan` and `Finalizable` is null or points to the `TypeInfo` of the value that follows, and that value is initialised. The collector
-//! looks at objects only when every thread is outside such a section. A null header means: nothing to scan, nothing to drop.
+//! `Scan` and `Finalizable` is null or points to the `TypeInfo` of the value that follows, and that value is initialised. A null header means: nothing to scan,
+//! nothing to drop. An object of a sort has none; the collector may look at one before it is initialised, when a stale word leads there, and finds words that it checks
+//! like any other.
 
 use super::{Array, PointerMap, Trace};
-use gomem::CollectedKind;
+use gogc::WordSink;
+use gomem::{CollectedKind, Sort};
 use std::alloc::Layout;
 use std::ops::Range;
-use std::ptr::NonNull;
+use std::ptr::{NonNull, with_exposed_provenance};
 use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering::*};
+
+const WORD: usize = size_of::<usize>();
 
 /// What the collector knows of a type. One static per type that is ever put into a `Gc`.
 pub(crate) struct TypeInfo {
     map: PointerMap,
     /// Size of the value, or of one element of an array.
     size: usize,
-    /// From the start of the object to the value.
+    /// From the start of an object with a header to the value.
     offset: usize,
     /// From the value to the first element, for arrays.
     elements: Option<usize>,
@@ -37,59 +47,61 @@ impl TypeInfo {
         self.drop.is_some()
     }
 
-    /// How many bytes of the object at `base`, from its start, may hold pointers.
+    /// From the start of an object with a header to the value.
+    pub(crate) fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// The elements of the array at `value` that lie within `room` bytes: how many, and where they begin.
     ///
     /// # Safety
-    /// 1. `base` is the start of an object whose header is this.
-    pub(crate) unsafe fn scannable(&self, base: *const u8) -> usize {
+    /// 1. `value` is aligned to a word, and a word from there is readable.
+    unsafe fn elements(&self, value: *const u8, room: usize) -> Option<(usize, usize)> {
+        let first = self.elements?;
+        // SAFETY: (1): an array begins with its length. Where there is no array yet it may be anything.
+        let len = unsafe { gogc::word::load(value.cast()) };
+        let most = room.saturating_sub(first).checked_div(self.size);
+        Some((first, len.min(most.unwrap_or(0))))
+    }
+
+    /// How many bytes of the value, which has `room`, may hold pointers, counted from its start.
+    ///
+    /// # Safety
+    /// 1. `value` is the value of an object of this type, or the place for one.
+    pub(crate) unsafe fn scannable(&self, value: *const u8, room: usize) -> usize {
         if self.map.is_empty() {
             return 0;
         }
-        match self.elements {
-            None => self.offset + self.map.extent(),
-            // SAFETY: (1): the value of an array begins with its length.
-            Some(first) => unsafe {
-                let len = base.add(self.offset).cast::<usize>().read();
-                self.offset + first + len * self.size
-            },
+        // SAFETY: (1).
+        match unsafe { self.elements(value, room) } {
+            None => self.map.extent().min(room),
+            Some((first, len)) => first + len * self.size,
         }
     }
 
-    /// Calls `visit` with every word in `range`, in bytes from `base`, of the object there that may hold a pointer.
+    /// Gives `sink` every word in `range`, in bytes from `value`, that may hold a pointer. The value has `room` bytes.
     ///
     /// # Safety
-    /// 1. `base` is the start of an object whose header is this.
+    /// 1. `value` is the value of an object of this type, or the place for one; `room` bytes from there are readable.
     #[inline]
     pub(crate) unsafe fn scan(
         &self,
-        base: *const u8,
+        value: *const u8,
+        room: usize,
         range: Range<usize>,
-        mut visit: impl FnMut(usize),
+        sink: &mut impl WordSink,
     ) {
-        let part = |from: usize| range.start.saturating_sub(from)..range.end.saturating_sub(from);
-        let Some(first) = self.elements else {
-            let mut part = part(self.offset);
-            part.end = part.end.min(self.size);
-            // SAFETY: (1): the value lies where this says.
-            return unsafe {
-                self.map
-                    .for_each_word_in(base.add(self.offset), part, &mut visit)
-            };
+        // SAFETY: (1).
+        let (first, map, size) = match unsafe { self.elements(value, room) } {
+            None => (0, self.map, self.size.min(room)),
+            Some((first, len)) => (first, self.map.repeat(len, self.size), len * self.size),
         };
-        if self.map.is_empty() {
-            return;
-        }
-        // SAFETY: (1): the value of an array begins with its length, and its elements follow.
-        unsafe {
-            let len = base.add(self.offset).cast::<usize>().read();
-            let mut part = part(self.offset + first);
-            part.end = part.end.min(len * self.size);
-            self.map.repeat(len, self.size).for_each_word_in(
-                base.add(self.offset + first),
-                part,
-                &mut visit,
-            );
-        }
+        let from = value.wrapping_add(first);
+        let part = range.start.saturating_sub(first)..range.end.saturating_sub(first).min(size);
+        map.for_each_mask(part, |offset, mask| {
+            // SAFETY: whole words within the value (1), at multiples of a word from its start.
+            unsafe { sink.masked(from.wrapping_add(offset).cast(), mask) }
+        });
     }
 
     /// Runs the drop glue of the object at `base`.
@@ -110,6 +122,48 @@ impl TypeInfo {
                 drop(value.add(elements + i * self.size));
             }
         }
+    }
+}
+
+/// What is known of all objects of a span: the tag of their sort.
+#[derive(Clone, Copy)]
+pub(crate) enum Tag {
+    /// Which words may hold pointers, in bits; of objects of up to [`Tag::WORDS_MAX`] words.
+    Words(u64),
+    /// Their type, of larger ones up to [`Tag::MAX`].
+    Type(&'static TypeInfo),
+    /// Any word may hold a pointer.
+    Unknown,
+}
+
+impl Tag {
+    /// A tag has 56 bits.
+    const WORDS_MAX: usize = 56;
+    /// The size of the largest objects that are allocated by sort. Of larger ones a span has so few that sharing it only with their like would waste too much of it.
+    const MAX: usize = 2048;
+
+    /// What the tag of an object says that has `size` bytes.
+    #[inline]
+    pub(crate) fn of(tag: u64, size: usize) -> Tag {
+        if tag == 0 {
+            Tag::Unknown
+        } else if size <= Tag::WORDS_MAX * WORD {
+            Tag::Words(tag)
+        } else {
+            let info = with_exposed_provenance::<TypeInfo>(tag as usize);
+            // SAFETY: the tags of such objects are made by `sort_of_type` only.
+            unsafe { info.as_ref() }.map_or(Tag::Unknown, Tag::Type)
+        }
+    }
+
+    const fn sort_of_words(size: usize, words: u64) -> Sort {
+        assert!(size <= Tag::WORDS_MAX * WORD);
+        Sort::new(size, words)
+    }
+
+    fn sort_of_type(size: usize, info: &'static TypeInfo) -> Sort {
+        assert!(size > Tag::WORDS_MAX * WORD);
+        Sort::new(size, (&raw const *info).expose_provenance() as u64)
     }
 }
 
@@ -140,18 +194,47 @@ impl Header {
     }
 }
 
-/// How objects of `T` are laid out.
-pub(super) trait Shape {
-    const KIND: CollectedKind;
-    /// From the start of the object to the value.
-    const OFFSET: usize;
-    const INFO: &'static TypeInfo;
+/// How an object is allocated.
+#[derive(Clone, Copy)]
+pub(super) enum Place {
+    Sort(Sort),
+    /// Of a kind, with so many bytes before the value.
+    Kind(CollectedKind, usize),
 }
 
-const fn kind(map: &PointerMap, needs_drop: bool) -> CollectedKind {
-    if needs_drop {
+/// How objects of `T` are laid out.
+pub(super) trait Shape {
+    const INFO: &'static TypeInfo;
+    /// The pointers of the value at least, if there are few words and nothing to drop; of an array as long as one with a sort can be.
+    const WORDS: Option<u64>;
+    /// The bytes that follow the value are to be cleared.
+    const CLEAR: bool;
+
+    /// How an object is allocated whose value takes `bytes`.
+    #[inline(always)]
+    fn place(bytes: usize) -> Place {
+        let info = Self::INFO;
+        if info.drop.is_none() && !info.map.is_empty() {
+            if let Some(words) = Self::WORDS
+                && bytes <= Tag::WORDS_MAX * WORD
+            {
+                // Of what is read from beyond a short array nothing is a pointer: it is cleared.
+                let size = Sort::new(bytes, 0).size().min(Tag::WORDS_MAX * WORD);
+                let words = words & (u64::MAX >> (64 - size / WORD));
+                return Place::Sort(Tag::sort_of_words(bytes, words));
+            }
+            if bytes > Tag::WORDS_MAX * WORD && bytes <= Tag::MAX {
+                return Place::Sort(Tag::sort_of_type(bytes, info));
+            }
+        }
+        Place::Kind(kind(info), info.offset)
+    }
+}
+
+const fn kind(info: &TypeInfo) -> CollectedKind {
+    if info.drop.is_some() {
         CollectedKind::Finalizable
-    } else if map.is_empty() {
+    } else if info.map.is_empty() {
         CollectedKind::NoScan
     } else {
         CollectedKind::Scan
@@ -188,73 +271,168 @@ const fn drop_of<T>() -> Option<unsafe fn(*mut u8)> {
 pub(super) struct One<T>(std::marker::PhantomData<T>);
 
 impl<T: Trace> Shape for One<T> {
-    const KIND: CollectedKind = kind(&T::MAP, std::mem::needs_drop::<T>());
-    const OFFSET: usize = offset(&T::MAP, std::mem::needs_drop::<T>(), align_of::<T>());
     const INFO: &'static TypeInfo = &TypeInfo {
         map: T::MAP,
         size: size_of::<T>(),
-        offset: Self::OFFSET,
+        offset: offset(&T::MAP, std::mem::needs_drop::<T>(), align_of::<T>()),
         elements: None,
         drop: drop_of::<T>(),
     };
+    const WORDS: Option<u64> = T::MAP.bits();
+    const CLEAR: bool = false;
 }
 
 /// An array whose length is known at run time.
 pub(super) struct Many<T>(std::marker::PhantomData<T>);
 
 impl<T: Trace> Shape for Many<T> {
-    const KIND: CollectedKind = kind(&T::MAP, std::mem::needs_drop::<T>());
-    const OFFSET: usize = offset(&T::MAP, std::mem::needs_drop::<T>(), align_of::<Array<T>>());
     const INFO: &'static TypeInfo = &TypeInfo {
         map: T::MAP,
         size: size_of::<T>(),
-        offset: Self::OFFSET,
+        offset: offset(&T::MAP, std::mem::needs_drop::<T>(), align_of::<Array<T>>()),
         elements: Some(size_of::<Array<T>>()),
         drop: drop_of::<T>(),
     };
+    const WORDS: Option<u64> = {
+        let head = size_of::<Array<T>>();
+        let room = (Tag::WORDS_MAX * WORD).saturating_sub(head);
+        let most = if T::MAP.is_empty() {
+            0
+        } else {
+            room / size_of::<T>()
+        };
+        let elements = T::MAP.repeat(most, size_of::<T>());
+        PointerMap::EMPTY
+            .with(head, elements, elements.extent())
+            .bits()
+    };
+    const CLEAR: bool = true;
 }
 
 /// Allocates an object of shape `S` whose value takes `bytes`, initialises it with `init`, and publishes it, with no stop of the world
-/// in between. `init` must not panic.
-#[inline]
-pub(super) fn allocate<S: Shape, T>(bytes: usize, init: impl FnOnce(*mut u8)) -> NonNull<T> {
-    require_allocator();
-    let size = S::OFFSET
-        .checked_add(bytes)
-        .unwrap_or_else(|| panic!("capacity overflow"));
-    let critical = gomem::critical::enter();
-    let Some(base) = gomem::heap().alloc_collected(size.max(1), S::KIND) else {
-        drop(critical);
-        // A collection may find room.
-        crate::collector::collect();
-        return retry::<S, T>(size, init);
-    };
-    publish::<S, T>(base, init)
-}
-
-#[cold]
-fn retry<S: Shape, T>(size: usize, init: impl FnOnce(*mut u8)) -> NonNull<T> {
-    let _critical = gomem::critical::enter();
-    match gomem::heap().alloc_collected(size.max(1), S::KIND) {
-        Some(base) => publish::<S, T>(base, init),
-        None => std::alloc::handle_alloc_error(
-            Layout::from_size_align(size, 16).unwrap_or(Layout::new::<usize>()),
-        ),
+/// in between. `init` is called once; it must not panic.
+#[inline(always)]
+pub(super) fn allocate<S: Shape, T>(bytes: usize, init: impl Fn(*mut u8)) -> NonNull<T> {
+    match S::place(bytes) {
+        Place::Sort(sort) => allocate_sorted::<S, T>(sort, bytes, init),
+        Place::Kind(kind, offset) => allocate_kind::<S, T>(kind, offset, bytes, init),
     }
 }
 
-/// Inside the caller's critical section.
+#[inline(always)]
+fn allocate_sorted<S: Shape, T>(sort: Sort, bytes: usize, init: impl Fn(*mut u8)) -> NonNull<T> {
+    let init = |to: NonNull<u8>| {
+        init(to.as_ptr());
+        if S::CLEAR {
+            // SAFETY: an object of the sort has so many bytes, of which the first `bytes` are the value.
+            unsafe { to.add(bytes).write_bytes(0, sort.size() - bytes) };
+        }
+        if crate::collector::barrier_on() {
+            // SAFETY: the value was just initialised.
+            unsafe { report_value::<S>(to.as_ptr(), bytes) };
+        }
+    };
+    // What is at hand is there because it was asked for in the longer way before.
+    if let Some(value) = gomem::heap().make_sorted(sort, init) {
+        return value.cast();
+    }
+    let (section, value) = sorted_slow(sort);
+    init(value);
+    drop(section);
+    value.cast()
+}
+
+/// An object of a sort, and the critical section in which to initialise it.
+#[cold]
+#[inline(never)]
+fn sorted_slow(sort: Sort) -> (gomem::critical::Critical, NonNull<u8>) {
+    require_allocator();
+    let get = || {
+        let section = gomem::critical::enter();
+        let object = gomem::heap().make_sorted_slow(&section, sort)?;
+        Some((section, object))
+    };
+    get().unwrap_or_else(|| {
+        // A collection may find room.
+        crate::collector::collect();
+        get().unwrap_or_else(|| refused(sort.size()))
+    })
+}
+
+#[cold]
+fn refused(size: usize) -> ! {
+    std::alloc::handle_alloc_error(
+        Layout::from_size_align(size, 16).unwrap_or(Layout::new::<usize>()),
+    )
+}
+
 #[inline]
-fn publish<S: Shape, T>(base: NonNull<u8>, init: impl FnOnce(*mut u8)) -> NonNull<T> {
-    // SAFETY: the object was just allocated for this shape and is nobody else's; S::OFFSET + bytes lie inside it.
+fn allocate_kind<S: Shape, T>(
+    kind: CollectedKind,
+    offset: usize,
+    bytes: usize,
+    init: impl Fn(*mut u8),
+) -> NonNull<T> {
+    require_allocator();
+    let size = offset
+        .checked_add(bytes)
+        .unwrap_or_else(|| panic!("capacity overflow"))
+        .max(1);
+    let get = || {
+        let section = gomem::critical::enter();
+        let object = gomem::heap().alloc_collected(size, kind)?;
+        Some((section, object))
+    };
+    let (_section, object) = get().unwrap_or_else(|| {
+        // A collection may find room.
+        crate::collector::collect();
+        get().unwrap_or_else(|| refused(size))
+    });
+    // SAFETY: the object was just allocated for this shape and is nobody else's; offset + bytes lie inside it.
     unsafe {
-        let value = base.add(S::OFFSET);
+        let value = object.add(offset);
         init(value.as_ptr());
-        if S::OFFSET != 0 {
+        if offset != 0 {
             let info: *const TypeInfo = S::INFO;
-            Header::of(base.as_ptr()).0.store(info.cast_mut(), Release);
+            Header::of(object.as_ptr())
+                .0
+                .store(info.cast_mut(), Release);
+            if crate::collector::barrier_on() {
+                report_newborn::<S>(object, offset, bytes);
+            }
         }
         value.cast()
+    }
+}
+
+/// Tells the collector, which is marking, what pointers an object is born with. The object itself is marked.
+///
+/// # Safety
+/// 1. At `value` is an initialised value of the shape that takes `bytes`.
+#[cold]
+unsafe fn report_value<S: Shape>(value: *const u8, bytes: usize) {
+    crate::collector::shade_each(|sink| {
+        // SAFETY: (1).
+        unsafe {
+            let scannable = S::INFO.scannable(value, bytes);
+            S::INFO.scan(value, bytes, 0..scannable, sink);
+        }
+    });
+}
+
+/// The same for an object with a header, which is complete.
+///
+/// # Safety
+/// 1. At `object` is a header, and at `offset` from there an initialised value of the shape that takes `bytes`.
+#[cold]
+unsafe fn report_newborn<S: Shape>(object: NonNull<u8>, offset: usize, bytes: usize) {
+    /// A longer one is scanned like one that was found.
+    const SHORT: usize = 1 << 10;
+    if bytes > SHORT {
+        crate::collector::scan_newborn(object.as_ptr().expose_provenance());
+    } else {
+        // SAFETY: (1).
+        unsafe { report_value::<S>(object.as_ptr().add(offset), bytes) };
     }
 }
 

@@ -8,6 +8,7 @@ use super::object::{One, allocate};
 use super::{PointerMap, Trace};
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
@@ -34,9 +35,13 @@ impl<T: Trace> Gc<T> {
     /// When `goruntime::GoMalloc` is not the global allocator.
     #[inline]
     pub fn new(value: T) -> Gc<T> {
+        let value = ManuallyDrop::new(value);
         let at = allocate::<One<T>, T>(size_of::<T>(), |to| {
-            // SAFETY: `to` has room for a T, aligned: the shape says so.
-            unsafe { to.cast::<T>().write(value) }
+            // SAFETY: `to` has room for a T, aligned: the shape says so. The value is moved there, once.
+            unsafe {
+                to.cast::<T>()
+                    .copy_from_nonoverlapping(&raw const *value, 1)
+            }
         });
         Gc(at)
     }

@@ -1,6 +1,6 @@
 //! TCP.
 
-use crate::runtime::scheduler;
+use crate::runtime::scheduler_here;
 use gosched::poll::{Direction, Registration};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
@@ -70,7 +70,7 @@ impl TcpListener {
     /// The system's, when the descriptor cannot be watched.
     pub fn from_std(socket: std::net::TcpListener) -> io::Result<TcpListener> {
         socket.set_nonblocking(true)?;
-        let registration = scheduler().register(socket.as_raw_fd())?;
+        let registration = scheduler_here().register(socket.as_raw_fd())?;
         Ok(TcpListener {
             registration,
             socket,
@@ -156,7 +156,7 @@ impl Timeout {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.get().and_then(|t| Instant::now().checked_add(t))
+        self.get().and_then(|t| gosched::now().checked_add(t))
     }
 }
 
@@ -174,7 +174,7 @@ impl TcpStream {
     /// # Errors
     /// As [`connect`](Self::connect); `TimedOut`.
     pub fn connect_timeout(address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
-        Self::connect_until(*address, Instant::now().checked_add(timeout))
+        Self::connect_until(*address, gosched::now().checked_add(timeout))
     }
 
     fn connect_until(address: SocketAddr, deadline: Option<Instant>) -> io::Result<TcpStream> {
@@ -207,7 +207,7 @@ impl TcpStream {
     /// The system's, when the descriptor cannot be watched.
     pub fn from_std(socket: std::net::TcpStream) -> io::Result<TcpStream> {
         socket.set_nonblocking(true)?;
-        let registration = scheduler().register(socket.as_raw_fd())?;
+        let registration = scheduler_here().register(socket.as_raw_fd())?;
         Ok(TcpStream {
             registration,
             socket,

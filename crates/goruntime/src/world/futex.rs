@@ -8,7 +8,7 @@ use std::ptr::null;
 use std::time::Duration;
 
 /// Wakes up to `n` threads that sleep on `word`.
-pub(super) fn wake(word: &AtomicU32, n: usize) {
+pub(crate) fn wake(word: &AtomicU32, n: usize) {
     // SAFETY: wakes waiters on a word of ours.
     unsafe {
         libc::syscall(
@@ -21,7 +21,7 @@ pub(super) fn wake(word: &AtomicU32, n: usize) {
 }
 
 /// Sleeps while `word` holds `expected`, `timeout` at most. False when the time ran out.
-pub(super) fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> bool {
+pub(crate) fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> bool {
     let spec = timeout.map(|t| libc::timespec {
         tv_sec: t.as_secs() as i64,
         tv_nsec: t.subsec_nanos() as i64,

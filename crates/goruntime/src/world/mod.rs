@@ -1,12 +1,16 @@
 //! Stopping every thread of the process, and finding what they hold.
 //!
 //! `threads` lists them, `stop` brings them to a halt and publishes their registers, `maps` knows which memory
-//! their stacks lie in, `modules` knows the statics and thread-locals of every loaded object. None of it knows the
+//! their stacks lie in, `modules` knows the statics and thread-locals of every loaded object,
+//! `dirty` which pages were written. None of it knows the
 //! collector: the composition turns what is found here into roots.
 
 #[cfg(not(explore))]
-mod futex;
+pub mod cgroup;
+pub mod dirty;
+pub(crate) mod futex;
 pub mod maps;
+pub mod memory;
 pub mod modules;
 mod rendezvous;
 mod slots;

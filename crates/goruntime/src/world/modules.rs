@@ -1,4 +1,4 @@
-//! The loaded objects of the process: their writable segments and their thread-local storage.
+//! The loaded objects of the process: their segments, their thread-local storage, and where it is written how to unwind their stacks.
 //!
 //! The loader's lock is held while the list is walked. The collector stops the world *inside* that walk
 //! ([`with_modules`]): then no stopped thread can hold the lock, and no object can come or go before the world starts again.
@@ -6,13 +6,19 @@
 use std::ffi::c_void;
 use std::ops::Range;
 
-/// What the collector needs to know of one loaded object.
-#[derive(Clone, Debug)]
+/// One loaded object.
+#[derive(Clone, Debug, Default)]
 pub struct Module {
     /// Writable segments: statics.
     pub data: Vec<Range<usize>>,
     /// The loader's number for its thread-local storage, and the size of that; `None` if it has none.
     pub tls: Option<(usize, usize)>,
+    /// Executable segments.
+    pub code: Vec<Range<usize>>,
+    /// Other readable segments: tables and constants.
+    pub tables: Vec<Range<usize>>,
+    /// Its `.eh_frame_hdr`, in one of those.
+    pub unwind: Option<Range<usize>>,
 }
 
 /// Collects the list of modules and calls `f` with it while the loader's lock is held.
@@ -83,19 +89,18 @@ pub fn with_modules<R>(f: impl FnOnce(&[Module]) -> R) -> R {
 }
 
 fn describe(info: &libc::dl_phdr_info) -> Module {
-    let mut module = Module {
-        data: Vec::new(),
-        tls: None,
-    };
+    let mut module = Module::default();
     for i in 0..info.dlpi_phnum as usize {
         // SAFETY: the loader guarantees dlpi_phnum headers at dlpi_phdr.
         let header = unsafe { &*info.dlpi_phdr.add(i) };
+        let start = (info.dlpi_addr + header.p_vaddr) as usize;
+        let range = start..start + header.p_memsz as usize;
         match header.p_type {
-            libc::PT_LOAD if header.p_flags & libc::PF_W != 0 => {
-                let start = (info.dlpi_addr + header.p_vaddr) as usize;
-                module.data.push(start..start + header.p_memsz as usize);
-            }
+            libc::PT_LOAD if header.p_flags & libc::PF_W != 0 => module.data.push(range),
+            libc::PT_LOAD if header.p_flags & libc::PF_X != 0 => module.code.push(range),
+            libc::PT_LOAD => module.tables.push(range),
             libc::PT_TLS => module.tls = Some((info.dlpi_tls_modid, header.p_memsz as usize)),
+            libc::PT_GNU_EH_FRAME => module.unwind = Some(range),
             _ => {}
         }
     }

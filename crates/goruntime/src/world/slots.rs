@@ -26,6 +26,9 @@ pub(super) const GENERAL: usize = 23;
 pub(super) struct Captured {
     pub(super) sp: usize,
     pub(super) tp: usize,
+    /// The next instruction, and the frame pointer.
+    pub(super) ip: usize,
+    pub(super) fp: usize,
     pub(super) general: [usize; GENERAL],
     pub(super) vector: Range<usize>,
 }
@@ -55,6 +58,8 @@ impl Table {
             captured: UnsafeCell::new(Captured {
                 sp: 0,
                 tp: 0,
+                ip: 0,
+                fp: 0,
                 general: [0; GENERAL],
                 vector: 0..0,
             }),

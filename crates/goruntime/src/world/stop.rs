@@ -43,6 +43,10 @@ pub struct StoppedThread {
     pub sp: usize,
     /// Its thread pointer: a goroutine's when it runs one.
     pub tp: usize,
+    /// Its next instruction.
+    pub ip: usize,
+    /// Its frame pointer (`rbp`), whatever the code uses it for.
+    pub fp: usize,
     /// Memory that holds its registers, general and vector.
     pub registers: [Range<usize>; 2],
 }
@@ -60,6 +64,8 @@ impl Stopped<'_> {
             each(StoppedThread {
                 sp: captured.sp,
                 tp: captured.tp,
+                ip: captured.ip,
+                fp: captured.fp,
                 registers: [
                     general..general + size_of_val(&captured.general),
                     captured.vector.clone(),
@@ -222,6 +228,8 @@ unsafe extern "C" fn on_signal(_: i32, _: *mut libc::siginfo_t, context: *mut li
         Captured {
             sp,
             tp,
+            ip: context.uc_mcontext.gregs[libc::REG_RIP as usize] as usize,
+            fp: context.uc_mcontext.gregs[libc::REG_RBP as usize] as usize,
             general,
             vector,
         },
@@ -239,7 +247,7 @@ pub extern "C" fn stop_here() {
         return; // nested in another critical section, which will call again
     }
     let mut general = [0usize; GENERAL];
-    let sp: usize;
+    let (sp, ip): (usize, usize);
     // Registers that a call preserves may hold the caller's references; all others are dead or spilled by now.
     // SAFETY: stores registers into a local array.
     unsafe {
@@ -251,8 +259,10 @@ pub extern "C" fn stop_here() {
             "mov [{g} + 32], r14",
             "mov [{g} + 40], r15",
             "mov {sp}, rsp",
+            "lea {ip}, [rip]",
             g = in(reg) general.as_mut_ptr(),
             sp = lateout(reg) sp,
+            ip = lateout(reg) ip,
             options(nostack, preserves_flags)
         );
     }
@@ -261,6 +271,8 @@ pub extern "C" fn stop_here() {
         Captured {
             sp,
             tp: thread_pointer(),
+            ip,
+            fp: general[1],
             general,
             vector: 0..0,
         },

@@ -114,6 +114,12 @@ pub(super) fn read_file(path: &CStr, buf: &mut [u8]) -> Result<usize, i32> {
     Ok(len)
 }
 
+/// `_IOWR(kind, number, T)`: the number of a request that takes a `T` both ways.
+pub(super) const fn ioctl_number<T>(kind: u8, number: u8) -> libc::c_ulong {
+    let size = size_of::<T>() as libc::c_ulong;
+    3 << 30 | size << 16 | (kind as libc::c_ulong) << 8 | number as libc::c_ulong
+}
+
 /// An open descriptor, closed when dropped.
 pub(super) struct Fd(i32);
 
@@ -122,6 +128,34 @@ impl Fd {
         // SAFETY: the path is a C string; open takes no lock in libc.
         let fd = unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC) };
         if fd < 0 { Err(errno()) } else { Ok(Fd(fd)) }
+    }
+
+    /// Takes over a descriptor that is nobody else's.
+    pub(super) fn own(fd: i32) -> Fd {
+        Fd(fd)
+    }
+
+    /// An `ioctl` that takes a pointer to its argument.
+    pub(super) fn ioctl<T>(&self, request: libc::c_ulong, argument: &mut T) -> Result<(), i32> {
+        self.ioctl_for(request, argument).map(drop)
+    }
+
+    /// The same of one that answers with a number.
+    pub(super) fn ioctl_for<T>(
+        &self,
+        request: libc::c_ulong,
+        argument: &mut T,
+    ) -> Result<usize, i32> {
+        loop {
+            // SAFETY: the caller passes the structure that the request is about; its size is part of the request's number.
+            let n = unsafe { libc::ioctl(self.0, request, std::ptr::from_mut(argument)) };
+            if n >= 0 {
+                return Ok(n as usize);
+            }
+            if errno() != libc::EINTR {
+                return Err(errno());
+            }
+        }
     }
 
     pub(super) fn read(&self, buf: &mut [u8]) -> Result<usize, i32> {

@@ -19,6 +19,7 @@ use std::ptr;
 
 use crate::critical;
 use crate::lock::Lock;
+use crate::simulated;
 use crate::waiter::{Claimed, WaitList};
 
 /// Where a value waits, or is waited for. Accessed by its frame's owner before and after the wait,
@@ -160,6 +161,7 @@ impl<T> Channel<T> {
 
     /// Closes it, and wakes all who wait. Returns false if it was closed.
     pub(super) fn close(&self) -> bool {
+        simulated::point();
         let woken = {
             let inside = critical::enter();
             let mut state = self.state.lock(&inside);

@@ -11,6 +11,7 @@ use crate::chan::error::{
 };
 use crate::critical;
 use crate::goroutine::WaitReason;
+use crate::simulated;
 use crate::time::Nanos;
 use crate::waiter::{Node, TIMED_OUT, Waiter};
 
@@ -59,6 +60,7 @@ impl<T: Send> Sender<T> {
     /// # Errors
     /// If it is not, or if the channel is closed.
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        simulated::point();
         let slot = Slot::new(Some(value));
         let sent = {
             let inside = critical::enter();
@@ -83,7 +85,7 @@ impl<T: Send> Sender<T> {
     /// # Errors
     /// If the deadline passes first, or if the channel is closed.
     pub fn send_until(&self, value: T, deadline: Instant) -> Result<(), SendUntilError<T>> {
-        self.send_deadline(value, Nanos::from_instant(deadline))
+        self.send_deadline(value, simulated::point_in_time(deadline))
             .map_err(|(value, why)| match why {
                 Failure::TimedOut => SendUntilError::TimedOut(value),
                 Failure::Closed => SendUntilError::Closed(value),
@@ -91,6 +93,7 @@ impl<T: Send> Sender<T> {
     }
 
     fn send_deadline(&self, value: T, deadline: Nanos) -> Result<(), (T, Failure)> {
+        simulated::point();
         let slot = Slot::new(Some(value));
         let back = |why| {
             // SAFETY: the slot is in our frame, and is asked only when we do not wait.
@@ -180,6 +183,7 @@ impl<T: Send> Receiver<T> {
     /// # Errors
     /// If there is none.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
+        simulated::point();
         let received = {
             let inside = critical::enter();
             self.0.state.lock(&inside).try_recv()
@@ -201,7 +205,7 @@ impl<T: Send> Receiver<T> {
     /// # Errors
     /// If the deadline passes first, or if the channel is closed and empty.
     pub fn recv_until(&self, deadline: Instant) -> Result<T, RecvUntilError> {
-        self.recv_deadline(Nanos::from_instant(deadline))
+        self.recv_deadline(simulated::point_in_time(deadline))
             .map_err(|why| match why {
                 Failure::TimedOut => RecvUntilError::TimedOut,
                 Failure::Closed => RecvUntilError::Closed,
@@ -214,6 +218,7 @@ impl<T: Send> Receiver<T> {
     }
 
     fn recv_deadline(&self, deadline: Nanos) -> Result<T, Failure> {
+        simulated::point();
         let slot = Slot::new(None);
         let waiter = Waiter::new();
         let node = Node::new(&waiter, 1, slot.address());

@@ -33,6 +33,7 @@ use crate::gmp::g::current;
 use crate::goroutine::WaitReason;
 use crate::lock::RawLock;
 use crate::rng::Rng;
+use crate::simulated;
 use crate::time::Nanos;
 use crate::waiter::{Claimed, Node, TIMED_OUT, Waiter};
 
@@ -309,6 +310,7 @@ const INLINE: usize = 16;
 /// If a case is listed twice, or was chosen before and its outcome not taken, or has sent its value
 /// before.
 pub fn select(cases: &[&dyn Case], wait: Wait) -> Option<usize> {
+    simulated::point();
     let n = cases.len();
     let (mut inline, mut heap);
     let orders: &mut [u32] = if n <= INLINE {
@@ -350,7 +352,7 @@ fn run(cases: &[&dyn Case], random: &[u32], by_lock: &[u32], wait: Wait) -> Opti
     }
     let deadline = match wait {
         Wait::Forever => Nanos::NEVER,
-        Wait::Until(instant) => Nanos::from_instant(instant),
+        Wait::Until(instant) => simulated::point_in_time(instant),
         Wait::Not => {
             unlock_all(cases, by_lock);
             return None;
@@ -362,9 +364,10 @@ fn run(cases: &[&dyn Case], random: &[u32], by_lock: &[u32], wait: Wait) -> Opti
     } else {
         WaitReason::Select
     });
-    for (i, case) in cases.iter().enumerate() {
+    // In random order too: of two cases on one channel, whoever comes takes the one that queued first.
+    for &i in random {
         // SAFETY: every lock is held, and the borrow of the cases keeps them in place.
-        unsafe { case.enqueue(Known(&waiter), i as u32 + 1) };
+        unsafe { cases[i as usize].enqueue(Known(&waiter), i + 1) };
     }
     unlock_all(cases, by_lock);
     drop(inside);

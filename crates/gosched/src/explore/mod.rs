@@ -7,6 +7,7 @@ mod idle;
 mod inline;
 mod lock;
 mod park;
+mod procs;
 mod retake;
 mod ring;
 mod threads;

@@ -4,6 +4,7 @@ use super::weaken;
 use crate::gmp::g::{GList, GRef, Header, Ops};
 use crate::gmp::p::P;
 use crate::gmp::ring::Ring;
+use crate::time::Nanos;
 use goexplore::sync::Guarded;
 use goexplore::{Exploration, Plant, thread};
 use std::ptr;
@@ -167,7 +168,7 @@ fn run_next() {
     let (theirs, its) = (p.clone(), data.clone());
     let thief = thread::spawn(move || take(theirs.take_next(), &its));
     // SAFETY: this thread is the owner.
-    let mine = unsafe { p.pop() };
+    let mine = unsafe { p.pop(Nanos::ZERO, || Nanos::ZERO) };
     let again = mine.is_some();
     take(mine, &data);
     if again {
@@ -177,7 +178,7 @@ fn run_next() {
     thief.join().unwrap();
     // SAFETY: as above; everybody else has ended.
     unsafe {
-        take(p.pop(), &data);
+        take(p.pop(Nanos::ZERO, || Nanos::ZERO), &data);
         assert_eq!(data[1].with(|n| *n), 11, "it was not taken once");
     }
 }

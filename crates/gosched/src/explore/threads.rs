@@ -23,6 +23,7 @@ static OPS: Ops = Ops {
     yield_now: |_| unreachable!(),
     release_p: |_| unreachable!(),
     reacquire_p: |_| unreachable!(),
+    simulated: None,
 };
 
 /// Starts `f` as a goroutine.

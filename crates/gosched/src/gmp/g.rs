@@ -41,10 +41,12 @@
 //! a table with one entry per blocking operation.
 
 use crate::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::any::TypeId;
 use std::cell::{Cell, UnsafeCell};
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::critical::{self, Section};
 use crate::gmp::body::Body;
@@ -52,6 +54,7 @@ use crate::gmp::m::{M, MRef};
 use crate::goroutine::{GoroutineId, GoroutineState, WaitReason};
 use crate::here::here;
 use crate::lock::Lock;
+use crate::time::Nanos;
 
 /// In a free list.
 pub(crate) const POOLED: u32 = 0;
@@ -77,10 +80,16 @@ pub(crate) struct Header {
     m: AtomicPtr<M>,
     pub(crate) id: AtomicU64,
     reason: AtomicU8,
+    /// The M that it is locked to.
+    thread: AtomicPtr<M>,
+    /// How often it is.
+    pub(crate) lock_depth: Cell<u32>,
     /// `blocking` or `syscall` is under way.
     pub(crate) in_syscall: AtomicBool,
     /// When it began to wait, to a few milliseconds; 0 when it does not.
     pub(crate) waiting_since: AtomicU64,
+    /// Processor time used, in nanoseconds, while that is accounted for. Written by whoever switches away from it.
+    pub(crate) cpu: AtomicU64,
     site: AtomicPtr<Location<'static>>,
     /// Whether `name` is set, so that most goroutines never take its lock.
     named: AtomicBool,
@@ -120,6 +129,22 @@ pub(crate) struct Ops {
     /// The end of `syscall` and `blocking`: makes sure that there is a P, waiting for one if need
     /// be.
     pub(crate) reacquire_p: unsafe fn(GRef),
+    /// What there is besides in a simulation.
+    pub(crate) simulated: Option<Simulated>,
+}
+
+/// The part of [`Ops`] that only the goroutines of a simulation have. The first argument is the calling one.
+pub(crate) struct Simulated {
+    /// Lets others run first, if the seed has it so.
+    pub(crate) point: unsafe fn(GRef),
+    /// Waits until all others wait.
+    pub(crate) wait: unsafe fn(GRef),
+    /// The time on the virtual clock.
+    pub(crate) now: unsafe fn(GRef) -> Nanos,
+    /// The same as an `Instant`.
+    pub(crate) instant: unsafe fn(GRef) -> Instant,
+    /// The environment of the scheduler.
+    pub(crate) env: fn() -> TypeId,
 }
 
 #[cfg(test)]
@@ -135,6 +160,7 @@ impl Ops {
             yield_now: no,
             release_p: no,
             reacquire_p: no,
+            simulated: None,
         }
     }
 }
@@ -154,8 +180,11 @@ impl Header {
             m: AtomicPtr::new(ptr::null_mut()),
             id: AtomicU64::new(0),
             reason: AtomicU8::new(0),
+            thread: AtomicPtr::new(ptr::null_mut()),
+            lock_depth: Cell::new(0),
             in_syscall: AtomicBool::new(false),
             waiting_since: AtomicU64::new(0),
+            cpu: AtomicU64::new(0),
             site: AtomicPtr::new(ptr::null_mut()),
             named: AtomicBool::new(false),
             name: Lock::new(None),
@@ -180,6 +209,19 @@ impl Header {
 
     pub(crate) fn set_m(&self, m: MRef) {
         self.m.store(ptr::from_ref(m).cast_mut(), Ordering::Relaxed);
+    }
+
+    /// The M that it is locked to.
+    #[inline]
+    pub(crate) fn thread(&self) -> Option<MRef> {
+        // SAFETY: null or an M, and those are never freed.
+        unsafe { self.thread.load(Ordering::Relaxed).as_ref() }
+    }
+
+    /// Written by the goroutine itself, while it runs.
+    pub(crate) fn set_thread(&self, m: Option<MRef>) {
+        let m = m.map_or(ptr::null(), ptr::from_ref);
+        self.thread.store(m.cast_mut(), Ordering::Relaxed);
     }
 
     pub(crate) fn id(&self) -> GoroutineId {

@@ -9,6 +9,7 @@
 //! | without | no | either | in user code after its P was given up or taken; or on its own context, looking for one |
 //! | polling | no | set | in the poller's `wait` |
 //! | idle | no | set | in the list of idle Ms, asleep on `parked` |
+//! | locked | no | set | in no list, asleep on `parked` until its goroutine is found (`sched/locked.rs`) |
 //!
 //! # Who touches what
 //!
@@ -33,7 +34,7 @@ use crate::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::cell::Cell;
 use std::ptr;
 
-use crate::gmp::g::GRef;
+use crate::gmp::g::{GRef, Header};
 use crate::gmp::p::{Owner, P};
 use crate::here::Here;
 use crate::rng::Rng;
@@ -60,10 +61,12 @@ pub(crate) struct M {
     p: AtomicPtr<P>,
     /// Whether `p` was found to be its own on entry. Meaningful only in the runtime.
     has_p: Cell<bool>,
-    /// Inside `syscall`. A hint: a switch clears it.
+    /// Inside `syscall` or `blocking`. A hint: a switch clears it.
     pub(crate) in_syscall: AtomicBool,
     /// One up for each `syscall`.
     pub(crate) syscall_tick: AtomicU32,
+    /// One up for each P that it gets.
+    pub(crate) acquired: AtomicU32,
     /// Looking for work, and counted among those who do.
     pub(crate) spinning: AtomicBool,
     pub(crate) after: Cell<After>,
@@ -73,11 +76,19 @@ pub(crate) struct M {
     pub(crate) wants_poll: Cell<bool>,
     /// The words of the context that was left, for a stop that was asked of it.
     pub(crate) left: Cell<*const Here>,
+    /// What the thread's processor clock said at the last switch, and in which period of accounting.
+    pub(crate) cpu_seen: Cell<(u32, Nanos)>,
     /// The G that runs, by number; 0 for none.
     pub(crate) current: AtomicU64,
     /// 1: go on.
     parked: AtomicU32,
     next_p: Cell<*const P>,
+    /// The goroutine that is locked to it. Written by that one, while it runs.
+    locked_g: AtomicPtr<Header>,
+    /// That goroutine, left with `next_p` by whoever found it.
+    pub(crate) next_g: Cell<*const Header>,
+    /// Its thread is to end.
+    pub(crate) ends: Cell<bool>,
     /// Link of the list of idle Ms, under its lock.
     pub(crate) next_idle: Cell<*const M>,
     pub(crate) rng: Rng,
@@ -100,14 +111,19 @@ impl M {
             has_p: Cell::new(false),
             in_syscall: AtomicBool::new(false),
             syscall_tick: AtomicU32::new(0),
+            acquired: AtomicU32::new(0),
             spinning: AtomicBool::new(false),
             after: Cell::new(After::Nothing),
             armed: Cell::new(Nanos::NEVER),
             wants_poll: Cell::new(false),
             left: Cell::new(ptr::null()),
+            cpu_seen: Cell::new((0, Nanos::ZERO)),
             current: AtomicU64::new(0),
             parked: AtomicU32::new(0),
             next_p: Cell::new(ptr::null()),
+            locked_g: AtomicPtr::new(ptr::null_mut()),
+            next_g: Cell::new(ptr::null()),
+            ends: Cell::new(false),
             next_idle: Cell::new(ptr::null()),
             rng: Rng::new(u64::from(id) + 1),
         }
@@ -148,6 +164,17 @@ impl M {
         }
     }
 
+    /// The goroutine that is locked to it.
+    pub(crate) fn locked_g(&self) -> Option<GRef> {
+        // SAFETY: null or a G, and those are never freed.
+        unsafe { self.locked_g.load(Ordering::Relaxed).as_ref() }
+    }
+
+    pub(crate) fn set_locked_g(&self, g: Option<GRef>) {
+        let g = g.map_or(ptr::null(), ptr::from_ref);
+        self.locked_g.store(g.cast_mut(), Ordering::Relaxed);
+    }
+
     /// The P it has or had last, for anyone.
     pub(crate) fn last_p(&self) -> Option<&'static P> {
         // SAFETY: null or a P, and Ps are never freed.
@@ -170,6 +197,9 @@ impl M {
         p.set_owner(Owner::owned(self));
         self.p.store(ptr::from_ref(p).cast_mut(), Ordering::Relaxed);
         self.has_p.set(true);
+        let acquired = self.acquired.load(Ordering::Relaxed);
+        self.acquired
+            .store(acquired.wrapping_add(1), Ordering::Relaxed);
     }
 
     /// Gives up its P, which is then free and in the caller's hands.

@@ -20,6 +20,7 @@ use crate::gmp::g::{GList, GRef, Header};
 use crate::gmp::m::{M, MRef};
 use crate::gmp::ring::Ring;
 use crate::gmp::timer::Timers;
+use crate::time::Nanos;
 
 /// The owner word: an M's address with a tag in its low bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,10 +44,14 @@ impl Owner {
     }
 }
 
-/// How often in a row `run_next` may pass the ring: two goroutines that only ready each other must
-/// not starve the rest. Go bounds the same by letting them share one time slice; here nothing
-/// interrupts a slice, so it is counted.
-const RUN_NEXT_STREAK: u32 = 32;
+/// How long goroutines that ready each other may pass the ring through `run_next`: they share one
+/// slice, as in Go, so that a pair that works for long each time gets no more than one that works
+/// briefly.
+const SLICE: Nanos = Nanos::from_millis(3);
+
+/// How many such passes between two looks at the clock; in between, the time when anybody last
+/// looked is good enough.
+const CLOCK_INTERVAL: u32 = 32;
 
 /// Finished Gs kept here before half go to the pool of all.
 const FREE_GS: u32 = 64;
@@ -60,7 +65,9 @@ pub(crate) struct P {
     /// The G readied last by the one that runs: it runs next, while its data are still in the
     /// cache.
     run_next: AtomicPtr<Header>,
+    /// How often in a row it has passed the ring, and since when.
     streak: Cell<u32>,
+    slice_began: Cell<Nanos>,
     pub(crate) ring: Ring,
     /// One up for each G that starts or goes on to run. Read by the monitor.
     pub(crate) tick: AtomicU32,
@@ -86,6 +93,7 @@ impl P {
             owner: AtomicPtr::new(Owner::FREE.0),
             run_next: AtomicPtr::new(std::ptr::null_mut()),
             streak: Cell::new(0),
+            slice_began: Cell::new(Nanos::ZERO),
             ring: Ring::new(),
             tick: AtomicU32::new(0),
             current: AtomicU64::new(0),
@@ -165,12 +173,13 @@ impl P {
         }
     }
 
-    /// Takes the next to run.
+    /// Takes the next to run. `about` is a time that lags behind by some milliseconds, `clock` the
+    /// right one.
     ///
     /// # Safety
     /// 1. The caller owns the P and is in the runtime.
-    pub(crate) unsafe fn pop(&self) -> Option<GRef> {
-        if self.streak.get() < RUN_NEXT_STREAK
+    pub(crate) unsafe fn pop(&self, about: Nanos, clock: impl FnOnce() -> Nanos) -> Option<GRef> {
+        if self.slice_lasts(about, clock)
             && let Some(g) = self.take_next()
         {
             self.streak.set(self.streak.get() + 1);
@@ -179,6 +188,24 @@ impl P {
         self.streak.set(0);
         // SAFETY: obligation 1.
         unsafe { self.ring.pop() }.or_else(|| self.take_next())
+    }
+
+    /// Whether `run_next` may pass the ring once more.
+    fn slice_lasts(&self, about: Nanos, clock: impl FnOnce() -> Nanos) -> bool {
+        let streak = self.streak.get();
+        if streak == 0 {
+            self.slice_began.set(about);
+            return true;
+        }
+        if !streak.is_multiple_of(CLOCK_INTERVAL) {
+            return about - self.slice_began.get() < SLICE;
+        }
+        let now = clock();
+        if streak == CLOCK_INTERVAL {
+            // What the slice began with may have been a time long past.
+            self.slice_began.set(now);
+        }
+        now - self.slice_began.get() < SLICE
     }
 
     /// Takes `run_next`, for the owner or, as a last resort, for a thief.
@@ -263,28 +290,45 @@ mod tests {
                 p.push_next(g(id), &mut over);
             }
             assert_eq!(p.queued(), 3);
-            assert_eq!(ids(|| p.pop()), [3, 1, 2]);
+            assert_eq!(ids(|| p.pop(Nanos::ZERO, || Nanos::ZERO)), [3, 1, 2]);
         }
     }
 
-    #[test]
-    fn a_pair_that_readies_itself_does_not_starve_the_ring() {
+    /// How often a pair passes the ring, whose members take so long each time, where somebody
+    /// looks at the clock all the time or nobody does.
+    fn passes(each: Nanos, is_watched: bool) -> u32 {
         let p = P::new(0);
         let mut over = GList::new();
         let (a, other) = (g(1), g(2));
+        let start = Nanos::from_millis(1000);
+        let mut now = start;
         // SAFETY: as above.
         unsafe {
             p.ring.push(other, &mut over);
             p.push_next(a, &mut over);
             let mut rounds = 0;
-            while let Some(g) = p.pop() {
+            while let Some(g) = p.pop(if is_watched { now } else { start }, || now) {
                 if g.id().0 == 2 {
                     break;
                 }
                 rounds += 1;
-                assert!(rounds <= RUN_NEXT_STREAK, "the ring starves");
+                now = now + each;
                 p.push_next(g, &mut over);
             }
+            rounds
+        }
+    }
+
+    #[test]
+    fn a_pair_that_readies_itself_has_one_slice() {
+        let (brief, long) = (Nanos(1000), Nanos::from_millis(1));
+        assert_eq!(passes(long, true), 3);
+        assert_eq!(passes(Nanos::from_millis(50), true), 1);
+        // An interval more, in which it does not know when the slice began.
+        assert_eq!(passes(long, false), 2 * CLOCK_INTERVAL);
+        for is_watched in [false, true] {
+            let passes = passes(brief, is_watched);
+            assert!((3000..3100).contains(&passes), "{passes}");
         }
     }
 

@@ -18,8 +18,9 @@
 //! Go keeps timers in per-P four-ary heaps too (time.go); its lazy deletion and its channel timers
 //! are not needed here, because nodes know their position and are not collected.
 
-use crate::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::cell::Cell;
+use std::ptr;
 
 use crate::critical::Section;
 use crate::gmp::g::{GList, GRef};
@@ -46,6 +47,9 @@ pub(crate) struct TimerNode {
     when: Cell<Nanos>,
     wake: Wake,
     index: Cell<usize>,
+    /// The heap that it is in or was in last. Changes only under the lock of that heap, and may be read by anyone, who then
+    /// takes the lock and looks again.
+    home: AtomicPtr<Timers>,
 }
 
 impl TimerNode {
@@ -54,6 +58,7 @@ impl TimerNode {
             when: Cell::new(when),
             wake,
             index: Cell::new(OUT),
+            home: AtomicPtr::new(std::ptr::null_mut()),
         }
     }
 }
@@ -100,7 +105,12 @@ impl Timers {
     pub(crate) unsafe fn arm(&self, node: *const TimerNode, inside: &Section) -> bool {
         let mut heap = self.heap.lock(inside);
         // SAFETY: obligation 1.
-        let when = unsafe { (*node).when.get() };
+        let when = unsafe {
+            (*node)
+                .home
+                .store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
+            (*node).when.get()
+        };
         heap.push(Entry { when, node });
         let last = heap.len() - 1;
         let place = sift_up(&mut heap, last);
@@ -108,20 +118,52 @@ impl Timers {
         place == 0
     }
 
-    /// Takes `node` out, if it is still in. Returns false if it has fired.
+    /// Takes `node` out of the heap that it is in, if it is still in. Returns false if it has fired.
     ///
     /// # Safety
-    /// 1. `node` was armed here, once, and is alive.
-    pub(crate) unsafe fn disarm(&self, node: *const TimerNode, inside: &Section) -> bool {
-        let mut heap = self.heap.lock(inside);
-        // SAFETY: obligation 1; `index` is read and written under the lock.
-        let index = unsafe { (*node).index.get() };
-        if index == OUT {
-            return false;
+    /// 1. `node` was armed, once, and is alive; the heaps are never freed.
+    pub(crate) unsafe fn disarm(node: *const TimerNode, inside: &Section) -> bool {
+        loop {
+            // SAFETY: obligation 1.
+            let home = unsafe { (*node).home.load(Ordering::Relaxed) };
+            // SAFETY: as above: it was armed, so it has a home.
+            let timers = unsafe { &*home };
+            let mut heap = timers.heap.lock(inside);
+            // SAFETY: obligation 1; under the lock of its home, `index` and `home` do not change.
+            let index = unsafe {
+                if (*node).home.load(Ordering::Relaxed) != home {
+                    // It has moved in between.
+                    continue;
+                }
+                (*node).index.get()
+            };
+            if index == OUT {
+                return false;
+            }
+            remove(&mut heap, index);
+            timers.publish(&heap);
+            return true;
         }
-        remove(&mut heap, index);
-        self.publish(&heap);
-        true
+    }
+
+    /// Moves all timers to another heap. One at a time, since it holds both locks.
+    pub(crate) fn move_to(&self, other: &Timers, inside: &Section) {
+        let mut from = self.heap.lock(inside);
+        if from.is_empty() {
+            return;
+        }
+        let mut to = other.heap.lock(inside);
+        for entry in from.drain(..) {
+            // SAFETY: nodes in the heap are alive.
+            let home = unsafe { &(*entry.node).home };
+            home.store(ptr::from_ref(other).cast_mut(), Ordering::Relaxed);
+            to.push(entry);
+            let last = to.len() - 1;
+            sift_up(&mut to, last);
+        }
+        // In this order, or a timer would be in neither for a moment to those who look without a lock.
+        other.publish(&to);
+        self.publish(&from);
     }
 
     /// Fires what is due at `now`, and puts the goroutines to be made runnable into `ready`.

@@ -16,6 +16,10 @@ use crate::lock::Lock;
 struct Lists {
     /// Capacity for all, so that it never grows.
     ps: Vec<&'static P>,
+    /// Ps from this index on are not to be used any more...
+    limit: u32,
+    /// ...and come here instead. Likewise.
+    retired: Vec<&'static P>,
     /// A stack: the M idle for the shortest time is the warmest.
     ms: *const M,
 }
@@ -27,19 +31,25 @@ pub(crate) struct Idle {
     lists: Lock<Lists>,
     ps: CachePadded<AtomicU32>,
     ms: AtomicU32,
+    /// Ms that wait for the goroutine that is locked to them.
+    locked: AtomicU32,
     /// Ms that have a P and look for work, or are being woken to do so.
     spinning: CachePadded<AtomicU32>,
 }
 
 impl Idle {
-    pub(crate) fn new(procs: usize) -> Idle {
+    /// With room for at most `most` Ps, of which the first `procs` may be used.
+    pub(crate) fn new(procs: usize, most: usize) -> Idle {
         Idle {
             lists: Lock::new(Lists {
-                ps: Vec::with_capacity(procs),
+                ps: Vec::with_capacity(most),
+                limit: procs as u32,
+                retired: Vec::with_capacity(most),
                 ms: ptr::null(),
             }),
             ps: CachePadded::new(AtomicU32::new(0)),
             ms: AtomicU32::new(0),
+            locked: AtomicU32::new(0),
             spinning: CachePadded::new(AtomicU32::new(0)),
         }
     }
@@ -52,16 +62,56 @@ impl Idle {
         self.ms.load(Ordering::SeqCst)
     }
 
+    /// Ms that wait for the goroutine that is locked to them.
+    pub(crate) fn locked(&self) -> u32 {
+        self.locked.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn add_locked(&self) {
+        self.locked.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn remove_locked(&self) {
+        self.locked.fetch_sub(1, Ordering::SeqCst);
+    }
+
     pub(crate) fn spinning(&self) -> u32 {
         self.spinning.load(Ordering::SeqCst)
     }
 
-    /// Puts a free P, in the caller's hands, into the list.
+    /// Puts a free P, in the caller's hands, into the list; or retires it, if it is beyond the limit.
     pub(crate) fn put_p(&self, p: &'static P, inside: &Section) {
         debug_assert_eq!(p.owner(), Owner::FREE);
         let mut lists = self.lists.lock(inside);
+        if p.index >= lists.limit {
+            lists.retired.push(p);
+            return;
+        }
         lists.ps.push(p);
         self.ps.store(lists.ps.len() as u32, Ordering::SeqCst);
+    }
+
+    /// Ps from `limit` on are not to be used any more: those that are idle retire at once.
+    pub(crate) fn set_limit(&self, limit: u32, inside: &Section) {
+        let mut lists = self.lists.lock(inside);
+        let Lists { ps, retired, .. } = &mut *lists;
+        retired.extend(ps.iter().filter(|p| p.index >= limit));
+        ps.retain(|p| p.index < limit);
+        lists.limit = limit;
+        self.ps.store(lists.ps.len() as u32, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_retired(&self, p: &P, inside: &Section) -> bool {
+        self.lists
+            .lock(inside)
+            .retired
+            .iter()
+            .any(|q| ptr::eq(p, *q))
+    }
+
+    /// Takes `p` out of the retired, if it is one of them: it is in the caller's hands then.
+    pub(crate) fn unretire(&self, p: &P, inside: &Section) {
+        self.lists.lock(inside).retired.retain(|q| !ptr::eq(p, *q));
     }
 
     /// Takes `preferred` if it is idle, else any.

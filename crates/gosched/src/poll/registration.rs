@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::gmp::g::current;
 use crate::poll::desc::{Direction, PollDesc, wait_thread};
+use crate::simulated;
 use crate::time::Nanos;
 
 /// The scheduler's side: forgets a descriptor. Called once per descriptor, hence not on a path
@@ -59,7 +60,7 @@ impl Registration {
         deadline: Option<Instant>,
         mut operation: impl FnMut() -> io::Result<R>,
     ) -> io::Result<R> {
-        let deadline = deadline.map_or(Nanos::NEVER, Nanos::from_instant);
+        let deadline = deadline.map_or(Nanos::NEVER, simulated::point_in_time);
         let _turn = self.turn(direction, deadline)?;
         loop {
             if self.desc.is_closed() {
@@ -81,7 +82,7 @@ impl Registration {
     /// # Errors
     /// As [`io`](Self::io).
     pub fn wait(&self, direction: Direction, deadline: Option<Instant>) -> io::Result<()> {
-        let deadline = deadline.map_or(Nanos::NEVER, Nanos::from_instant);
+        let deadline = deadline.map_or(Nanos::NEVER, simulated::point_in_time);
         let _turn = self.turn(direction, deadline)?;
         self.wait_once(direction, deadline)?;
         if self.desc.is_closed() {
@@ -101,7 +102,7 @@ impl Registration {
     }
 
     fn wait_once(&self, direction: Direction, deadline: Nanos) -> io::Result<()> {
-        if deadline != Nanos::NEVER && Nanos::now() >= deadline {
+        if deadline != Nanos::NEVER && simulated::now() >= deadline {
             return Err(io::ErrorKind::TimedOut.into());
         }
         match current() {

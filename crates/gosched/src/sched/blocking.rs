@@ -59,6 +59,7 @@ impl<V: Env> Scheduler<V> {
 pub fn blocking<R>(f: impl FnOnce() -> R) -> R {
     let Some(g) = current() else { return f() };
     g.in_syscall.store(true, Ordering::Relaxed);
+    g.own_m().in_syscall.store(true, Ordering::Relaxed);
     // SAFETY: `g` is the caller.
     unsafe { (g.ops.release_p)(g) };
     let _back = BackFromBlocking(g);
@@ -70,6 +71,7 @@ struct BackFromBlocking(GRef);
 impl Drop for BackFromBlocking {
     fn drop(&mut self) {
         self.0.in_syscall.store(false, Ordering::Relaxed);
+        self.0.own_m().in_syscall.store(false, Ordering::Relaxed);
         // SAFETY: `g` is the caller, also while unwinding.
         unsafe { (self.0.ops.reacquire_p)(self.0) }
     }

@@ -31,8 +31,8 @@ impl<V: Env> Scheduler<V> {
 
     fn is_all_asleep(&'static self) -> bool {
         self.mains.load(Ordering::SeqCst) > 0
-            && self.idle.ms() == self.machine_count.load(Ordering::SeqCst)
-            && self.idle.ps() as usize == self.ps.len()
+            && self.idle.ms() + self.idle.locked() == self.machine_count.load(Ordering::SeqCst)
+            && self.idle.ps() as usize == self.ps.in_use()
             && self.idle.spinning() == 0
             && !self.network.has_waiters()
             && self.global.len() == 0

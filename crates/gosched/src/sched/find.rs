@@ -14,13 +14,19 @@ use crate::env::Env;
 use crate::gmp::g::{GList, GRef};
 use crate::gmp::p::P;
 use crate::gmp::ring::CAPACITY;
-use crate::sched::Scheduler;
 use crate::sched::machine::Machine;
+use crate::sched::simulate::Simulation;
+use crate::sched::{MAX_PROCS, Scheduler};
 use crate::time::Nanos;
 
 /// How many rounds of scheduling between two looks at the global queue: a prime, as in Go, so as
 /// not to beat with a program's own rhythm.
 const GLOBAL_INTERVAL: u32 = 61;
+
+/// Steps that visit every P, for stealing in random order: primes larger than the number of Ps, so that they have no factor in common
+/// with it.
+const STRIDES: [u32; 8] = [1031, 1033, 1039, 1049, 1051, 1061, 1063, 1069];
+const _: () = assert!(MAX_PROCS < STRIDES[0] as usize);
 
 /// One round over all Ps.
 pub(super) const STEAL_ONCE: u32 = 1;
@@ -28,7 +34,8 @@ pub(super) const STEAL_ONCE: u32 = 1;
 pub(super) const STEAL_ROUNDS: u32 = 4;
 
 impl<V: Env> Scheduler<V> {
-    /// The next goroutine, by every means but going to sleep; `rounds` says how hard to steal: [`STEAL_ONCE`] for a context that
+    /// The next goroutine, by every means but going to sleep. `None` also if one was found that is locked to another thread, which has
+    /// got the P then; `rounds` says how hard to steal: [`STEAL_ONCE`] for a context that
     /// is about to be left, [`STEAL_ROUNDS`] for an M on its own context, which has nothing better to do.
     ///
     /// # Safety
@@ -39,12 +46,18 @@ impl<V: Env> Scheduler<V> {
         rounds: u32,
         inside: &Section,
     ) -> Option<GRef> {
+        if let Some(simulation) = self.simulation() {
+            // SAFETY: obligation 1.
+            return unsafe { self.simulate_next(simulation, machine, inside) };
+        }
         let p = machine.m.p()?;
         // SAFETY: obligation 1, and the M has this P.
         unsafe {
-            self.find_queued(machine, inside)
+            let found = self
+                .find_queued(machine, inside)
                 .or_else(|| self.poll_now(machine, p, inside))
-                .or_else(|| self.steal(machine, p, rounds, inside))
+                .or_else(|| self.steal(machine, p, rounds, inside));
+            self.unless_locked(machine, found, inside)
         }
     }
 
@@ -65,9 +78,10 @@ impl<V: Env> Scheduler<V> {
             }
         }
         self.fire_timers(p, inside);
+        let about = Nanos(self.clock.load(Ordering::Relaxed));
         // SAFETY: obligation 1.
-        unsafe { p.pop() }.or_else(|| {
-            let share = |left: usize| (left / self.ps.len()).min(CAPACITY / 2);
+        unsafe { p.pop(about, || self.tick_clock()) }.or_else(|| {
+            let share = |left: usize| (left / self.ps.in_use()).min(CAPACITY / 2);
             let mut rest = GList::new();
             let first = self.global.pop(share, &mut rest, inside);
             self.queue_back(p, &mut rest, inside);
@@ -114,6 +128,7 @@ impl<V: Env> Scheduler<V> {
         rounds: u32,
         inside: &Section,
     ) -> Option<GRef> {
+        // All that there are, used or not: one that is being retired still has its queue.
         let n = self.ps.len() as u32;
         if n == 1 {
             return None;
@@ -129,11 +144,11 @@ impl<V: Env> Scheduler<V> {
         }
         for round in 0..rounds {
             let last = rounds > 1 && round == rounds - 1;
-            let stride = self.strides[m.rng.below(self.strides.len() as u32) as usize];
+            let stride = STRIDES[m.rng.below(STRIDES.len() as u32) as usize];
             let mut at = m.rng.below(n);
             for _ in 0..n {
                 at = (at + stride) % n;
-                let victim: &'static P = &self.ps[at as usize];
+                let victim: &'static P = self.ps.get(at as usize);
                 if victim.index == p.index {
                     continue;
                 }
@@ -171,6 +186,9 @@ impl<V: Env> Scheduler<V> {
 
     /// Whether any queue has something, or any timer is due. For the last look before going idle.
     pub(super) fn is_work_anywhere(&'static self) -> bool {
+        if self.simulation().is_some_and(Simulation::is_over) {
+            return false;
+        }
         self.global.len() > 0
             || self.ps.iter().any(|p| p.queued() > 0)
             || self.earliest_timer() <= self.tick_clock()

@@ -26,8 +26,12 @@ unsafe impl<V: Env> Send for Goroutine<V> {}
 
 impl<V: Env> Goroutine<V> {
     pub(crate) fn new(sched: &'static Scheduler<V>) -> Goroutine<V> {
+        let ops = match sched.simulation() {
+            None => OpsOf::<V>::TABLE,
+            Some(_) => OpsOf::<V>::SIMULATED,
+        };
         Goroutine {
-            header: Header::new(OpsOf::<V>::TABLE, ptr::from_ref(sched).cast()),
+            header: Header::new(ops, ptr::from_ref(sched).cast()),
             sched,
             spec: Cell::new(StackSpec::default()),
             context: UnsafeCell::new(None),

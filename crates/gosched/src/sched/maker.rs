@@ -17,8 +17,8 @@ use crate::atomic::{AtomicBool, AtomicU32, Mutex, Ordering, thread};
 use crate::critical::{self, Section};
 use crate::env::{Env, Event, Hooks, Poller};
 use crate::lock::Lock;
+use crate::sched::Scheduler;
 use crate::sched::machine::Machine;
-use crate::sched::{MAX_MACHINES, Scheduler};
 use crate::sys;
 use crate::time::Nanos;
 
@@ -130,7 +130,8 @@ impl<V: Env> Scheduler<V> {
         loop {
             let seen = self.maker.left.load(Ordering::Acquire);
             if self.maker.beyond.swap(false, Ordering::Relaxed) {
-                let error = io::Error::other(format!("the limit of {MAX_MACHINES} is reached"));
+                let limit = self.machine_limit.load(Ordering::Relaxed);
+                let error = io::Error::other(format!("the limit of {limit} is reached"));
                 self.go_on_without(&error);
             }
             let wanted = {

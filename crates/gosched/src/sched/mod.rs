@@ -3,28 +3,33 @@
 //! One file per decision: `spawn` makes goroutines, `switch` changes contexts, `park` stops and
 //! readies them, `find` looks for the next one, `work` is the loop of an M on its own stack,
 //! `threads` wakes Ms, `maker` makes their threads, `network` polls, `blocking` gives the P up, `retake` takes it
-//! away, `observe` tells what is going on, `deadlock` that nothing is.
+//! away, `procs` changes how many there are, `locked` keeps a goroutine on its thread, `observe` tells what is going on, `deadlock` that nothing is.
 //!
 //! A scheduler is created once and never freed: its threads do not end. All of its methods
 //! therefore take `&'static self`.
 
+mod account;
 pub(crate) mod blocking;
 mod deadlock;
 mod find;
 pub(crate) mod goroutine;
+pub(crate) mod locked;
 mod machine;
 mod maker;
 mod network;
 mod observe;
 pub(crate) mod ops;
 mod park;
+mod procs;
 pub(crate) mod retake;
+pub(crate) mod simulate;
 pub(crate) mod spawn;
 mod switch;
 mod threads;
 mod work;
 
 use crate::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::any::TypeId;
 use std::ptr;
 
 use crossbeam_utils::CachePadded;
@@ -33,12 +38,15 @@ use crate::critical;
 use crate::env::{Env, StackSpec};
 use crate::gmp::g::{GList, Header};
 use crate::gmp::global::GlobalQueue;
-use crate::gmp::p::P;
 use crate::idle::Idle;
 use crate::lock::Lock;
+use crate::sched::goroutine::Goroutine;
 use crate::sched::machine::Machine;
 use crate::sched::maker::Maker;
 use crate::sched::network::Network;
+use crate::sched::procs::Procs;
+use crate::sched::simulate::Simulation;
+use crate::simulated;
 use crate::sys::AsymmetricFence;
 use crate::time::Nanos;
 
@@ -46,11 +54,11 @@ pub use observe::{MachineStatus, ProcStatus, Snapshot};
 pub use retake::Retake;
 pub use spawn::{RunError, SpawnError, SpawnOptions};
 
-/// Ms that a scheduler makes at most, as in Go.
+/// Ms that a scheduler makes at most, unless told otherwise, as in Go.
 pub const MAX_MACHINES: u32 = 10_000;
 
 /// Ps that a scheduler makes at most.
-pub const MAX_PROCS: usize = 1024;
+pub const MAX_PROCS: usize = if cfg!(explore) { 4 } else { 1024 };
 
 /// What a scheduler is made with.
 #[derive(Clone, Copy, Debug)]
@@ -80,9 +88,7 @@ pub struct Scheduler<V: Env> {
     config: Config,
     fence: AsymmetricFence,
     started: Nanos,
-    ps: Box<[CachePadded<P>]>,
-    /// Steps that visit every P, for stealing in random order.
-    strides: Box<[u32]>,
+    ps: Procs,
     idle: Idle,
     global: GlobalQueue,
     network: Network,
@@ -97,6 +103,8 @@ pub struct Scheduler<V: Env> {
     machines: AtomicPtr<Machine<V>>,
     /// Ms whose thread runs, or is being started.
     machine_count: AtomicU32,
+    /// Ms that it may make.
+    machine_limit: AtomicU32,
     /// Ms whose thread was refused, to be tried again.
     spare: Lock<Vec<&'static Machine<V>>>,
     maker: Maker<V>,
@@ -109,8 +117,13 @@ pub struct Scheduler<V: Env> {
     /// a queue.
     mains: AtomicUsize,
     deadlock_reported: AtomicBool,
+    /// Processor time is accounted for in this period; 0: it is not.
+    accounting: AtomicU32,
+    /// How many such periods there have been.
+    accounting_periods: AtomicU32,
     /// The time when somebody last looked, for what need not be exact.
     clock: AtomicU64,
+    simulation: Option<Box<Simulation>>,
 }
 
 impl<V: Env> Scheduler<V> {
@@ -121,6 +134,38 @@ impl<V: Env> Scheduler<V> {
         poller: V::Poller,
         hooks: V::Hooks,
     ) -> &'static Scheduler<V> {
+        Scheduler::make(config, engine, poller, hooks, None)
+    }
+
+    /// Makes one that runs in a simulation.
+    pub(crate) fn simulated(
+        config: Config,
+        engine: V::Engine,
+        poller: V::Poller,
+        hooks: V::Hooks,
+    ) -> &'static Scheduler<V> {
+        let simulation = Some(Box::new(Simulation::new()));
+        Scheduler::make(config, engine, poller, hooks, simulation)
+    }
+
+    /// The scheduler of the simulation that the caller is a goroutine of, if it is one of this environment.
+    #[inline]
+    pub fn of_simulation() -> Option<&'static Scheduler<V>> {
+        let (g, simulated) = simulated::here()?;
+        if (simulated.env)() != TypeId::of::<V>() {
+            return None;
+        }
+        // SAFETY: it is of this environment.
+        Some(unsafe { Goroutine::<V>::of(g) }.sched)
+    }
+
+    fn make(
+        config: Config,
+        engine: V::Engine,
+        poller: V::Poller,
+        hooks: V::Hooks,
+        simulation: Option<Box<Simulation>>,
+    ) -> &'static Scheduler<V> {
         let procs = config.procs.clamp(1, MAX_PROCS);
         let started = Nanos::now();
         let scheduler: &'static Scheduler<V> = Box::leak(Box::new(Scheduler {
@@ -130,13 +175,8 @@ impl<V: Env> Scheduler<V> {
             config: Config { procs, ..config },
             fence: AsymmetricFence::new(),
             started,
-            ps: (0..procs as u32)
-                .map(|i| CachePadded::new(P::new(i)))
-                .collect(),
-            strides: (1..=procs as u32)
-                .filter(|&s| gcd(s, procs as u32) == 1)
-                .collect(),
-            idle: Idle::new(procs),
+            ps: Procs::new(procs),
+            idle: Idle::new(procs, MAX_PROCS),
             global: GlobalQueue::new(),
             network: Network::new(),
             pool: Lock::new(GList::new()),
@@ -145,6 +185,7 @@ impl<V: Env> Scheduler<V> {
             next_id: CachePadded::new(AtomicU64::new(1)),
             machines: AtomicPtr::new(ptr::null_mut()),
             machine_count: AtomicU32::new(0),
+            machine_limit: AtomicU32::new(MAX_MACHINES),
             spare: Lock::new(Vec::new()),
             maker: Maker::new(),
             thread_refused: AtomicBool::new(false),
@@ -152,19 +193,30 @@ impl<V: Env> Scheduler<V> {
             service_threads: AtomicUsize::new(0),
             mains: AtomicUsize::new(0),
             deadlock_reported: AtomicBool::new(false),
+            accounting: AtomicU32::new(0),
+            accounting_periods: AtomicU32::new(0),
             clock: AtomicU64::new(started.0),
+            simulation,
         }));
         let inside = critical::enter();
-        for p in scheduler.ps.iter().rev() {
-            scheduler.idle.put_p(p, &inside);
+        for index in (0..procs).rev() {
+            scheduler.idle.put_p(scheduler.ps.get(index), &inside);
         }
         drop(inside);
         scheduler
     }
 
-    /// How many Ps there are (`GOMAXPROCS`).
+    /// How many Ps are in use (`GOMAXPROCS`).
     pub fn procs(&self) -> usize {
-        self.ps.len()
+        self.ps.in_use()
+    }
+
+    /// Makes at most so many Ms from now on, at least one. Returns the limit before. Those that there are stay.
+    ///
+    /// An M is needed for each P, and for each goroutine that blocks its thread. Beyond the limit goroutines wait for an M to come back;
+    /// [`Hooks::thread_refused`](crate::env::Hooks::thread_refused) is told once.
+    pub fn set_machine_limit(&self, n: u32) -> u32 {
+        self.machine_limit.swap(n.max(1), Ordering::Relaxed)
     }
 
     /// Goroutines that exist.
@@ -202,14 +254,13 @@ impl<V: Env> Scheduler<V> {
 
     /// Reads the clock, and lets those know who are content with less.
     fn tick_clock(&self) -> Nanos {
+        if let Some(simulation) = &self.simulation {
+            return simulation.now();
+        }
         let now = Nanos::now();
         if now.0 > self.clock.load(Ordering::Relaxed) + Nanos::from_millis(1).0 {
             self.clock.store(now.0, Ordering::Relaxed);
         }
         now
     }
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -210,6 +210,9 @@ impl<V: Env> Scheduler<V> {
         inside: &Section,
     ) -> bool {
         let network = &self.network;
+        if self.simulation().is_some() && !network.has_waiters() {
+            return false;
+        }
         if !network.has_waiters() && self.earliest_timer() == Nanos::NEVER {
             return false;
         }
@@ -228,7 +231,7 @@ impl<V: Env> Scheduler<V> {
             }
             until = now_earliest;
         }
-        let timeout = (until != Nanos::NEVER).then(|| until - Nanos::now());
+        let timeout = (until != Nanos::NEVER).then(|| until - self.tick_clock());
         let mut ready = GList::new();
         // SAFETY: obligation 1; no lock is held, and the reference ends with this block.
         unsafe {
@@ -238,10 +241,13 @@ impl<V: Env> Scheduler<V> {
             network.until.store(Nanos::NEVER.0, Ordering::SeqCst);
             network.gate.store(false, Ordering::SeqCst);
             self.deliver(&reports[..n], &mut ready);
+            if let (0, Some(simulation)) = (n, self.simulation()) {
+                simulation.waited_until(until);
+            }
         }
         let now = self.tick_clock();
         network.last.store(now.0, Ordering::Relaxed);
-        for p in &self.ps {
+        for p in self.ps.iter() {
             p.timers.fire(now, &mut ready, inside);
         }
         // SAFETY: obligation 1.
@@ -301,7 +307,7 @@ impl<V: Env> Scheduler<V> {
             self.network.last.store(now.0, Ordering::Relaxed);
         }
         if self.earliest_timer() + interval <= now {
-            for p in &self.ps {
+            for p in self.ps.iter() {
                 p.timers.fire(now, &mut ready, &inside);
             }
         }

@@ -4,6 +4,7 @@
 //! is right and all of them together are only nearly of one moment.
 
 use crate::atomic::Ordering;
+use std::ops::Range;
 
 use crate::critical;
 use crate::env::{Engine, Env};
@@ -48,6 +49,12 @@ pub struct MachineStatus {
     pub spinning: bool,
     /// Whether it runs a goroutine's own code without a P.
     pub blocked: bool,
+    /// Whether its goroutine is inside `syscall` or `blocking`.
+    pub in_syscall: bool,
+    /// Changes when the goroutine returns to the scheduler, or another takes its place; and once when its P is taken.
+    pub progress: u64,
+    /// The goroutine that is locked to it.
+    pub locked: Option<GoroutineId>,
 }
 
 /// The whole scheduler at (nearly) one moment.
@@ -61,6 +68,8 @@ pub struct Snapshot {
     pub machines: u32,
     /// Ms asleep for want of work.
     pub idle_machines: u32,
+    /// Ms asleep until the goroutine that is locked to them can run.
+    pub idle_locked_machines: u32,
     /// Ms that look for work.
     pub spinning: u32,
     /// Ps without an M.
@@ -77,7 +86,7 @@ pub struct Snapshot {
     pub last_polled: Nanos,
     /// When the earliest timer is due; `NEVER` if there is none.
     pub next_timer: Nanos,
-    /// The Ps by index.
+    /// The Ps in use, by index.
     pub procs: Vec<ProcStatus>,
 }
 
@@ -86,6 +95,11 @@ fn some_id(id: u64) -> Option<GoroutineId> {
 }
 
 impl<V: Env> Scheduler<V> {
+    /// How many Ps nobody has: processors that goroutines have no use for.
+    pub fn idle_procs(&self) -> u32 {
+        self.idle.ps()
+    }
+
     /// Fills `snapshot`, without allocating if it has been filled before.
     pub fn observe(&'static self, snapshot: &mut Snapshot) {
         let now = self.tick_clock();
@@ -93,6 +107,7 @@ impl<V: Env> Scheduler<V> {
         snapshot.uptime = now - self.started;
         snapshot.machines = self.machine_count.load(Ordering::Relaxed);
         snapshot.idle_machines = self.idle.ms();
+        snapshot.idle_locked_machines = self.idle.locked();
         snapshot.spinning = self.idle.spinning();
         snapshot.idle_procs = self.idle.ps();
         snapshot.global_queue = self.global.len();
@@ -101,8 +116,10 @@ impl<V: Env> Scheduler<V> {
         snapshot.polled = self.network.is_polled();
         snapshot.last_polled = self.network.last_polled();
         snapshot.next_timer = self.earliest_timer();
-        snapshot.procs.resize(self.ps.len(), ProcStatus::default());
-        for (status, p) in snapshot.procs.iter_mut().zip(&self.ps) {
+        snapshot
+            .procs
+            .resize(self.ps.in_use(), ProcStatus::default());
+        for (status, p) in snapshot.procs.iter_mut().zip(self.ps.iter()) {
             let m = p.owner().m();
             *status = ProcStatus {
                 m: m.map(|m| m.id),
@@ -132,6 +149,10 @@ impl<V: Env> Scheduler<V> {
                 current,
                 spinning: m.spinning.load(Ordering::Relaxed),
                 blocked: current.is_some() && p.is_none(),
+                in_syscall: m.in_syscall.load(Ordering::Relaxed),
+                progress: u64::from(m.acquired.load(Ordering::Relaxed)) << 32
+                    | u64::from(p.map_or(0, |p| p.tick.load(Ordering::Relaxed))),
+                locked: m.locked_g().map(Header::id),
             });
         }
     }
@@ -148,11 +169,17 @@ impl<V: Env> Scheduler<V> {
     /// goroutines runnable had better wait until the world runs again: they may start a thread, and
     /// what that takes in the C library a stopped thread may hold.
     ///
+    /// `running` is asked of the stack of each goroutine whether a thread runs on it. That is not to be learned from [`GoroutineInfo::state`], which
+    /// changes a little before and after the switch, but from the stopped threads: a goroutine whose stack holds the stack pointer of no
+    /// thread is not running.
+    ///
     /// # Safety
     /// 1. Every thread that runs goroutines of this scheduler, or starts them, is stopped outside
     ///    critical sections.
+    /// 2. `running` says the truth.
     pub unsafe fn for_each_stopped_goroutine(
         &'static self,
+        running: impl Fn(&Range<usize>) -> bool,
         mut each: impl FnMut(GoroutineInfo, StackInfo),
     ) {
         self.for_each_header(|header, info| {
@@ -160,9 +187,13 @@ impl<V: Env> Scheduler<V> {
             // threads that obligation 1 has stopped, and of a goroutine that is not pooled only by
             // its own.
             let context = unsafe { (*Goroutine::<V>::of(header).context.get()).as_ref() };
+            let range = context.and_then(|c| self.engine.stack_range(c));
+            let saved = context.filter(|_| !range.as_ref().is_some_and(&running));
             let stack = StackInfo {
-                range: context.and_then(|c| self.engine.stack_range(c)),
-                saved_sp: context.and_then(|c| self.engine.saved_sp(c)),
+                saved_sp: saved.and_then(|c| self.engine.saved_sp(c)),
+                // SAFETY: by obligation 2 no thread runs it, and none can resume it by obligation 1; it is listed, so its entry has not returned.
+                resume: saved.and_then(|c| unsafe { self.engine.resume_point(c) }),
+                range,
             };
             each(info, stack);
         });
@@ -193,6 +224,8 @@ impl<V: Env> Scheduler<V> {
                     now.saturating_sub(since)
                 }),
                 m: header.m().map(|m| m.id),
+                locked: header.thread().is_some(),
+                cpu: Nanos(header.cpu.load(Ordering::Relaxed)),
             };
             each(header, info);
         }

@@ -39,6 +39,10 @@ impl<V: Env> Scheduler<V> {
                 .store(self.clock.load(Ordering::Relaxed), Ordering::Relaxed);
             self.hooks
                 .event(Event::Parked(header.id(), header.reason()));
+            if header.thread().is_some() {
+                self.attend(machine, true, &inside);
+                return self.leave_locked(g, machine, After::Parked(header), &inside);
+            }
             let next = self.find_next(machine, STEAL_ONCE, &inside);
             self.attend(machine, next.is_some(), &inside);
             // The search may have fired the very timer, or seen the very descriptor.
@@ -117,13 +121,25 @@ impl<V: Env> Scheduler<V> {
     /// # Safety
     /// 1. `g` is the caller, outside of critical sections.
     pub(super) unsafe fn yield_now(&'static self, g: &'static Goroutine<V>) {
+        if let Some(simulation) = self.simulation() {
+            // SAFETY: obligation 1.
+            return unsafe { self.simulate_yield(simulation, g, false) };
+        }
         // SAFETY: obligation 1.
         unsafe {
             let machine = self.enter(g);
             let inside = critical::assume_inside();
             let next = match machine.m.p() {
+                Some(p) if g.header().thread().is_some() => {
+                    if p.queued() == 0 && self.global.len() == 0 {
+                        return self.leave(machine);
+                    }
+                    self.hooks.event(Event::Yielded(g.header().id()));
+                    let after = After::Yielded(g.header());
+                    return self.leave_locked(g, machine, after, &inside);
+                }
                 Some(_) => match self.find_queued(machine, &inside) {
-                    Some(next) => Some(next),
+                    Some(next) => self.unless_locked(machine, Some(next), &inside),
                     None => return self.leave(machine),
                 },
                 // Its P is gone: it runs beyond its share, and lines up again.

@@ -53,7 +53,7 @@ impl<V: Env> Scheduler<V> {
     /// # Panics
     /// If there is no such P.
     pub fn retake(&'static self, index: usize) -> Retake {
-        let p = &self.ps[index];
+        let p = self.ps.get(index);
         if self.retaking.swap(true, Ordering::Acquire) {
             return Retake::Busy;
         }

@@ -3,6 +3,7 @@
 use crate::atomic::{AtomicUsize, Ordering};
 use std::fmt;
 use std::io;
+use std::mem;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
@@ -15,7 +16,10 @@ use crate::gmp::p::{ID_BATCH, P};
 use crate::join::{JoinHandle, Packet, Panic};
 use crate::sched::Scheduler;
 use crate::sched::goroutine::Goroutine;
+use crate::sched::locked::lock_os_thread;
 use crate::sched::machine::Machine;
+use crate::sched::simulate::UnseenPanic;
+use crate::simulated;
 
 /// What a goroutine may be started with.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +29,9 @@ pub struct SpawnOptions {
     /// A stack other than the scheduler's default one. Contexts of such stacks are not kept for
     /// reuse.
     pub stack: Option<StackSpec>,
+    /// Whether it is locked to the thread that it first runs on, which ends with it
+    /// (see [`lock_os_thread`](crate::lock_os_thread)).
+    pub locked: bool,
 }
 
 /// A goroutine could not be started. Its closure has been dropped.
@@ -96,7 +103,7 @@ impl<V: Env> Scheduler<V> {
         let _service = Counted::new(&self.service_threads);
         let options = SpawnOptions {
             name: Some("main".into()),
-            stack: None,
+            ..SpawnOptions::default()
         };
         let body = move || {
             let _counted = Counted::new(&self.mains);
@@ -152,10 +159,26 @@ impl<V: Env> Scheduler<V> {
         let header = g.header();
         let packet = Arc::new(Packet::new());
         let handle = JoinHandle::new(packet.clone());
+        header.lock_depth.set(0);
+        header.cpu.store(0, Ordering::Relaxed);
         header.set_name(options.name);
         header.set_site(site);
+        let locked = options.locked;
         let body = move || {
+            if locked {
+                // Never given up: its end is the thread's.
+                mem::forget(lock_os_thread());
+            }
             let result = catch_unwind(AssertUnwindSafe(f)).map_err(Panic::new);
+            if let (Err(panic), Some(simulation)) = (&result, self.simulation()) {
+                let packet = packet.clone();
+                let panic = UnseenPanic {
+                    id: header.id(),
+                    site: header.site(),
+                    message: panic.message().map(str::to_owned),
+                };
+                simulation.saw_panic(panic, Box::new(move || packet.is_joined()));
+            }
             // SAFETY: this is the one place that writes the result, before it is announced.
             unsafe { packet.put(result) };
             let packet = Arc::into_raw(packet).cast::<()>();
@@ -171,6 +194,7 @@ impl<V: Env> Scheduler<V> {
         header.status.store(RUNNABLE, Ordering::Relaxed);
         self.submit(header, &inside);
         drop(inside);
+        simulated::point();
         Ok(handle)
     }
 
@@ -255,7 +279,7 @@ impl<V: Env> Scheduler<V> {
 
     /// Calls `f` with the P that the caller runs with, if it runs with one. The caller is inside a
     /// critical section.
-    fn with_own_p<R>(&'static self, f: impl FnOnce(Option<&'static P>) -> R) -> R {
+    pub(super) fn with_own_p<R>(&'static self, f: impl FnOnce(Option<&'static P>) -> R) -> R {
         match current().filter(|me| ptr::eq(me.scheduler, ptr::from_ref(self).cast())) {
             None => f(None),
             // SAFETY: the calling goroutine runs on its M.

@@ -104,6 +104,7 @@ impl<V: Env> Scheduler<V> {
         let m = &machine.m;
         m.after.set(after);
         m.left.set(here());
+        self.account(machine, after);
         m.in_syscall.store(false, Ordering::Relaxed);
         // SAFETY: obligation 1 gives us the M, and through it the P; `next` is ours, so its fields
         // and context are.
@@ -261,6 +262,9 @@ impl<V: Env> Scheduler<V> {
             let machine = self.enter(g);
             let inside = critical::assume_inside();
             self.hooks.event(Event::Finished(g.header().id()));
+            if g.header().thread().is_some() {
+                self.end_with_thread(g, machine, &inside);
+            }
             let next = self.find_next(machine, STEAL_ONCE, &inside);
             let to = self.prepare_switch(machine, After::Finished(g.header()), next);
             (*here()).current.set(ptr::null());

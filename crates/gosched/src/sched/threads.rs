@@ -10,8 +10,8 @@ use crate::critical::Section;
 use crate::env::{Engine, Env, Hooks, Poller};
 use crate::gmp::m::M;
 use crate::gmp::p::P;
+use crate::sched::Scheduler;
 use crate::sched::machine::Machine;
-use crate::sched::{MAX_MACHINES, Scheduler};
 use crate::time::Nanos;
 
 impl<V: Env> Scheduler<V> {
@@ -129,7 +129,7 @@ impl<V: Env> Scheduler<V> {
         loop {
             // SAFETY: null or a machine, which is never freed.
             let id = unsafe { first.as_ref() }.map_or(0, |m| m.m.id + 1);
-            if id >= MAX_MACHINES {
+            if id >= self.machine_limit.load(Ordering::Relaxed) {
                 return None;
             }
             let machine = Box::new(Machine::new(id));

@@ -11,12 +11,13 @@ use crate::atomic::{Ordering, fence};
 use crate::critical::{self, Section};
 use crate::env::{Engine, Env};
 use crate::gmp::g::GRef;
+use crate::here::here;
 use crate::sched::Scheduler;
 use crate::sched::find::STEAL_ROUNDS;
 use crate::sched::machine::Machine;
 
 impl<V: Env> Scheduler<V> {
-    /// The whole life of an M's thread.
+    /// The whole life of an M's thread, which ends only with a goroutine that was locked to it.
     pub(super) fn run_machine(&'static self, machine: &'static Machine<V>) {
         self.engine.thread_started();
         match self.engine.adopt_thread() {
@@ -30,14 +31,21 @@ impl<V: Env> Scheduler<V> {
         critical::begin();
         // SAFETY: this is the M's own context, and it starts.
         unsafe { machine.m.accept() };
-        loop {
+        while !machine.m.ends.get() {
             // SAFETY: this is the M's own context, inside a critical section; what is found is ours
             // to run.
             unsafe {
-                let next = self.find_or_sleep(machine);
+                let next = match self.wait_for_own(machine) {
+                    Some(own) => own,
+                    None => self.find_or_sleep(machine),
+                };
                 self.execute(machine, next);
             }
         }
+        // SAFETY: the section that this context has begun; it holds no lock.
+        unsafe { critical::end(here()) };
+        self.thread_ends(machine);
+        self.check_deadlock();
     }
 
     /// A goroutine to run, and a P to run it with.
@@ -56,6 +64,9 @@ impl<V: Env> Scheduler<V> {
                 }
                 if let Some(g) = self.find_next(machine, STEAL_ROUNDS, &inside) {
                     return g;
+                }
+                if m.p().is_none() {
+                    continue;
                 }
                 self.idle.put_p(m.release(), &inside);
                 if m.spinning.load(Ordering::Relaxed) {
@@ -89,7 +100,10 @@ impl<V: Env> Scheduler<V> {
         // SAFETY: obligation 1; no lock is held.
         unsafe {
             critical::suspended(|| {
-                self.check_deadlock();
+                match self.simulation() {
+                    None => self.check_deadlock(),
+                    Some(simulation) => simulation.rest(),
+                }
                 machine.m.park();
             });
             machine.m.accept();

@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::critical;
 use crate::goroutine::WaitReason;
 use crate::lock::Lock;
+use crate::simulated;
 use crate::sync::mutex::MutexGuard;
 use crate::time::Nanos;
 use crate::waiter::{Node, TIMED_OUT, WaitList, Waiter};
@@ -36,11 +37,12 @@ impl Cond {
         guard: MutexGuard<'a, T>,
         deadline: Instant,
     ) -> (MutexGuard<'a, T>, bool) {
-        self.wait_deadline(guard, Nanos::from_instant(deadline))
+        self.wait_deadline(guard, simulated::point_in_time(deadline))
     }
 
     /// Wakes the one that has waited longest.
     pub fn notify_one(&self) {
+        simulated::point();
         let claimed = {
             let inside = critical::enter();
             self.queue.lock(&inside).pop()
@@ -52,6 +54,7 @@ impl Cond {
 
     /// Wakes all that wait now.
     pub fn notify_all(&self) {
+        simulated::point();
         let claimed = {
             let inside = critical::enter();
             self.queue.lock(&inside).pop_all()

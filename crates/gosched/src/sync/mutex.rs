@@ -7,6 +7,7 @@ use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
 use crate::goroutine::WaitReason;
+use crate::simulated;
 use crate::sync::raw::RawMutex;
 use crate::time::Nanos;
 
@@ -50,20 +51,24 @@ impl<T: ?Sized> Mutex<T> {
     }
 
     /// Waits until the lock is free and takes it.
+    #[inline]
     pub fn lock(&self) -> MutexGuard<'_, T> {
+        simulated::point();
         self.raw.lock(WaitReason::MutexLock, Nanos::NEVER);
         self.guard()
     }
 
     /// Takes the lock if it is free now.
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        simulated::point();
         self.raw.try_lock().then(|| self.guard())
     }
 
     /// Takes the lock if it becomes free before the deadline.
     pub fn lock_until(&self, deadline: Instant) -> Option<MutexGuard<'_, T>> {
+        simulated::point();
         self.raw
-            .lock(WaitReason::MutexLock, Nanos::from_instant(deadline))
+            .lock(WaitReason::MutexLock, simulated::point_in_time(deadline))
             .then(|| self.guard())
     }
 

@@ -4,6 +4,7 @@ use crate::atomic::{AtomicBool, Ordering};
 use std::fmt;
 
 use crate::goroutine::WaitReason;
+use crate::simulated;
 use crate::sync::raw::RawMutex;
 use crate::time::Nanos;
 
@@ -25,6 +26,7 @@ impl Once {
     /// Calls `f` if no call on this value has completed before. A call that panics does not count:
     /// the next one tries again.
     pub fn call_once(&self, f: impl FnOnce()) {
+        simulated::point();
         if self.is_completed() {
             return;
         }

@@ -9,6 +9,7 @@ use std::ptr;
 use crate::critical;
 use crate::goroutine::WaitReason;
 use crate::lock::Lock;
+use crate::simulated;
 use crate::time::Nanos;
 use crate::waiter::{ClaimedList, Node, WaitList, Waiter};
 
@@ -95,13 +96,13 @@ impl<T: ?Sized> RwLock<T> {
 
     /// Reads if that is possible now.
     pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
-        self.try_enter(false).then_some(RwLockReadGuard(self))
+        self.try_enter(false).then(|| RwLockReadGuard(self))
     }
 
     /// Writes if that is possible now.
     pub fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
         self.try_enter(true)
-            .then_some(RwLockWriteGuard(self, PhantomData))
+            .then(|| RwLockWriteGuard(self, PhantomData))
     }
 
     /// The data, which nobody else can reach.
@@ -110,12 +111,14 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     fn try_enter(&self, writer: bool) -> bool {
+        simulated::point();
         let inside = critical::enter();
         let mut state = self.state.lock(&inside);
         state.queue.is_empty() && state.admit(writer)
     }
 
     fn enter(&self, writer: bool, reason: WaitReason) {
+        simulated::point();
         let waiter = Waiter::new();
         let slot = if writer { WRITER } else { ptr::null() };
         let node = Node::new(&waiter, 1, slot);

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::critical;
 use crate::goroutine::WaitReason;
 use crate::lock::Lock;
+use crate::simulated;
 use crate::time::Nanos;
 use crate::waiter::{ClaimedList, Node, TIMED_OUT, WaitList, Waiter};
 use std::ptr;
@@ -59,6 +60,7 @@ impl Semaphore {
 
     /// Takes `n` permits if they are there now and nobody waits.
     pub fn try_acquire(&self, n: usize) -> bool {
+        simulated::point();
         let inside = critical::enter();
         let mut state = self.state.lock(&inside);
         let free = state.queue.is_empty() && state.permits >= n;
@@ -70,7 +72,7 @@ impl Semaphore {
 
     /// Takes `n` permits if it gets them before the deadline.
     pub fn acquire_until(&self, n: usize, deadline: Instant) -> bool {
-        self.acquire_deadline(n, Nanos::from_instant(deadline))
+        self.acquire_deadline(n, simulated::point_in_time(deadline))
     }
 
     /// Gives `n` permits, taken before or new.
@@ -78,6 +80,7 @@ impl Semaphore {
     /// # Panics
     /// If there would be more than `usize::MAX`.
     pub fn release(&self, n: usize) {
+        simulated::point();
         let served = {
             let inside = critical::enter();
             let mut state = self.state.lock(&inside);
@@ -99,6 +102,7 @@ impl Semaphore {
     }
 
     fn acquire_deadline(&self, n: usize, deadline: Nanos) -> bool {
+        simulated::point();
         let waiter = Waiter::new();
         let node = Node::new(&waiter, 1, ptr::without_provenance(n));
         {

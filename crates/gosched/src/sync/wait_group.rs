@@ -6,6 +6,7 @@ use std::ptr;
 use crate::critical;
 use crate::goroutine::WaitReason;
 use crate::lock::Lock;
+use crate::simulated;
 use crate::time::Nanos;
 use crate::waiter::{Node, WaitList, Waiter};
 
@@ -55,6 +56,7 @@ impl WaitGroup {
     /// # Panics
     /// If nothing was to be done.
     pub fn done(&self) {
+        simulated::point();
         let woken = {
             let inside = critical::enter();
             let mut state = self.state.lock(&inside);
@@ -75,6 +77,7 @@ impl WaitGroup {
 
     /// Waits until all is done; returns at once if nothing is to be done.
     pub fn wait(&self) {
+        simulated::point();
         let waiter = Waiter::new();
         let node = Node::new(&waiter, 1, ptr::null());
         {

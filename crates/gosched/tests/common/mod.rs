@@ -103,6 +103,14 @@ pub fn go<E: Env, T: Send + 'static>(
     scheduler.spawn(f).expect("a goroutine starts")
 }
 
+/// Yields until the others have had many a turn: what can happen has happened then.
+pub fn settle() {
+    for _ in 0..20 {
+        gosched::yield_now();
+    }
+    gosched::sleep(std::time::Duration::from_millis(1));
+}
+
 /// Polls `condition` on a plain thread for up to ten seconds.
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     for _ in 0..10_000 {

@@ -414,3 +414,72 @@ proptest! {
         }
     }
 }
+
+/// Counts looks at tasks over an hour in which the world does as told.
+fn looks(mut world: impl FnMut(&mut Observation, u64)) -> (Monitor, Vec<Nanos>) {
+    let mut monitor = Monitor::new(Config::default(), 1);
+    let mut observation = observation(&[p(PState::Idle, 0, 0, false)]);
+    let (mut looks, mut round) = (Vec::new(), 0);
+    simulate(
+        &mut monitor,
+        &mut observation,
+        Nanos::secs(3600),
+        |observation, actions, _| {
+            if actions.look_at_tasks {
+                looks.push(observation.now);
+            }
+            round += 1;
+            world(observation, round);
+        },
+    );
+    (monitor, looks)
+}
+
+#[test]
+fn nobody_is_looked_at_while_all_is_well() {
+    assert_eq!(looks(|_, _| ()).1, [], "an idle process");
+    let busy = |observation: &mut Observation, round| {
+        observation.set_ps([p(PState::Running, round as u32, 0, true)]);
+    };
+    assert_eq!(looks(busy).1, [], "a scheduler that gets on");
+}
+
+/// The P is taken from the goroutine, and then all Ps are idle: the monitor sleeps deeply, but not for longer than until the next look.
+#[test]
+fn a_task_without_a_p_is_looked_at_until_it_is_reported() {
+    let threshold = Config::default().stall.unwrap();
+    let mut monitor = Monitor::new(Config::default(), 1);
+    let mut observation = observation(&[p(PState::Running, 1, 0, false)]);
+    let mut tasks = Tasks::default();
+    let (mut reported, mut after) = (None, 0);
+    while observation.now < Nanos::secs(3600) {
+        let (actions, sleep) = monitor.tick(&observation);
+        if !actions.retake.is_empty() {
+            observation.set_ps([p(PState::Idle, 0, 0, false)]);
+        }
+        if actions.look_at_tasks {
+            tasks.clear();
+            tasks.push(crate::stall::Task {
+                worker: 3,
+                task: 7,
+                stamp: 1,
+            });
+            let stalls = monitor.look(observation.now, &mut tasks);
+            match (stalls, reported) {
+                ([], None) => {}
+                ([], Some(_)) => after += 1,
+                ([stall], None) => reported = Some((observation.now, stall.lasted)),
+                _ => panic!("reported again: {stalls:?}"),
+            }
+        }
+        let (Sleep::For(time) | Sleep::Deep(time)) = sleep;
+        observation.now = observation.now + time;
+    }
+    let (at, lasted) = reported.expect("it is reported");
+    assert!(lasted >= threshold, "{lasted:?}");
+    assert!(
+        at <= Nanos(threshold.0 * 5 / 4) + Nanos::millis(100),
+        "{at:?}"
+    );
+    assert!(after <= 1, "then nobody looks any more: {after} looks");
+}

@@ -83,6 +83,8 @@ impl Process {
 
     fn answer(&self, me: usize, asked: Asked<'_>) {
         let captured = Captured {
+            ip: 0,
+            fp: 0,
             sp: 100 + me,
             tp: 0,
             general: [0; GENERAL],

@@ -54,9 +54,9 @@ pub fn run(ops: &[Op]) {
             Op::Disarm(which) if !armed.is_empty() => {
                 let gone = armed.swap_remove(which % armed.len());
                 // SAFETY: it was armed once.
-                assert!(unsafe { timers.disarm(&nodes[gone], &inside) });
+                assert!(unsafe { Timers::disarm(&nodes[gone], &inside) });
                 // SAFETY: as above.
-                assert!(!unsafe { timers.disarm(&nodes[gone], &inside) });
+                assert!(!unsafe { Timers::disarm(&nodes[gone], &inside) });
             }
             Op::Disarm(_) => {}
             Op::Fire(now) => {

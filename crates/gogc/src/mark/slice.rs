@@ -1,0 +1,91 @@
+//! A marker that works for a while and goes: what background workers and assists are made of.
+//!
+//! A slice begins with a marker that has nothing and ends with one that has given everything back, so whoever runs it holds no grey
+//! object between two of them, and may be stopped there.
+
+use super::Marker;
+use crate::env::{HeapView, Roots, World};
+use crate::units::Bytes;
+
+/// What became of a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slice {
+    /// The budget is used up; there may be more to do.
+    More,
+    /// Nothing is to be had, but others are at work and may come to share.
+    Dry,
+    /// Nothing is to be had, and nobody is at work.
+    Over,
+}
+
+impl<H: HeapView, W: World> Marker<'_, H, W> {
+    /// Bytes looked through so far.
+    pub(crate) fn looked_at(&self) -> Bytes {
+        self.tally.looked_at()
+    }
+
+    /// Scans root jobs and blackens until some `budget` bytes are looked through, or nothing is to be had. Consumes the marker, which gives back
+    /// what it has.
+    pub(crate) fn slice(mut self, roots: &impl Roots, budget: Bytes) -> (Bytes, Slice) {
+        let crew = &self.marking.crew;
+        crew.enter();
+        let more = self.slice_here(roots, budget);
+        let done = self.looked_at();
+        let marking = self.marking;
+        // What is left must be in the pool before the crew is told that this marker is not busy.
+        #[cfg(explore)]
+        let told_first =
+            goexplore::planted("a marker is not busy before it has given its work back");
+        #[cfg(explore)]
+        if told_first {
+            crew.leave();
+        }
+        drop(self);
+        #[cfg(explore)]
+        if told_first {
+            crew.enter();
+        }
+        crew.leave();
+        let state = if more || !crew.all_claimed(roots.jobs()) {
+            Slice::More
+        } else if !crew.idle() {
+            Slice::Dry
+        } else if marking.has_work() {
+            // In this order: whoever was busy has given back before.
+            Slice::More
+        } else {
+            Slice::Over
+        };
+        (done, state)
+    }
+
+    /// Whether the budget ended it.
+    fn slice_here(&mut self, roots: &impl Roots, budget: Bytes) -> bool {
+        loop {
+            while let Some(job) = self.marking.crew.claim(roots.jobs()) {
+                roots.scan(job, self);
+                if self.looked_at() >= budget {
+                    return true;
+                }
+            }
+            // So often is the budget looked at.
+            let mut steps = 64;
+            while self.step() {
+                steps -= 1;
+                if steps == 0 {
+                    steps = 64;
+                    if self.looked_at() >= budget {
+                        return true;
+                    }
+                    if self.marking.crew.hungry() && !self.marking.pool.has_full() {
+                        self.share();
+                    }
+                }
+            }
+            match self.marking.pool.take_full() {
+                Some(work) => self.adopt(work),
+                None => return false,
+            }
+        }
+    }
+}

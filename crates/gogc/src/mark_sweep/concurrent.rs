@@ -1,0 +1,365 @@
+//! A cycle that marks while mutators run.
+//!
+//! ```text
+//!  mutators  ──────┤ ├───────────────────────────────────────────┤ ├──────────────
+//!  collector  sweep │B│ round 0: roots, heap   round 1 .. : changed │E│ sweep
+//!                    └ barrier on, born black ──────────────────────┘
+//! ```
+//!
+//! - **B**, a short stop: the heap has new objects be born black, the barrier goes on, and roots that had better not be looked at while mutators
+//!   run (registers, stacks that run) are shaded.
+//! - **Rounds**, beside the mutators: all other roots are scanned and the heap is marked; then what has changed of the roots, as long as
+//!   that is worth while. Mutators shade what they store, and assist.
+//! - **E**, a short stop: what may have changed of the roots since it was scanned is scanned again, and what turns out to be grey is marked. If that
+//!   is more than a stop should take, the world runs on, and there is another round.
+//!
+//! # Why nothing is lost
+//!
+//! *Claim: when the last stop has marked all there is, whatever a mutator can reach is marked.*
+//!
+//! Say that a pointer is *safe* if it leads to a marked object. At the end nothing is grey, so every marked object was either born black or
+//! scanned.
+//!
+//! 1. **Every root is safe.** A word of a root that has changed since it was presented, or begun to be a root, is presented in the stop and shaded
+//!    (obligation 5 of [`World`]). Any other was shaded as it is now when it was presented: it led to an object, which was marked then, or to none, and an object
+//!    that was made there since was born black.
+//! 2. **Every pointer in an object that was scanned is safe.** As it was when scanned, it was shaded. If it was stored later, the
+//!    barrier has recorded it: every store from *B* on does (see [`barrier`](crate::barrier) for a store that is interrupted), and what is recorded is shaded, at
+//!    the latest in the stop, as a root.
+//! 3. **Every pointer in an object that was born black is safe**: it was shaded when the object was made (obligation 6 of [`HeapView`]), or the object is
+//!    scanned like one that was found; and if it was stored later, by the barrier.
+//!
+//! By induction along the path from a root, every reachable object is marked. ∎
+//!
+//! The proof uses half of the barrier, Dijkstra's: shading the new value. For that the roots are looked at once more in the end. The other half, Yuasa's, is
+//! what makes the end short. Without it a mutator could take the head of a long list from an object not yet scanned to its stack, and all of the
+//! list would be found white in the stop. With it the head is shaded when it is taken out. There remain pointers that move between places that have no
+//! barrier, from the Rust heap to a stack for example: from one not yet scanned to one that is scanned again, or the other way round. What hides there is found by a
+//! round that looks again at what has changed, and by the limit on what is marked in a stop.
+//!
+//! # When the world cannot be stopped at the end
+//!
+//! Then marking is not over: the barrier stays on, and the cycle is remembered. The next request goes on with it.
+
+use super::*;
+use crate::env::{Background, Processor, Stop};
+use crate::mark::Slice;
+use crate::pacer::ConcurrentReport;
+use crate::stats::{PhaseClock, Tally};
+
+/// Rounds beside the mutators from one stop to the next, at most.
+const ROUNDS: u32 = 4;
+
+/// If no more of the roots has changed, the rest is left to the stop: some tens of microseconds of scanning.
+const LITTLE: Bytes = Bytes::kib(256);
+
+/// How much of the heap may be marked in a stop, unless it is the last attempt: some hundred microseconds.
+const STOP_LIMIT: Bytes = Bytes::kib(512);
+
+/// What a marker does in a stop between two looks at what all have done.
+const STOP_SLICE: Bytes = Bytes::kib(64);
+
+/// Stops that may be given up because there is too much to do in them. Each has marked more than the one before, but mutators may be
+/// just as fast.
+const ATTEMPTS: u32 = 4;
+
+/// Time between two looks at how marking goes.
+const REVISE_EVERY: Nanos = Nanos(200_000);
+
+/// Processor time, in nanoseconds, by who spent it.
+#[derive(Default)]
+pub(super) struct Spent {
+    assist: AtomicU64,
+    background: AtomicU64,
+    idle: AtomicU64,
+    /// When the assist ratio was computed last.
+    revised: AtomicU64,
+    /// Of `assist` and `background`, what the pacer has been told of.
+    told: AtomicU64,
+}
+
+/// A cycle under way.
+#[derive(Clone, Copy)]
+pub(super) struct Begun {
+    cycle: u64,
+    reason: Reason,
+    started: Nanos,
+    usage: crate::env::HeapUsage,
+    goal: Bytes,
+    /// When mutators ran again.
+    running_at: Nanos,
+    longest_pause: Nanos,
+}
+
+/// What is known when marking is over.
+struct Ended {
+    tally: Tally,
+    heap_after_mark: Bytes,
+}
+
+impl<H: HeapView, W: World> MarkSweep<H, W> {
+    pub(super) fn run_concurrent(
+        &self,
+        cycle: u64,
+        reason: Reason,
+    ) -> Result<(CycleStats, CycleReport), CycleError<W::Error>> {
+        let under_way = lock(&self.begun).take();
+        if let Some(begun) = under_way {
+            let result = self.end(begun)?;
+            // It began before it was asked for.
+            if reason != Reason::Forced {
+                return Ok(result);
+            }
+        }
+        let begun = self.begin(cycle, reason)?;
+        self.end(begun)
+    }
+
+    fn begin(&self, cycle: u64, reason: Reason) -> Result<Begun, CycleError<W::Error>> {
+        let (heap, world) = (&self.heap, &self.world);
+        let Announced {
+            started,
+            usage,
+            goal,
+        } = self.announce(cycle, reason);
+        let begin = |roots: &W::Roots| {
+            heap.start_mark();
+            self.marking.start_cycle();
+            self.barrier.set(true);
+            let mut marker = Marker::new(heap, world, &self.marking);
+            for job in 0..roots.jobs() {
+                roots.scan(job, &mut marker);
+            }
+        };
+        let ratio = lock(&self.pacer).assist_ratio(&usage, Bytes(0));
+        self.account.open(ratio);
+        self.spent.reset(started);
+        if let Err(why) = world.with_stopped(Stop::Begin, begin) {
+            let now = world.now();
+            self.enter(Phase::Off, now);
+            self.with_pacer(|pacer| pacer.attempt_failed(now));
+            return Err(CycleError::NotStopped(why));
+        }
+        let running_at = world.now();
+        self.enter(Phase::Mark, running_at);
+        Ok(Begun {
+            cycle,
+            reason,
+            started,
+            usage,
+            goal,
+            running_at,
+            longest_pause: running_at.saturating_sub(started),
+        })
+    }
+
+    fn end(&self, mut begun: Begun) -> Result<(CycleStats, CycleReport), CycleError<W::Error>> {
+        let world = &self.world;
+        let mut attempts = 0;
+        let mut round = 0;
+        let (stopping_at, ended_at, ended) = loop {
+            round = self.mark_beside_mutators(round);
+            let stopping_at = world.now();
+            let last = attempts == ATTEMPTS;
+            let stopped = world.with_stopped(Stop::End, |roots| self.try_end(&begun, roots, last));
+            let now = world.now();
+            begun.longest_pause = begun.longest_pause.max(now.saturating_sub(stopping_at));
+            match stopped {
+                Ok(Some(ended)) => break (stopping_at, now, ended),
+                Ok(None) => attempts += 1,
+                Err(why) => {
+                    *lock(&self.begun) = Some(begun);
+                    self.with_pacer(|pacer| pacer.attempt_failed(now));
+                    return Err(CycleError::NotStopped(why));
+                }
+            }
+        };
+        // SAFETY: the barrier is off, so no mutator uses the buffers, and no marker is at work.
+        unsafe { self.marking.trim(world) };
+        let stops = Nanos(begun.longest_pause.0 * 2 * world.procs() as u64);
+        let spent = self.spent.since_last_look() + stops;
+        lock(&self.pacer).note_time(ended_at, spent, world.procs());
+        self.enter(Phase::Sweep, ended_at);
+        Ok(self.describe(&begun, stopping_at, ended_at, &ended))
+    }
+
+    /// Rounds, until little changes. `round` is the first's number; returns the next.
+    fn mark_beside_mutators(&self, first: u32) -> u32 {
+        let world = &self.world;
+        for round in first..first + ROUNDS {
+            let changed = world.with_running(round, |roots, amount| {
+                self.marking.start_round();
+                world.mark_in_background(&|budget, on| self.background(roots, budget, on));
+                amount
+            });
+            if changed <= LITTLE {
+                return round + 1;
+            }
+        }
+        first + ROUNDS
+    }
+
+    /// One step of a background worker.
+    fn background(&self, roots: &W::Roots, budget: Bytes, on: Processor) -> Background {
+        let begin = self.world.now();
+        let marker = Marker::new(&self.heap, &self.world, &self.marking);
+        let (done, state) = marker.slice(roots, budget);
+        let end = self.world.now();
+        let spent = match on {
+            Processor::Dedicated => &self.spent.background,
+            Processor::Idle => &self.spent.idle,
+        };
+        spent.fetch_add(end.saturating_sub(begin).0, Ordering::Relaxed);
+        self.account.earn(done);
+        self.revise_assists(end);
+        match state {
+            Slice::More => Background::Marked(done),
+            Slice::Dry => Background::Dry(done),
+            Slice::Over => Background::Over,
+        }
+    }
+
+    /// Computes anew what a byte costs, now and then.
+    fn revise_assists(&self, now: Nanos) {
+        let revised = self.spent.revised.load(Ordering::Relaxed);
+        if now.0.saturating_sub(revised) < REVISE_EVERY.0
+            || self
+                .spent
+                .revised
+                .compare_exchange(revised, now.0, Ordering::Relaxed, Ordering::Relaxed)
+                .is_err()
+        {
+            return;
+        }
+        let usage = self.heap.usage();
+        let scanned = self.marking.tally().looked_at();
+        let spent = self.spent.since_last_look();
+        let procs = self.world.procs();
+        let mut pacer = lock(&self.pacer);
+        pacer.note_time(now, spent, procs);
+        self.account.set_ratio(pacer.assist_ratio(&usage, scanned));
+    }
+
+    #[cold]
+    pub(super) fn assist_by(&self, work: Bytes) {
+        let begin = self.world.now();
+        let marker = Marker::new(&self.heap, &self.world, &self.marking);
+        let (done, _) = marker.slice(&NoRoots, work);
+        self.account.earn(done);
+        let spent = self.world.now().saturating_sub(begin);
+        self.spent.assist.fetch_add(spent.0, Ordering::Relaxed);
+    }
+
+    /// In the stop that ends marking, unless there is too much left for it: then `None`, and nothing has changed but that more is marked.
+    fn try_end(&self, begun: &Begun, roots: &W::Roots, last: bool) -> Option<Ended> {
+        let (heap, world, marking) = (&self.heap, &self.world, &self.marking);
+        self.enter(Phase::MarkTermination, world.now());
+        marking.start_round();
+        let before = marking.tally().heap_scanned;
+        let too_much = || !last && marking.tally().heap_scanned.saturating_sub(before) > STOP_LIMIT;
+        world.run_workers(&|| {
+            let mut backoff = Backoff::default();
+            while !too_much() {
+                match Marker::new(heap, world, marking).slice(roots, STOP_SLICE).1 {
+                    Slice::More => backoff = Backoff::default(),
+                    Slice::Dry => backoff.wait(),
+                    Slice::Over => return,
+                }
+            }
+        });
+        if marking.has_work() || !marking.all_claimed(roots.jobs()) {
+            self.enter(Phase::Mark, world.now());
+            return None;
+        }
+        self.recover(begun.cycle);
+        self.revive(begun.cycle);
+        self.check(roots);
+        let usage = heap.usage();
+        let tally = marking.tally();
+        self.barrier.set(false);
+        heap.start_sweep(tally.marked);
+        Some(Ended {
+            tally,
+            heap_after_mark: usage.collected + usage.external,
+        })
+    }
+
+    fn describe(
+        &self,
+        begun: &Begun,
+        stopping_at: Nanos,
+        ended_at: Nanos,
+        ended: &Ended,
+    ) -> (CycleStats, CycleReport) {
+        let world = &self.world;
+        let clock = PhaseClock {
+            sweep_termination: begun.running_at.saturating_sub(begun.started),
+            mark: stopping_at.saturating_sub(begun.running_at),
+            mark_termination: ended_at.saturating_sub(stopping_at),
+        };
+        let procs = world.procs();
+        let of_all = |time: Nanos| Nanos(time.0 * procs as u64);
+        let [assist, background, idle] =
+            [&self.spent.assist, &self.spent.background, &self.spent.idle]
+                .map(|time| Nanos(time.load(Ordering::Relaxed)));
+        let cpu = PhaseCpu {
+            sweep_termination: of_all(clock.sweep_termination),
+            assist,
+            background,
+            idle,
+            mark_termination: of_all(clock.mark_termination),
+        };
+        let usage = self.heap.usage();
+        let available = of_all(clock.mark).0.max(1) as f64;
+        let heap_before = begun.usage.collected + begun.usage.external;
+        let tally = ended.tally;
+        let report = CycleReport {
+            reason: begun.reason,
+            started: begun.started,
+            ended: ended_at,
+            usage,
+            roots: tally.stacks + tally.globals,
+            concurrent: Some(ConcurrentReport {
+                heap_at_start: heap_before,
+                heap_at_end: ended.heap_after_mark,
+                scanned: tally.looked_at(),
+                utilisation: (assist + background).0 as f64 / available,
+                idle: idle.0 as f64 / available,
+            }),
+        };
+        let stats = CycleStats {
+            cycle: begun.cycle,
+            reason: begun.reason,
+            started: begun.started,
+            clock,
+            cpu,
+            longest_pause: begun.longest_pause,
+            heap_before,
+            heap_after_mark: ended.heap_after_mark,
+            heap_live: usage.collected + usage.external,
+            goal: begun.goal,
+            marked: tally,
+            procs,
+            cpu_percent: 0,
+        };
+        (stats, report)
+    }
+}
+
+impl Spent {
+    fn reset(&self, now: Nanos) {
+        for time in [&self.assist, &self.background, &self.idle, &self.told] {
+            time.store(0, Ordering::Relaxed);
+        }
+        self.revised.store(now.0, Ordering::Relaxed);
+    }
+
+    /// What was spent at the mutators' expense since the last call.
+    fn since_last_look(&self) -> Nanos {
+        let spent = self.assist.load(Ordering::Relaxed) + self.background.load(Ordering::Relaxed);
+        Nanos(spent.saturating_sub(self.told.swap(spent, Ordering::Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

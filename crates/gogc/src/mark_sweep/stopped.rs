@@ -1,0 +1,120 @@
+//! A cycle with the world stopped for all of marking.
+//!
+//! Finish the last sweep, stop the world, mark in parallel from all roots, let the heap see to finalizers and weak pointers, start the sweep, start the
+//! world.
+//!
+//! Invariant: from `start_mark` to `start_sweep` the world stands still, so the reachable objects are the same throughout, and what is unmarked at the
+//! end is unreachable. The write barrier is on for that time as it is for longer beside mutators; here none runs to see it.
+
+use super::*;
+use crate::env::Stop;
+use crate::stats::{PhaseClock, Tally};
+
+/// When the parts of a cycle ended and what was found, as known when the world is about to start again.
+struct Marked {
+    stopped_at: Nanos,
+    marked_at: Nanos,
+    tally: Tally,
+    workers: u64,
+    heap_after_mark: Bytes,
+}
+
+impl<H: HeapView, W: World> MarkSweep<H, W> {
+    pub(super) fn run_stopped(
+        &self,
+        cycle: u64,
+        reason: Reason,
+    ) -> Result<(CycleStats, CycleReport), CycleError<W::Error>> {
+        let world = &self.world;
+        let Announced {
+            started,
+            usage,
+            goal,
+        } = self.announce(cycle, reason);
+        let marked = match world.with_stopped(Stop::Whole, |roots| self.mark(cycle, roots)) {
+            Ok(marked) => marked,
+            Err(why) => {
+                let now = world.now();
+                self.enter(Phase::Off, now);
+                self.with_pacer(|pacer| pacer.attempt_failed(now));
+                return Err(CycleError::NotStopped(why));
+            }
+        };
+        // SAFETY: the barrier is off, so no mutator uses the buffers, and neither does any marker.
+        unsafe { self.marking.trim(world) };
+        let ended = world.now();
+        self.enter(Phase::Sweep, ended);
+
+        let usage_after = self.heap.usage();
+        let report = CycleReport {
+            reason,
+            started,
+            ended,
+            usage: usage_after,
+            roots: marked.tally.stacks + marked.tally.globals,
+            concurrent: None,
+        };
+        let clock = PhaseClock {
+            sweep_termination: marked.stopped_at.saturating_sub(started),
+            mark: marked.marked_at.saturating_sub(marked.stopped_at),
+            mark_termination: ended.saturating_sub(marked.marked_at),
+        };
+        let procs = world.procs();
+        let stats = CycleStats {
+            cycle,
+            reason,
+            started,
+            clock,
+            heap_before: usage.collected + usage.external,
+            heap_after_mark: marked.heap_after_mark,
+            heap_live: marked.tally.marked + usage_after.external,
+            goal,
+            marked: marked.tally,
+            longest_pause: ended.saturating_sub(started),
+            procs,
+            cpu: processor_time(&clock, procs as u64, marked.workers),
+            cpu_percent: 0,
+        };
+        Ok((stats, report))
+    }
+
+    /// The part of a cycle with the world stopped.
+    fn mark(&self, cycle: u64, roots: &W::Roots) -> Marked {
+        let (heap, world) = (&self.heap, &self.world);
+        let stopped_at = world.now();
+        self.enter(Phase::Mark, stopped_at);
+        heap.start_mark();
+        self.barrier.set(true);
+        self.marking.start_cycle();
+        let workers = self.mark_round(cycle, roots);
+
+        let marked_at = world.now();
+        self.enter(Phase::MarkTermination, marked_at);
+        self.revive(cycle);
+        self.check(roots);
+        let usage = heap.usage();
+        let tally = self.marking.tally();
+        self.barrier.set(false);
+        heap.start_sweep(tally.marked);
+        Marked {
+            stopped_at,
+            marked_at,
+            tally,
+            workers,
+            heap_after_mark: usage.collected + usage.external,
+        }
+    }
+}
+
+/// The world standing still costs all its processors, whether markers use them or not; what markers do not use is idle to the program, but lost to it
+/// nevertheless.
+fn processor_time(clock: &PhaseClock, procs: u64, workers: u64) -> PhaseCpu {
+    let of_all = |time: Nanos| Nanos(time.0 * procs);
+    PhaseCpu {
+        sweep_termination: of_all(clock.sweep_termination),
+        assist: Nanos(0),
+        background: Nanos(clock.mark.0 * workers.min(procs)),
+        idle: Nanos(clock.mark.0 * procs.saturating_sub(workers)),
+        mark_termination: of_all(clock.mark_termination),
+    }
+}

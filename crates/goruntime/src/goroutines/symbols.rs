@@ -1,0 +1,157 @@
+//! Names and places of calls, looked up in the debug information that the program carries.
+//!
+//! Invariant: an address is looked up once for a dump, however many goroutines stand there.
+
+use std::collections::HashMap;
+use std::fmt::{self, Write};
+
+/// What has been looked up.
+#[derive(Default)]
+pub(super) struct Symbols {
+    known: HashMap<usize, Vec<Call>>,
+}
+
+/// A call: that of a function, or of one that the compiler put into its caller.
+#[derive(Clone)]
+struct Call {
+    function: String,
+    place: Option<(String, u32)>,
+}
+
+/// Crates whose calls are left out at the ends of a stack.
+const RUNTIME: &[&str] = &[
+    "gosched",
+    "gostack",
+    "goruntime",
+    "gomem",
+    "gogc",
+    "std",
+    "core",
+    "alloc",
+];
+
+/// Code of the runtime that a program does not call by its name: the last calls before it comes to stand still.
+const HIDDEN: &[&str] = &["std", "core", "alloc"];
+
+impl Symbols {
+    /// The calls at the instruction before an address, the innermost first: more than one where the compiler inlined some.
+    fn at(&mut self, address: usize) -> &[Call] {
+        self.known.entry(address).or_insert_with(|| {
+            let mut calls = Vec::new();
+            let at = std::ptr::without_provenance_mut(address);
+            backtrace::resolve(at, |symbol| {
+                let function = symbol.name().map(|name| format!("{name:#}"));
+                let file = symbol.filename().map(|f| f.display().to_string());
+                calls.push(Call {
+                    function: function.unwrap_or_else(|| format!("{address:#x}")),
+                    place: file.zip(symbol.lineno()),
+                });
+            });
+            if calls.is_empty() {
+                calls.push(Call {
+                    function: format!("{address:#x}"),
+                    place: None,
+                });
+            }
+            calls
+        })
+    }
+
+    /// Writes the calls as Go does: a line for the function, and one for the place.
+    pub(super) fn write(&mut self, f: &mut impl Write, addresses: &[usize]) -> fmt::Result {
+        let mut calls = Vec::new();
+        for (depth, &address) in addresses.iter().enumerate() {
+            // A return address is that of the instruction after the call; the innermost is that of the one that comes next.
+            let after = address + usize::from(depth == 0);
+            calls.extend_from_slice(self.at(after));
+        }
+        for call in essential(&calls) {
+            writeln!(f, "{}(...)", call.function)?;
+            match &call.place {
+                Some((file, line)) => writeln!(f, "\t{file}:{line}")?,
+                None => writeln!(f, "\t?")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The calls that the program made, and the one of the runtime that the innermost of them made; all of them if there are only the runtime's.
+fn essential(calls: &[Call]) -> &[Call] {
+    let own = |call: &Call| !RUNTIME.contains(&crate_of(&call.function));
+    let (Some(first), Some(last)) = (calls.iter().position(own), calls.iter().rposition(own))
+    else {
+        return calls;
+    };
+    // What the program called, if it is not one of std's helpers around it.
+    let called = calls[..first]
+        .iter()
+        .rposition(|call| !HIDDEN.contains(&crate_of(&call.function)));
+    &calls[called.unwrap_or(first)..=last]
+}
+
+/// The crate that a function is of: of a trait's method, that of the type.
+fn crate_of(function: &str) -> &str {
+    let path = function.trim_start_matches(['<', '&', '*', '[', '(', ' ']);
+    path.split("::").next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn calls(names: &[&str]) -> Vec<Call> {
+        let call = |name: &&str| Call {
+            function: (*name).to_owned(),
+            place: None,
+        };
+        names.iter().map(call).collect()
+    }
+
+    fn kept(names: &[&str]) -> Vec<String> {
+        let calls = calls(names);
+        essential(&calls)
+            .iter()
+            .map(|c| c.function.clone())
+            .collect()
+    }
+
+    #[test]
+    fn keeps_what_the_program_called() {
+        let stack = [
+            "gostack::switch::switch_by_instruction",
+            "gosched::sched::park",
+            "<gosched::chan::ends::Receiver<T>>::recv",
+            "core::option::Option<T>::map",
+            "app::worker",
+            "alloc::vec::Vec<T>::retain",
+            "app::main::{{closure}}",
+            "core::ops::function::FnOnce::call_once",
+            "gosched::gmp::body::run",
+        ];
+        let expected = [&stack[2..7]].concat();
+        assert_eq!(kept(&stack), expected);
+    }
+
+    #[test]
+    fn keeps_all_of_the_runtimes_own() {
+        let stack = ["gosched::sched::park", "goruntime::finalizer::run"];
+        assert_eq!(kept(&stack), stack);
+    }
+
+    #[inline(never)]
+    fn known_function(x: u64) -> u64 {
+        std::hint::black_box(x) + 1
+    }
+
+    #[test]
+    fn names_a_function_and_its_place() {
+        let entry = known_function as *const () as usize;
+        let mut text = String::new();
+        Symbols::default()
+            .write(&mut text, &[entry, entry + 1])
+            .unwrap();
+        assert_eq!(text.matches("known_function(...)\n\t").count(), 2, "{text}");
+        assert_eq!(text.matches("symbols.rs:").count(), 2, "{text}");
+    }
+}
