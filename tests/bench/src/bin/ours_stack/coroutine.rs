@@ -122,10 +122,8 @@ impl Coroutines for Contexts {
 
     fn retire(&mut self, coroutine: Coroutine) {
         // SAFETY: as in `resume`.
-        assert!(
-            unsafe { coroutine.shared.as_ref() }.ended.get(),
-            "retired before its end"
-        );
+        let ended = unsafe { coroutine.shared.as_ref() }.ended.get();
+        assert!(ended, "retired before its end");
         // SAFETY: it has ended, and nothing refers to its stack.
         unsafe { self.cache.retire(coroutine.context) };
     }
