@@ -4,7 +4,7 @@
 //! other. There are two kernels: [`plain`], which is the definition, and one with AVX-512 instructions (load and compress under a mask) where the processor has
 //! them. Neither branches on what the words are: whether a pointer is null is as good as random.
 //!
-//! The vector kernel is a function in assembly, for the reason given in [`word`](crate::word): the memory may be uninitialised or be written at the same moment, which
+//! The vector kernel is a function in assembly, for the reason given in [`word`]: the memory may be uninitialised or be written at the same moment, which
 //! the compiler must not know about; and because vector and mask registers belong to nobody across a call.
 
 use crate::word;

@@ -16,7 +16,7 @@ use crate::cache::{Cache, CachePtr, Run};
 use crate::central::{ObjectCentral, ObjectLists};
 use crate::critical;
 use crate::env::Os;
-use crate::heap::Heap;
+use crate::heap::{Heap, MOST_SPANS, ObjectsShape};
 use crate::object::Object;
 use crate::page::{PAGE_SIZE, PageCount};
 use crate::size_class::{SMALL_MAX, SizeClass};
@@ -185,22 +185,56 @@ impl<O: Os> Heap<O> {
             let lists = central.lists.lock();
             lists.full.push(span.as_span(), Place::Full);
         }
-        let (kind, class) = (source.kind, source.class);
-        let pages = PageCount(class.pages());
-        let of = (source.central, source.tag);
-        self.new_object_span(kind, Some(class), pages, PAGE_SIZE, of)
-            .ok()
+        self.new_spans(central, source)
+    }
+
+    /// A new span, which is in no list. The more there are already, the more are made at once, up to a sixteenth of them: that spares page faults and locks.
+    fn new_spans(&self, central: &ObjectCentral, source: Source) -> Option<ObjectSpanPtr> {
+        let shape = ObjectsShape {
+            kind: source.kind,
+            class: Some(source.class),
+            pages: PageCount(source.class.pages()),
+            align: PAGE_SIZE,
+            central: source.central,
+            tag: source.tag,
+        };
+        let most = (MOST_SPANS as u32 / shape.pages.0).max(1);
+        let n = (central.lists.lock().made / 16).clamp(1, most);
+        let mut first = None;
+        let mut visit = |span: ObjectSpanPtr| {
+            let mut lists = central.lists.lock();
+            lists.made += 1;
+            if first.is_none() {
+                first = Some(span);
+            } else {
+                lists.partial.push(span.as_span(), Place::Partial);
+            }
+        };
+        if self.new_object_spans(n, shape, &mut visit).is_err() && n > 1 {
+            let _ = self.new_object_spans(1, shape, visit);
+        }
+        first
     }
 
     fn object_large(&self, size: usize, align: usize, kind: CollectedKind) -> Option<NonNull<u8>> {
         let pages = PageCount::holding(size)?;
         // Memory that is garbage already comes before memory that is new.
         self.sweep_pages(pages);
-        let central = self.objects.of_kind(kind, 0);
-        let align = align.max(PAGE_SIZE);
-        let span = self
-            .new_object_span(kind, None, pages, align, (central, 0))
+        let shape = ObjectsShape {
+            kind,
+            class: None,
+            pages,
+            align: align.max(PAGE_SIZE),
+            central: self.objects.of_kind(kind, 0),
+            tag: 0,
+        };
+        let mut made = None;
+        self.new_object_spans(1, shape, |span| made = Some(span))
             .ok()?;
+        let span = made?;
+        if let Some(central) = self.central_of(span) {
+            central.lists.lock().made += 1;
+        }
         let slot = self.take_slots(span, kind)?;
         self.put_span(span);
         self.charge(span.size());
@@ -322,6 +356,7 @@ impl<O: Os> Heap<O> {
                 full,
                 unswept_partial,
                 unswept_full,
+                ..
             } = &mut *central.lists.lock();
             std::mem::swap(partial, unswept_partial);
             std::mem::swap(full, unswept_full);
@@ -370,6 +405,7 @@ impl<O: Os> Heap<O> {
             progress.swept += bytes;
             self.sweep_span(span);
             if span.free_slots() == span.count() {
+                central.lists.lock().made -= 1;
                 self.free_span(span.as_span());
                 progress.freed += bytes;
             } else {

@@ -163,6 +163,20 @@ pub const JOBS: &[Job] = &[
         true,
         &["soak", "gomem"],
     ),
+    Job {
+        name: "gc-torture",
+        help: "the only references move about on a thousand goroutines, by every collector",
+        is_long: true,
+        work: Work::Cargo(&[
+            "--release",
+            "-p",
+            "goruntime-tests",
+            "--test",
+            "gc_torture",
+            "--",
+            "--ignored",
+        ]),
+    },
     own(
         "preload-long",
         "servers, databases, test suites and builds on libgomem.so, installed where need be",

@@ -282,9 +282,9 @@ fn malloc_runs(runs: &mut Vec<Range<usize>>) {
 mod tests {
     use super::*;
 
-    fn parts(pages: &Pages, range: Range<usize>) -> Vec<Range<usize>> {
+    fn parts(pages: &Pages, range: Range<usize>) -> Vec<(usize, usize)> {
         let mut parts = Vec::new();
-        pages.parts(range, |part| parts.push(part));
+        pages.parts(range, |part| parts.push((part.start, part.end)));
         parts
     }
 
@@ -296,23 +296,19 @@ mod tests {
         pages.known.put(2..150, true);
         pages.written.put(60..70, true);
         pages.written.put(128..129, true);
-        let all = page(0) + 8..page(200) - 8;
-        let written = [page(60)..page(70), page(128)..page(129)];
-        assert_eq!(parts(&pages, all.clone()), written);
-        assert_eq!(
-            parts(&pages, page(61) + 8..page(61) + 16),
-            [page(61) + 8..page(61) + 16]
-        );
+        let (start, end) = (page(0) + 8, page(200) - 8);
+        let written = [(page(60), page(70)), (page(128), page(129))];
+        assert_eq!(parts(&pages, start..end), written);
+        let (a, b) = (page(61) + 8, page(61) + 16);
+        assert_eq!(parts(&pages, a..b), [(a, b)]);
         assert!(pages.any(&(page(59)..page(61))) && !pages.any(&(page(70)..page(128))));
         pages.ending.store(true, Relaxed);
-        let [a, b] = written;
-        assert_eq!(
-            parts(&pages, all.clone()),
-            [all.start..page(2), a, b, page(150)..all.end]
-        );
+        let [c, d] = written;
+        let expected = [(start, page(2)), c, d, (page(150), end)];
+        assert_eq!(parts(&pages, start..end), expected);
         assert!(pages.any(&(0..1)), "what there is no bit for is not known");
         pages.known.clear();
-        assert_eq!(parts(&pages, all.clone()), [all]);
+        assert_eq!(parts(&pages, start..end), [(start, end)]);
     }
 
     #[test]
@@ -320,6 +316,6 @@ mod tests {
         let pages = Pages::none();
         assert_eq!(parts(&pages, 5000..50_000), []);
         pages.ending.store(true, Relaxed);
-        assert_eq!(parts(&pages, 5000..50_000), [5000..50_000]);
+        assert_eq!(parts(&pages, 5000..50_000), [(5000, 50_000)]);
     }
 }
