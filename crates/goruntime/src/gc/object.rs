@@ -156,9 +156,17 @@ impl Tag {
         }
     }
 
-    const fn sort_of_words(size: usize, words: u64) -> Sort {
-        assert!(size <= Tag::WORDS_MAX * WORD);
-        Sort::new(size, words)
+    /// Of values of so many bytes with these words at least as pointers.
+    const fn sort_of_words(bytes: usize, words: u64) -> Sort {
+        assert!(bytes <= Tag::WORDS_MAX * WORD);
+        // Of what is read from beyond a short array nothing is a pointer: it is cleared.
+        let words_in_object = Sort::new(bytes, 0).size() / WORD;
+        let seen = if words_in_object < Tag::WORDS_MAX {
+            words_in_object
+        } else {
+            Tag::WORDS_MAX
+        };
+        Sort::new(bytes, words & (u64::MAX >> (64 - seen)))
     }
 
     fn sort_of_type(size: usize, info: &'static TypeInfo) -> Sort {
@@ -209,18 +217,20 @@ pub(super) trait Shape {
     const WORDS: Option<u64>;
     /// The bytes that follow the value are to be cleared.
     const CLEAR: bool;
+    /// The sort, where it is known when the program is compiled: then no allocation looks for it.
+    const SORT: Option<Sort>;
 
     /// How an object is allocated whose value takes `bytes`.
     #[inline(always)]
     fn place(bytes: usize) -> Place {
+        if let Some(sort) = Self::SORT {
+            return Place::Sort(sort);
+        }
         let info = Self::INFO;
         if info.drop.is_none() && !info.map.is_empty() {
             if let Some(words) = Self::WORDS
                 && bytes <= Tag::WORDS_MAX * WORD
             {
-                // Of what is read from beyond a short array nothing is a pointer: it is cleared.
-                let size = Sort::new(bytes, 0).size().min(Tag::WORDS_MAX * WORD);
-                let words = words & (u64::MAX >> (64 - size / WORD));
                 return Place::Sort(Tag::sort_of_words(bytes, words));
             }
             if bytes > Tag::WORDS_MAX * WORD && bytes <= Tag::MAX {
@@ -280,6 +290,16 @@ impl<T: Trace> Shape for One<T> {
     };
     const WORDS: Option<u64> = T::MAP.bits();
     const CLEAR: bool = false;
+    const SORT: Option<Sort> = match T::MAP.bits() {
+        Some(words)
+            if !std::mem::needs_drop::<T>()
+                && !T::MAP.is_empty()
+                && size_of::<T>() <= Tag::WORDS_MAX * WORD =>
+        {
+            Some(Tag::sort_of_words(size_of::<T>(), words))
+        }
+        _ => None,
+    };
 }
 
 /// An array whose length is known at run time.
@@ -307,6 +327,7 @@ impl<T: Trace> Shape for Many<T> {
             .bits()
     };
     const CLEAR: bool = true;
+    const SORT: Option<Sort> = None;
 }
 
 /// Allocates an object of shape `S` whose value takes `bytes`, initialises it with `init`, and publishes it, with no stop of the world
