@@ -31,11 +31,16 @@ pub(crate) fn start(scheduler: &'static Scheduler<GoEnv>) {
         },
         ..Config::default()
     };
+    let group = MemoryGroup::find();
+    if let Some(group) = &group {
+        // Not left to the monitor's first look, which comes when its thread does.
+        crate::collector::follow_group_limit(group.look().limit);
+    }
     let target = Process {
         scheduler,
         snapshot: RefCell::default(),
         surplus: Cell::default(),
-        group: MemoryGroup::find(),
+        group,
         memory: Cell::default(),
         pressed: Cell::default(),
         followed: Cell::new(Nanos(gosched::Nanos::now().0)),

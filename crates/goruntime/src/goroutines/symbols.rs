@@ -78,7 +78,7 @@ impl Symbols {
 
 /// The calls that the program made, and the one of the runtime that the innermost of them made; all of them if there are only the runtime's.
 fn essential(calls: &[Call]) -> &[Call] {
-    let own = |call: &Call| !RUNTIME.contains(&crate_of(&call.function));
+    let own = |call: &Call| !RUNTIME.contains(&call.crate_name());
     let (Some(first), Some(last)) = (calls.iter().position(own), calls.iter().rposition(own))
     else {
         return calls;
@@ -86,14 +86,33 @@ fn essential(calls: &[Call]) -> &[Call] {
     // What the program called, if it is not one of std's helpers around it.
     let called = calls[..first]
         .iter()
-        .rposition(|call| !HIDDEN.contains(&crate_of(&call.function)));
+        .rposition(|call| !HIDDEN.contains(&call.crate_name()));
     &calls[called.unwrap_or(first)..=last]
 }
 
-/// The crate that a function is of: of a trait's method, that of the type.
-fn crate_of(function: &str) -> &str {
-    let path = function.trim_start_matches(['<', '&', '*', '[', '(', ' ']);
-    path.split("::").next().unwrap_or(path)
+impl Call {
+    /// The crate that the function is of: of a trait's method, that of the type.
+    ///
+    /// Where the debug information has line tables only, names are short (`recv<u32>`); then the place tells: `.../gosched/src/chan/ends.rs`, or
+    /// `.../gosched-0.1.0/src/...` if it was not built from its own tree. C has no crates; its functions are the program's.
+    fn crate_name(&self) -> &str {
+        let path = self
+            .function
+            .trim_start_matches(['<', '&', '*', '[', '(', ' ']);
+        let before = path.split(['<', '(']).next().unwrap_or(path);
+        if let Some((name, _)) = before.split_once("::") {
+            return name;
+        }
+        let place = self.place.as_ref();
+        let Some((folders, _)) = place.and_then(|(file, _)| file.rsplit_once("/src/")) else {
+            return "";
+        };
+        let folder = folders.rsplit('/').next().unwrap_or("");
+        match folder.rsplit_once('-') {
+            Some((name, version)) if version.starts_with(|c: char| c.is_ascii_digit()) => name,
+            _ => folder,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -137,6 +156,45 @@ mod tests {
     fn keeps_all_of_the_runtimes_own() {
         let stack = ["gosched::sched::park", "goruntime::finalizer::run"];
         assert_eq!(kept(&stack), stack);
+    }
+
+    #[test]
+    fn short_names_are_of_the_crate_that_their_place_is_in() {
+        let call = |function: &str, file: &str| Call {
+            function: function.to_owned(),
+            place: Some((file.to_owned(), 1)),
+        };
+        for (function, file, expected) in [
+            ("recv<u32>", "/w/crates/gosched/src/chan/ends.rs", "gosched"),
+            (
+                "recv",
+                "/h/registry/src/index-1/gosched-0.1.0/src/chan/ends.rs",
+                "gosched",
+            ),
+            (
+                "black_box<u64>",
+                "/rustc/59807616/library/core/src/hint.rs",
+                "core",
+            ),
+            (
+                "{closure#0}<goruntime::Env, ()>",
+                "/w/crates/gosched/src/sched/spawn.rs",
+                "gosched",
+            ),
+            (
+                "app::run",
+                "/rustc/59807616/library/core/src/hint.rs",
+                "app",
+            ),
+            ("nanosleep", "./time/nanosleep.c", ""),
+            ("main", "src/main.rs", ""),
+        ] {
+            assert_eq!(
+                call(function, file).crate_name(),
+                expected,
+                "{function} in {file}"
+            );
+        }
     }
 
     #[inline(never)]

@@ -111,6 +111,13 @@ impl P {
         Owner(self.owner.load(Ordering::Acquire))
     }
 
+    /// Counts that a goroutine starts to run with it, or goes on after it gave way. By the M that has it.
+    #[inline]
+    pub(crate) fn count_tick(&self) {
+        let tick = self.tick.load(Ordering::Relaxed);
+        self.tick.store(tick.wrapping_add(1), Ordering::Relaxed);
+    }
+
     /// Changes the word, or returns what it is instead.
     #[inline]
     pub(crate) fn exchange_owner(&self, from: Owner, to: Owner) -> Result<(), Owner> {

@@ -132,15 +132,20 @@ impl<V: Env> Scheduler<V> {
             let next = match machine.m.p() {
                 Some(p) if g.header().thread().is_some() => {
                     if p.queued() == 0 && self.global.len() == 0 {
+                        p.count_tick();
                         return self.leave(machine);
                     }
                     self.hooks.event(Event::Yielded(g.header().id()));
                     let after = Fate::Yielded.of(g.header());
                     return self.leave_locked(g, machine, after, &inside);
                 }
-                Some(_) => match self.find_queued(machine, &inside) {
+                Some(p) => match self.find_queued(machine, &inside) {
                     Some(next) => self.unless_locked(machine, Some(next), &inside),
-                    None => return self.leave(machine),
+                    // Nobody wants its place; but it gave way.
+                    None => {
+                        p.count_tick();
+                        return self.leave(machine);
+                    }
                 },
                 // Its P is gone: it runs beyond its share, and lines up again.
                 None if self.regain(machine, &inside) => return self.leave(machine),

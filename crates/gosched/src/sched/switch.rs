@@ -125,8 +125,7 @@ impl<V: Env> Scheduler<V> {
                     let id = next.id.load(Ordering::Relaxed);
                     m.current.store(id, Ordering::Relaxed);
                     let p = m.p().expect("only an M with a P runs goroutines");
-                    let tick = p.tick.load(Ordering::Relaxed);
-                    p.tick.store(tick.wrapping_add(1), Ordering::Relaxed);
+                    p.count_tick();
                     p.current.store(id, Ordering::Relaxed);
                     if m.spinning.load(Ordering::Relaxed) {
                         self.stop_spinning(machine, &critical::assume_inside(m.left.get()));
