@@ -78,7 +78,9 @@ impl Symbols {
 
 /// The calls that the program made, and the one of the runtime that the innermost of them made; all of them if there are only the runtime's.
 fn essential(calls: &[Call]) -> &[Call] {
-    let own = |call: &Call| !RUNTIME.contains(&call.crate_name());
+    // Of a short name without a place nothing is known: it may be the runtime's.
+    let known = |call: &Call| call.place.is_some() || !call.crate_name().is_empty();
+    let own = |call: &Call| known(call) && !RUNTIME.contains(&call.crate_name());
     let (Some(first), Some(last)) = (calls.iter().position(own), calls.iter().rposition(own))
     else {
         return calls;
@@ -150,6 +152,19 @@ mod tests {
         ];
         let expected = [&stack[2..7]].concat();
         assert_eq!(kept(&stack), expected);
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_the_programs() {
+        let stack = [
+            "switch_away<goruntime::Env>",
+            "gosched::recv",
+            "app::main",
+            "_start",
+        ];
+        assert_eq!(kept(&stack), ["gosched::recv", "app::main"]);
+        let in_c = ["nanosleep", "std::thread::sleep", "app::main"];
+        assert_eq!(kept(&in_c), in_c);
     }
 
     #[test]
