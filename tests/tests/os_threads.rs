@@ -18,6 +18,7 @@ fn tid() -> i32 {
     unsafe { libc::gettid() }
 }
 
+#[cfg(not(feature = "thread-engine"))]
 fn thread_exists(tid: i32) -> bool {
     std::path::Path::new(&format!("/proc/self/task/{tid}")).exists()
 }

@@ -2,9 +2,9 @@
 
 use goruntime::{chan, go, select, time, yield_now};
 use goruntime_tests::eventually;
-use std::hint::{black_box, spin_loop};
+use std::hint::spin_loop;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 use std::time::{Duration, Instant};
 
 #[cfg(not(feature = "system-allocator"))]
@@ -193,7 +193,7 @@ fn pairs() {
         let (stop, stopped) = chan::unbuffered::<()>();
         let pair = |work: u64| {
             let (wake, woken) = chan::unbuffered::<()>();
-            let count = Arc::new(AtomicU64::new(0));
+            let count = Arc::new(std::sync::atomic::AtomicU64::new(0));
             for _ in 0..2 {
                 let (stopped, wake, woken, count) =
                     (stopped.clone(), wake.clone(), woken.clone(), count.clone());
@@ -203,7 +203,7 @@ fn pairs() {
                             recv(stopped) -> _ => return,
                             recv(woken) -> _ => {
                                 for i in 0..work {
-                                    black_box(i);
+                                    std::hint::black_box(i);
                                 }
                                 count.fetch_add(work, Relaxed);
                             }

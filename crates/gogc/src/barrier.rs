@@ -15,7 +15,8 @@
 //!
 //! **The rules for the embedder**
 //! 1. Every store of a collected pointer to a collected object, while the barrier [is on](Barrier::is_on),
-//!    passes through [`Barrier::write`], before the store.
+//!    passes through [`Barrier::write`], before the store, with no stop of the mutator between the two. A mutator that may be stopped anywhere looks at the
+//!    flag (again) after the store instead, and records the store if it is on; until then it keeps the new value where the last stop finds it.
 //! 2. An object allocated while it is on is born marked, and the pointers that it is born with are shaded as
 //!    the new values of stores are.
 //! 3. The flag changes only while the world is stopped, so that no store is half under the one regime and
@@ -25,7 +26,8 @@
 //!    run since it was scanned by a collector that does not stop it) is scanned again before marking can be
 //!    declared over.
 //!
-//! A collector that marks with the world stopped turns the flag on and off all the same; no mutator ever sees
+//! Where rule 5 holds for all memory without a barrier, Dijkstra's half alone makes marking right, and Yuasa's makes its end short: see
+//! `mark_sweep::concurrent`. A collector that marks with the world stopped turns the flag on and off all the same; no mutator ever sees
 //! it set, and pays for one load and one branch that is never taken.
 
 use crate::atomic::{AtomicBool, Ordering};

@@ -152,9 +152,23 @@ pub unsafe trait HeapView: Sync {
         Wait::Alone
     }
 
-    /// Asks the processor to fetch what [`scan_span`](Self::scan_span) will read first.
+    /// Scans an object, which the caller has just marked, at once instead of having it wait. Returns the bytes that were scanned, which may be none if another marker does
+    /// it; `None` if the object has to wait, as large ones do.
+    #[inline]
+    fn scan_now(&self, object: Self::Object, sink: &mut impl WordSink) -> Option<Bytes> {
+        let _ = (object, sink);
+        None
+    }
+
+    /// Asks the processor to fetch what the heap knows of a span that will be scanned.
     #[inline]
     fn prefetch_span(&self, span: SpanId) {
+        let _ = span;
+    }
+
+    /// Asks the processor to fetch the objects that wait in a span that will be scanned next.
+    #[inline]
+    fn prefetch_waiting(&self, span: SpanId) {
         let _ = span;
     }
 

@@ -3,6 +3,8 @@
 //!
 //! Each model runs production code; each has bugs planted that it must catch.
 
+mod cycle;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

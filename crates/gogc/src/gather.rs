@@ -4,7 +4,7 @@
 //! other. There are two kernels: [`plain`], which is the definition, and one with AVX-512 instructions (load and compress under a mask) where the processor has
 //! them. Neither branches on what the words are: whether a pointer is null is as good as random.
 //!
-//! The vector kernel is a function in assembly, for the reason given in [`word`](crate::word): the memory may be uninitialised or be written at the same moment, which
+//! The vector kernel is a function in assembly, for the reason given in [`word`]: the memory may be uninitialised or be written at the same moment, which
 //! the compiler must not know about; and because vector and mask registers belong to nobody across a call.
 
 use crate::word;
@@ -15,7 +15,7 @@ pub struct Gather {
     vectors: bool,
 }
 
-/// So many candidates are needed for the call of the vector kernel to pay. Measured: at 8 words it is on a par with the loop, at 16 twice as fast.
+/// With more candidates the vector kernel is faster. Measured, in ns for the loop and the vectors: 8 words 6.3 and 7.3, 12 words 8.8 and 6.2, 16 words 11.9 and 6.3, 64 words 43 and 15.
 const FEW: u32 = 8;
 
 impl Gather {

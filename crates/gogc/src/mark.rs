@@ -12,7 +12,8 @@
 //!                                                                                                +--> its span's queue --> scan the span
 //! ```
 //!
-//! The heap says of each object whether it is scanned alone or with its span. Objects alone are taken last in, first out, and before spans: that keeps the queue
+//! With few pointers in hand and no span waiting, objects are scanned at once (lists). Otherwise the heap says of each whether it is scanned alone or with its
+//! span (trees, graphs, what arrays lead to). Objects alone are taken last in, first out, and before spans: that keeps the queue
 //! short, while spans gain by waiting. Neither needs the world to stand still.
 //!
 //! Objects with more than [`OBLET`] bytes to scan are cut into oblets, each a grey entry of its own, so that
@@ -40,6 +41,9 @@ use crate::word;
 /// Bytes of an object that are scanned at a stretch: so many that cutting costs nothing in comparison, so few
 /// that several markers can share an object of a megabyte. The size that Go uses; an interpreter gets less to do.
 pub const OBLET: usize = if cfg!(miri) { 2 << 10 } else { 128 << 10 };
+
+/// With so few pointers in hand there is nothing to gain by waiting for more. (In a model, both ways are taken by small graphs.)
+const FEW: usize = if cfg!(explore) { 1 } else { 8 };
 
 /// Marks an entry that is an oblet other than an object's first.
 const OBLET_TAG: usize = 1;
@@ -256,9 +260,12 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
             self.scan_span(span);
             return true;
         }
-        let any = !self.seen.is_empty();
-        self.shade_seen();
-        any
+        match self.seen.words().len() {
+            0 => return false,
+            1..=FEW => self.follow_few(),
+            _ => self.shade_seen(),
+        }
+        true
     }
 
     /// As [`step`](Self::step), but also takes work from the pool.
@@ -285,17 +292,10 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
 
     /// Makes the white objects among those that were seen grey.
     fn shade_seen(&mut self) {
-        /// With so few words in flight there is nothing to wait for beside the object itself: it is fetched, too. (When there are many, its span will be scanned
-        /// when it has long been forgotten again.)
-        const FEW: usize = 8;
-        let count = self.seen.words().len();
         for &word in self.seen.words() {
             self.heap.prefetch(word);
-            if count <= FEW {
-                word::prefetch(word);
-            }
         }
-        for index in 0..count {
+        for index in 0..self.seen.words().len() {
             let word = self.seen.words()[index];
             if let Some(object) = self.heap.resolve(word) {
                 self.shade_object(object);
@@ -304,14 +304,49 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
         self.seen.clear();
     }
 
-    /// Makes the object, if it is white, grey (or black at once, if there is nothing to scan).
-    #[inline]
-    pub(crate) fn shade_object(&mut self, object: H::Object) {
-        if !self.heap.try_mark(object) {
-            return;
+    /// Blackens the few that were seen at once, as far as that can be done. No span waits in this marker's queue.
+    ///
+    /// Of lists and the like there is never more than a pointer or two to follow, and no neighbour to wait for. What costs time is to wait for memory, so all that the
+    /// next step needs is asked for together: what the heap knows of the object, and the object.
+    fn follow_few(&mut self) {
+        let mut few = [0; FEW];
+        let count = self.seen.words().len();
+        few[..count].copy_from_slice(self.seen.words());
+        self.seen.clear();
+        for &word in &few[..count] {
+            self.heap.prefetch(word);
+            word::prefetch(word);
         }
-        self.tally.objects += 1;
-        self.tally.marked += Bytes(self.heap.size(object) as u64);
+        let heap = self.heap;
+        for &word in &few[..count] {
+            let Some(object) = heap.resolve(word) else {
+                continue;
+            };
+            if !heap.try_mark(object) {
+                continue;
+            }
+            if heap.pointer_free(object) {
+                self.count(object);
+            } else if let Some(scanned) = heap.scan_now(object, self) {
+                self.count(object);
+                self.tally.heap_scanned += scanned;
+            } else {
+                self.marked(object);
+            }
+        }
+    }
+
+    /// Makes the object, if it is white, grey (or black at once, if there is nothing to scan).
+    #[inline(always)]
+    pub(crate) fn shade_object(&mut self, object: H::Object) {
+        if self.heap.try_mark(object) {
+            self.marked(object);
+        }
+    }
+
+    /// Sees to it that an object that this marker has marked gets scanned.
+    fn marked(&mut self, object: H::Object) {
+        self.count(object);
         if self.heap.pointer_free(object) {
             return;
         }
@@ -337,6 +372,12 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
     }
 
     #[inline]
+    fn count(&mut self, object: H::Object) {
+        self.tally.objects += 1;
+        self.tally.marked += Bytes(self.heap.size(object) as u64);
+    }
+
+    #[inline]
     fn push(&mut self, entry: usize) {
         if let Err(Refused) = self.gray.push(entry) {
             self.marking.forgot.store(true, Ordering::Relaxed);
@@ -344,10 +385,14 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
     }
 
     fn scan_span(&mut self, span: SpanId) {
-        /// How many spans ahead the memory of the heap's own is fetched.
-        const AHEAD: usize = 2;
-        if let Some(next) = self.spans.peek(AHEAD) {
-            self.heap.prefetch_span(next);
+        /// How many spans ahead the objects are fetched, and before that what the heap knows of them.
+        const OBJECTS_AHEAD: usize = 0;
+        const SPANS_AHEAD: usize = 3;
+        if let Some(later) = self.spans.peek(SPANS_AHEAD) {
+            self.heap.prefetch_span(later);
+        }
+        if let Some(next) = self.spans.peek(OBJECTS_AHEAD) {
+            self.heap.prefetch_waiting(next);
         }
         let heap = self.heap;
         let scanned = heap.scan_span(span, self);

@@ -40,8 +40,13 @@ impl<'p, W: World> SpanQueue<'p, W> {
     #[inline]
     pub(crate) fn push(&mut self, span: SpanId) -> Result<(), Refused> {
         let item = span.0 | SPAN_TAG;
-        if let Some(back) = &mut self.back
-            && back.push(item)
+        // Most often there is one buffer, which is the front and the back.
+        let last = match &mut self.back {
+            None if self.middle.is_empty() => &mut self.front,
+            back => back,
+        };
+        if let Some(last) = last
+            && last.push(item)
         {
             return Ok(());
         }
@@ -70,13 +75,12 @@ impl<'p, W: World> SpanQueue<'p, W> {
                 front.clear();
             }
             self.taken = 0;
-            // An empty buffer goes back to the pool.
-            self.front = self.middle.take().or_else(|| self.back.take());
-            self.front.as_ref()?;
+            // An empty buffer that is not the only one goes back to the pool.
+            self.front = Some(self.middle.take().or_else(|| self.back.take())?);
         }
     }
 
-    /// One that will be taken soon, if that is easy to tell.
+    /// The one that will be taken after `ahead` others, if that is easy to tell.
     #[inline]
     pub(crate) fn peek(&self, ahead: usize) -> Option<SpanId> {
         let item = self.front.as_ref()?.get(self.taken + ahead)?;

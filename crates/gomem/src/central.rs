@@ -129,6 +129,8 @@ pub(crate) struct ObjectLists {
     /// Not swept since the cycle began, with and without free slots then.
     pub(crate) unswept_partial: SpanList,
     pub(crate) unswept_full: SpanList,
+    /// How many spans there are, those in caches included.
+    pub(crate) made: u32,
 }
 
 impl ObjectCentral {
@@ -139,6 +141,7 @@ impl ObjectCentral {
                 full: SpanList::new(),
                 unswept_partial: SpanList::new(),
                 unswept_full: SpanList::new(),
+                made: 0,
             }),
         }
     }

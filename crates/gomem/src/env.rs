@@ -139,6 +139,13 @@ pub unsafe trait Os: Sync {
         None
     }
 
+    /// Has the physical memory of the range there at once, which is cheaper than a fault for each page. Where that cannot be done, nothing is.
+    ///
+    /// # Safety
+    /// 1. The range was committed.
+    /// 2. `start` and `bytes` are multiples of 8 KiB.
+    unsafe fn populate(&self, _start: NonNull<u8>, _bytes: usize) {}
+
     /// Asks for huge pages in the range.
     ///
     /// # Errors

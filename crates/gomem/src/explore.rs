@@ -493,10 +493,7 @@ fn lookup_beside_a_new_span() {
 fn explore_lookups_beside_a_new_span() {
     let exploration = Exploration::exhaustive().preemptions(2).stale_reads(2);
     exploration.check("gomem: lookup beside a new span", lookup_beside_a_new_span);
-    let plants = vec![weaken(
-        "src/span/mod.rs",
-        "self.kind.store(init.kind as u8, Release)",
-    )];
+    let plants = vec![weaken("src/span_map.rs", "store(value, Release)")];
     exploration.catches(
         "gomem: lookup beside a new span",
         plants,

@@ -17,7 +17,7 @@ use crate::span::{Guards, Kind, ObjectSpanPtr, SpanInit, SpanPtr};
 use crate::span_map::SpanMap;
 use crate::spare::Spare;
 use std::ops::Range;
-use std::ptr::null_mut;
+use std::ptr::{NonNull, null_mut, with_exposed_provenance_mut};
 
 /// A heap: malloc blocks, collected objects and manual memory, over the address space of one [`Os`].
 ///
@@ -76,6 +76,24 @@ pub(crate) struct Cycle {
     /// New objects are born marked.
     pub(crate) black: AtomicBool,
 }
+
+/// What new spans of objects are to be.
+#[derive(Clone, Copy)]
+pub(crate) struct ObjectsShape {
+    pub(crate) kind: CollectedKind,
+    /// `None`: one object that takes all the pages.
+    pub(crate) class: Option<SizeClass>,
+    /// Of each.
+    pub(crate) pages: PageCount,
+    /// Of the first; where there are more, that of a page.
+    pub(crate) align: usize,
+    /// The number of the central list.
+    pub(crate) central: usize,
+    pub(crate) tag: u64,
+}
+
+/// The most spans that are made at once.
+pub(crate) const MOST_SPANS: usize = 8;
 
 /// Free memory, beyond a tenth of what is in use, that is worth a thread to give it back.
 const SURPLUS_MIN: usize = 8 << 20;
@@ -172,37 +190,61 @@ impl<O: Os> Heap<O> {
         self.place_span(kind, class, pages, align, PageCount(0), None)
     }
 
-    /// Makes a span of objects, for the central list with the number `central`.
-    pub(crate) fn new_object_span(
+    /// Makes `n` spans of objects side by side, or fewer, for the central list with the number `central`. Calls `visit` with each.
+    ///
+    /// # Errors
+    /// If there is no memory for the first.
+    pub(crate) fn new_object_spans(
         &self,
-        kind: CollectedKind,
-        class: Option<SizeClass>,
-        pages: PageCount,
-        align: usize,
-        (central, tag): (usize, u64),
-    ) -> Result<ObjectSpanPtr, Refused> {
-        let (mut state, run) = self.take_run(pages, align, PageCount(0), None)?;
-        let span = match state.object_span_record(&self.os) {
-            Ok(span) => span,
-            Err(refused) => {
-                state.put(run.page, pages, run.clean);
-                return Err(refused);
-            }
-        };
-        let kind = kind.span_kind();
-        self.count_in_use(&state, kind, pages.bytes() as isize);
+        n: u32,
+        shape: ObjectsShape,
+        mut visit: impl FnMut(ObjectSpanPtr),
+    ) -> Result<(), Refused> {
+        let pages = shape.pages;
+        let (mut state, run) =
+            self.take_run(PageCount(n * pages.0), shape.align, PageCount(0), None)?;
+        let kind = shape.kind.span_kind();
+        let mut records = [None; MOST_SPANS];
+        let mut made = 0;
+        for record in &mut records[..n as usize] {
+            let Ok(span) = state.object_span_record(&self.os) else {
+                break;
+            };
+            *record = Some(span);
+            made += 1;
+        }
+        let used = PageCount(made * pages.0);
+        if made != n {
+            let rest = PageCount((n - made) * pages.0);
+            state.put(run.page.plus(used), rest, run.clean);
+        }
+        self.count_in_use(&state, kind, used.bytes() as isize);
         drop(state);
-        span.assign(central, tag);
-        span.as_span().init(SpanInit {
-            kind,
-            class,
-            page: run.page,
-            pages,
-            base: run.base,
-            dirty: !run.clean,
-        });
-        self.map.set(mapped(span.as_span()), Some(span.as_span()));
-        Ok(span)
+        if n > 1 && run.clean {
+            // SAFETY: spans do not lie at address zero; theirs are committed pages of this heap.
+            unsafe {
+                let base = NonNull::new_unchecked(with_exposed_provenance_mut(run.base));
+                self.os.populate(base, used.bytes());
+            }
+        }
+        let mut place = run;
+        for span in records.into_iter().flatten() {
+            span.assign(shape.central, shape.tag);
+            let record = span.as_span();
+            record.init(SpanInit {
+                kind,
+                class: shape.class,
+                page: place.page,
+                pages,
+                base: place.base,
+                dirty: !run.clean,
+            });
+            self.map.set(mapped(record), Some(record));
+            visit(span);
+            place.page = place.page.plus(pages);
+            place.base += pages.bytes();
+        }
+        if made == 0 { Err(Refused) } else { Ok(()) }
     }
 
     /// The same with `room` free pages behind it, if there is as much memory. Which of its pages do not read as zero is noted in `dirty`.

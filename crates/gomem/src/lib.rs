@@ -100,5 +100,5 @@ pub use process::{ProcessHeap, attach_thread, cache_slot, detach_thread, empty_t
 pub use roots::MallocShare;
 pub use size_class::SMALL_MAX;
 pub use sort::{CollectedKind, Sort};
-pub use span::waiting::{Claimed, WaitingSpan};
+pub use span::waiting::{Neighbours, WaitingSpan};
 pub use stats::{BySize, ClassStats, Stats, Usage};

@@ -2,6 +2,7 @@
 
 use crate::env::Os;
 use crate::heap::Heap;
+use crate::page::PAGE_SIZE;
 use crate::size_class::{CLASSES, SizeClass};
 use crate::sort::CollectedKind;
 use crate::span::waiting::WaitingSpan;
@@ -15,8 +16,35 @@ use std::ptr::{NonNull, with_exposed_provenance_mut};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Object<'h> {
     span: ObjectSpanPtr,
-    slot: u32,
+    what: What,
     heap: PhantomData<&'h ()>,
+}
+
+/// An object's slot, and the kind and the class of its span: in one word, for the whole is passed in two registers then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct What(u64);
+
+impl What {
+    #[inline(always)]
+    fn new(slot: u32, kind: u8, class: usize) -> What {
+        What(u64::from(slot) | u64::from(kind) << 32 | (class as u64) << 40)
+    }
+
+    #[inline(always)]
+    fn slot(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline(always)]
+    fn kind(self) -> u8 {
+        (self.0 >> 32) as u8
+    }
+
+    /// `None` for a large object.
+    #[inline(always)]
+    fn class(self) -> Option<SizeClass> {
+        SizeClass::from_nonzero((self.0 >> 40) as u8)
+    }
 }
 
 // SAFETY: a reference to a record of atomics.
@@ -28,7 +56,7 @@ impl Object<'_> {
     pub(crate) fn new<'h>(span: ObjectSpanPtr, slot: u32) -> Object<'h> {
         Object {
             span,
-            slot,
+            what: What::new(slot, span.kind() as u8, span.class_index()),
             heap: PhantomData,
         }
     }
@@ -36,7 +64,7 @@ impl Object<'_> {
     /// The address of the first byte.
     #[inline]
     pub fn base(self) -> NonNull<u8> {
-        let addr = self.span.base() + self.slot as usize * self.span.size();
+        let addr = self.span.base() + self.what.slot() as usize * self.size();
         // SAFETY: spans do not lie at address zero.
         unsafe { NonNull::new_unchecked(with_exposed_provenance_mut(addr)) }
     }
@@ -44,13 +72,16 @@ impl Object<'_> {
     /// Bytes of memory that the object has, at least as many as were asked for.
     #[inline]
     pub fn size(self) -> usize {
-        self.span.size()
+        match self.what.class() {
+            Some(class) => SizeClass::size_at(class.index()),
+            None => self.span.size(),
+        }
     }
 
     /// What it was allocated as.
     #[inline]
     pub fn kind(self) -> CollectedKind {
-        match self.span.kind() {
+        match Kind::from_u8(self.what.kind()) {
             Kind::Scan => CollectedKind::Scan,
             Kind::NoScan => CollectedKind::NoScan,
             Kind::Finalizable => CollectedKind::Finalizable,
@@ -64,6 +95,12 @@ impl Object<'_> {
         self.span.tag()
     }
 
+    /// Claims the object, which the caller has just marked, for scanning: false if another marker has, together with its neighbours.
+    #[inline]
+    pub fn claim(self) -> bool {
+        self.span.claim(self.what.slot())
+    }
+
     /// Has the object, which the caller has just marked, scanned with its neighbours: the span is for the caller to queue, unless it is in a queue already.
     #[inline]
     pub fn wait(self) -> Option<WaitingSpan> {
@@ -73,22 +110,33 @@ impl Object<'_> {
     /// Marks the object. True to exactly one of any number of callers between two sweeps: the one that has to scan it.
     #[inline]
     pub fn try_mark(self) -> bool {
-        self.span.try_mark(self.slot)
+        self.span.try_mark(self.what.slot())
     }
 
     /// Whether it was marked since it was last swept.
     #[inline]
     pub fn is_marked(self) -> bool {
-        self.span.is_marked(self.slot)
+        self.span.is_marked(self.what.slot())
     }
 }
 
 impl<O: Os> Heap<O> {
     /// The collected object that contains the address; `None` for free slots and all other memory. Answers for any
     /// address, takes no lock.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, addr: usize) -> Option<Object<'_>> {
-        let span = self.map.find(addr)?.as_objects()?;
+        let entry = self.map.entry(addr)?;
+        if let Some((kind, class)) = entry.one_page() {
+            let slot = class.index_in_page(addr % PAGE_SIZE)?;
+            // SAFETY: entries that say so are of records of object spans.
+            let span = unsafe { entry.span().assume_objects() };
+            return span.is_taken(slot).then_some(Object {
+                span,
+                what: What::new(slot, kind, class.index()),
+                heap: PhantomData,
+            });
+        }
+        let span = entry.span().as_objects()?;
         let slot = span.index_of(addr);
         span.is_allocated(slot).then(|| Object::new(span, slot))
     }
@@ -96,7 +144,18 @@ impl<O: Os> Heap<O> {
     /// Asks the processor to fetch what [`find`](Self::find) and [`Object::try_mark`] will read for `addr`.
     #[inline]
     pub fn prefetch(&self, addr: usize) {
-        self.map.prefetch_span(addr);
+        let Some(entry) = self.map.entry(addr) else {
+            return;
+        };
+        let span = entry.span();
+        match entry.one_page() {
+            Some((_, class)) => {
+                let slot = class.index_in_page(addr % PAGE_SIZE).unwrap_or(0);
+                // SAFETY: entries that say so are of records of object spans.
+                unsafe { span.assume_objects() }.prefetch_slot(slot);
+            }
+            None => span.prefetch(),
+        }
     }
 
     /// Calls `visit` with every object whose mark is set. Objects marked meanwhile may be missed.

@@ -87,6 +87,22 @@ impl SizeClass {
         SizeClass(index as u8)
     }
 
+    /// The class with this index, which is that of one or 0.
+    #[inline(always)]
+    pub(crate) fn from_nonzero(index: u8) -> Option<SizeClass> {
+        debug_assert!((index as usize) < CLASSES);
+        (index != 0).then_some(SizeClass(index))
+    }
+
+    /// The block that byte `offset` of a span of one page falls into, if it is one.
+    #[inline(always)]
+    pub(crate) fn index_in_page(self, offset: usize) -> Option<u32> {
+        let OnePage { reciprocal, count } = ONE_PAGE[self.index()];
+        let index = ((offset as u64 * u64::from(reciprocal)) >> 32) as u32;
+        (index < count).then_some(index)
+    }
+
+    #[inline(always)]
     fn entry(self) -> Entry {
         TABLE[self.index()]
     }
@@ -127,6 +143,34 @@ impl SizeClass {
 
 const ENTRIES: [Entry; CLASSES] = entries();
 static TABLE: [Entry; CLASSES] = ENTRIES;
+
+/// What it takes to find a block in a span of one page.
+#[derive(Clone, Copy)]
+struct OnePage {
+    reciprocal: u32,
+    count: u32,
+}
+static ONE_PAGE: [OnePage; CLASSES] = {
+    let none = OnePage {
+        reciprocal: 0,
+        count: 0,
+    };
+    let mut table = [none; CLASSES];
+    let mut class = 1;
+    while class < CLASSES {
+        let Entry {
+            size, reciprocal, ..
+        } = ENTRIES[class];
+        let count = PAGE_SIZE as u32 / size;
+        let most = MAX_BLOCKS;
+        table[class] = OnePage {
+            reciprocal,
+            count: if count < most { count } else { most },
+        };
+        class += 1;
+    }
+    table
+};
 /// The class by the size in words, rounded up.
 static CLASS_OF: [u8; SMALL_MAX / 8 + 1] = CLASS_OF_WORDS;
 const CLASS_OF_WORDS: [u8; SMALL_MAX / 8 + 1] = class_of();

@@ -1,7 +1,9 @@
 //! From an address to its span: two array lookups and no lock.
 //!
 //! A root indexed by arena (2^21 entries for the 2^47 bytes of user address space: 16 MiB of address space, of which only the entries in use
-//! take memory) points to leaves with one entry per page. Every page of a span in use has the span's record in its entry; all other entries are null.
+//! take memory) points to leaves with one entry per page. Every page of a span in use has the span's record in its entry; all other entries are null. User
+//! addresses have 47 bits: an entry for a span of objects that is one page, as most are, has the span's kind and class above them, so that the collector comes from
+//! an address to the object's bits without a look at the rest of the record.
 //!
 //! Beside it stands a table of a byte for each page of the first reservation: the size class, if the page is of a malloc span. It is all that `free` needs to
 //! know in the usual case, and small enough to stay in the processor's cache, where records and leaves are not. (A table for all addresses would be
@@ -14,21 +16,58 @@
 use crate::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering::*};
 use crate::env::{Os, Refused};
 use crate::meta::{Meta, Zeroed};
-use crate::page::{ARENA_PAGES, ARENA_SHIFT, PAGE_SHIFT, PAGE_SIZE};
-use crate::size_class::CLASSES;
-use crate::span::{Kind, SpanPtr};
+use crate::page::{ARENA_PAGES, ARENA_SHIFT, PAGE_SHIFT, PAGE_SIZE, PageCount};
+use crate::size_class::{CLASSES, SizeClass};
+use crate::span::{Kind, Span, SpanPtr};
 use std::ops::Range;
 use std::ptr::{NonNull, null_mut};
 
 const ROOT_ENTRIES: usize = 1 << (47 - ARENA_SHIFT);
 
 struct Root([AtomicPtr<Leaf>; ROOT_ENTRIES]);
-struct Leaf([AtomicPtr<crate::span::Span>; ARENA_PAGES]);
+struct Leaf([AtomicPtr<Span>; ARENA_PAGES]);
 
 // SAFETY: atomics, for which zero is null.
 unsafe impl Zeroed for Root {}
 // SAFETY: as above.
 unsafe impl Zeroed for Leaf {}
+
+/// What the map says of an address: a record, and for some what it says.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry(NonNull<Span>);
+
+impl Entry {
+    /// Above the address of the record.
+    const SHIFT: u32 = 48;
+    const CLASS_BITS: u32 = 8;
+
+    /// The entry for a span.
+    fn of(span: SpanPtr) -> *mut Span {
+        let (kind, class) = (span.kind(), span.class_index());
+        let above = if kind.is_collected() && class != 0 && span.pages() == PageCount(1) {
+            (kind as usize) << Entry::CLASS_BITS | class
+        } else {
+            0
+        };
+        span.as_ptr().map_addr(|addr| addr | above << Entry::SHIFT)
+    }
+
+    #[inline(always)]
+    pub(crate) fn span(self) -> SpanPtr {
+        let mask = (1 << Entry::SHIFT) - 1;
+        let span = self.0.as_ptr().map_addr(|addr| addr & mask);
+        // SAFETY: entries point to span records.
+        unsafe { SpanPtr::new(NonNull::new_unchecked(span)) }
+    }
+
+    /// The kind and class of a span of objects that is one page; `None` says nothing.
+    #[inline(always)]
+    pub(crate) fn one_page(self) -> Option<(u8, SizeClass)> {
+        let above = self.0.addr().get() >> Entry::SHIFT;
+        let class = SizeClass::from_nonzero(above as u8)?;
+        Some(((above >> Entry::CLASS_BITS) as u8, class))
+    }
+}
 
 pub(crate) struct SpanMap {
     root: AtomicPtr<Root>,
@@ -147,32 +186,30 @@ impl SpanMap {
         }
     }
 
+    /// What is known of the address.
+    #[inline(always)]
+    pub(crate) fn entry(&self, addr: usize) -> Option<Entry> {
+        let leaf = self.leaf(addr)?;
+        NonNull::new(leaf.0[(addr >> PAGE_SHIFT) % ARENA_PAGES].load(Acquire)).map(Entry)
+    }
+
     /// The span that the address lies in.
     #[inline(always)]
     pub(crate) fn find(&self, addr: usize) -> Option<SpanPtr> {
-        let leaf = self.leaf(addr)?;
-        let span = leaf.0[(addr >> PAGE_SHIFT) % ARENA_PAGES].load(Relaxed);
-        // SAFETY: entries are null or point to span records.
-        NonNull::new(span).map(|span| unsafe { SpanPtr::new(span) })
+        self.entry(addr).map(Entry::span)
     }
 
     /// Asks the processor to fetch the record of the span that the address lies in.
     #[inline]
     pub(crate) fn prefetch_span(&self, addr: usize) {
         if let Some(span) = self.find(addr) {
-            // SAFETY: hints; the second line of the record is within it.
-            unsafe {
-                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                let record = span.as_ptr().cast::<i8>();
-                _mm_prefetch::<_MM_HINT_T0>(record);
-                _mm_prefetch::<_MM_HINT_T0>(record.add(64));
-            }
+            span.prefetch();
         }
     }
 
     /// Sets the entries of all pages of `bytes`, which lie in arenas of the heap.
     pub(crate) fn set(&self, bytes: Range<usize>, span: Option<SpanPtr>) {
-        let value = span.map_or(null_mut(), SpanPtr::as_ptr);
+        let value = span.map_or(null_mut(), Entry::of);
         let class = span
             .filter(|span| span.kind() == Kind::Malloc)
             .map_or(0, |span| span.class_index() as u8);
@@ -182,7 +219,7 @@ impl SpanMap {
                 unsafe { self.class_entry(place) }.store(class, Relaxed);
             }
             if let Some(leaf) = self.leaf(addr) {
-                leaf.0[(addr >> PAGE_SHIFT) % ARENA_PAGES].store(value, Relaxed);
+                leaf.0[(addr >> PAGE_SHIFT) % ARENA_PAGES].store(value, Release);
             }
         }
     }

@@ -45,7 +45,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// How long a mutator that waits looks away.
 const GLANCE: Duration = Duration::from_millis(1);
 
-/// Of the bytes allocated since the last cycle, what somebody has assisted for.
+/// Of the bytes allocated since the last cycle, what nobody has to assist for any more.
 static PAID: AtomicU64 = AtomicU64::new(0);
 
 /// What a sweep in the background does between two looks at the requests.
@@ -74,6 +74,35 @@ impl Requests {
     }
 }
 
+/// What the memory group allows, less a tenth; 0 while it is not known, `u64::MAX` without a limit.
+static GROUP_LIMIT: AtomicU64 = AtomicU64::new(0);
+
+/// The collector's settings: those of the environment, and the memory group's limit where the environment sets none.
+fn config() -> gogc::Config {
+    let settings = crate::settings::get();
+    let mut config = settings.collector;
+    let limit = GROUP_LIMIT.load(Relaxed);
+    if settings.follow_group_limit && limit != 0 && limit != u64::MAX {
+        config.memory_limit = Some(gogc::Bytes(limit));
+    }
+    config
+}
+
+/// Has the collector keep the process within nine tenths of what its memory group may use, unless `GOMEMLIMIT` says otherwise. Of the rest live those that
+/// no collector knows of: code, libraries, the kernel's buffers.
+pub(crate) fn follow_group_limit(limit: u64) {
+    let most = match limit {
+        u64::MAX => limit,
+        _ => limit - limit / 10,
+    };
+    if GROUP_LIMIT.swap(most, Relaxed) != most
+        && crate::settings::get().follow_group_limit
+        && let Some(collector) = COLLECTOR.get()
+    {
+        collector.reconfigure(config());
+    }
+}
+
 fn requests() -> std::sync::MutexGuard<'static, Requests> {
     REQUESTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -83,7 +112,7 @@ fn requests() -> std::sync::MutexGuard<'static, Requests> {
 /// # Panics
 /// When its thread or its first memory is refused, or signals cannot be handled.
 pub(crate) fn start() {
-    COLLECTOR.get_or_init(|| {
+    let collector = COLLECTOR.get_or_init(|| {
         let settings = crate::settings::get();
         let world = GoWorld::new().unwrap_or_else(|e| panic!("goruntime: no collector: {e}"));
         let method = if settings.stop_the_world {
@@ -91,7 +120,7 @@ pub(crate) fn start() {
         } else {
             Method::Concurrent
         };
-        let collector = MarkSweep::new(GoHeap::default(), world, settings.collector, method)
+        let collector = MarkSweep::new(GoHeap::default(), world, config(), method)
             .unwrap_or_else(|e| panic!("goruntime: no collector: {e}"));
         collector.check_marks(settings.check_marks);
         gomem::heap().clobber_free(settings.clobber_free);
@@ -108,6 +137,8 @@ pub(crate) fn start() {
         }
         collector
     });
+    // The limit may have become known before there was somebody to tell.
+    collector.reconfigure(config());
 }
 
 /// Is a mark under way that stores to collected objects have to be reported to?
@@ -220,8 +251,12 @@ fn assist(collector: &GoCollector) {
     let _section = gomem::critical::enter();
     let allocated = gomem::heap().allocated_since_cycle() as u64;
     let paid = PAID.swap(allocated, Relaxed);
-    // A cycle's first call finds what was paid in the last one, and pays the little that this one begins with.
     collector.assist(Bytes(allocated.saturating_sub(paid)));
+}
+
+/// Marking begins: what was allocated before costs nothing. The world is stopped.
+pub(crate) fn mark_begins() {
+    PAID.store(gomem::heap().allocated_since_cycle() as u64, Relaxed);
 }
 
 thread_local! {
@@ -251,7 +286,6 @@ fn serve() {
         drop(requests);
         DONE.notify_all();
         collector.heap().hand_over_dead();
-        PAID.store(0, Relaxed);
         arm(collector, collector.trigger());
     }
 }

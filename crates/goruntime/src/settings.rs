@@ -13,6 +13,8 @@ pub struct Settings {
     pub procs: Option<usize>,
     /// `GOGC` and `GOMEMLIMIT`.
     pub collector: gogc::Config,
+    /// `GOMEMLIMIT` is not set: the limit follows that of the memory group.
+    pub follow_group_limit: bool,
     /// `GODEBUG=gctrace=1`: a line on standard error for each collection.
     pub gc_trace: bool,
     /// `GODEBUG=gcstoptheworld=1`: the world stands still for all of marking.
@@ -36,6 +38,7 @@ impl Default for Settings {
         Settings {
             procs: None,
             collector: gogc::Config::default(),
+            follow_group_limit: true,
             gc_trace: false,
             stop_the_world: false,
             check_marks: false,
@@ -89,6 +92,7 @@ impl Settings {
         let trim = |value: &Option<String>| value.as_deref().map(|v| v.trim().to_owned());
         settings.collector =
             gogc::Config::parse(trim(&percent).as_deref(), trim(&limit).as_deref())?;
+        settings.follow_group_limit = limit.is_none_or(|limit| limit.trim().is_empty());
         let Some(debug) = get("GODEBUG") else {
             return Ok(settings);
         };
@@ -191,6 +195,7 @@ mod tests {
         assert_eq!(s.procs, Some(3));
         assert_eq!(s.collector.percent, GcPercent::Off);
         assert_eq!(s.collector.memory_limit, Some(Bytes::mib(512)));
+        assert!(!s.follow_group_limit);
         assert_eq!(s.stall_trace, Some(Duration::ZERO));
         assert!(
             s.gc_trace && s.sched_detail && s.stop_the_world && s.check_marks && s.clobber_free

@@ -1,6 +1,7 @@
 //! The clock: in builds with `--cfg explore` the explorer's takes its place.
 
 /// Nanoseconds of `CLOCK_MONOTONIC`, which is also what `std::time::Instant` reads.
+#[inline]
 pub(crate) fn monotonic() -> u64 {
     let mut spec = libc::timespec {
         tv_sec: 0,

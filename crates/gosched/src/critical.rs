@@ -44,6 +44,7 @@ pub fn set_stop_hook(hook: fn()) {
 }
 
 /// Whether the calling thread is inside a critical section. Async-signal-safe.
+#[inline]
 pub fn is_active() -> bool {
     // SAFETY: `here()` points to live thread-locals of the calling context.
     unsafe { (*here()).active.load(Ordering::Relaxed) }
@@ -83,6 +84,14 @@ pub fn enter() -> Section {
     }
 }
 
+impl Section {
+    /// The words of the context that entered.
+    #[inline]
+    pub(crate) fn here(&self) -> *const Here {
+        self.here
+    }
+}
+
 impl Drop for Section {
     #[inline]
     fn drop(&mut self) {
@@ -98,21 +107,25 @@ impl Drop for Section {
 ///
 /// # Safety
 /// 1. The calling context is inside a section and stays there for as long as the witness lives.
-pub(crate) unsafe fn assume_inside() -> Section {
+/// 2. `here` is what [`here()`] returns in that context.
+#[inline]
+pub(crate) unsafe fn assume_inside(here: *const Here) -> Section {
     debug_assert!(is_active());
     Section {
-        here: std::ptr::null(),
+        here,
         outer: true,
         _not_send: PhantomData,
     }
 }
 
-/// Opens a section that some later [`end`] closes, possibly in another context.
+/// Opens a section that some later [`end`] closes, possibly in another context. Returns the words of this one.
 #[inline]
-pub(crate) fn begin() {
-    // SAFETY: `here()` points to this context's live thread-locals.
-    unsafe { (*here()).active.store(true, Ordering::Relaxed) };
+pub(crate) fn begin() -> *const Here {
+    let here = here();
+    // SAFETY: `here` points to this context's live thread-locals.
+    unsafe { (*here).active.store(true, Ordering::Relaxed) };
     compiler_fence(Ordering::SeqCst);
+    here
 }
 
 /// Ends the outermost section.

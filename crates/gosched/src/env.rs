@@ -181,6 +181,10 @@ pub unsafe trait Engine: Send + Sync + 'static {
     /// the like.
     fn thread_started(&self) {}
 
+    /// Called last on a thread that was an M and ends, which happens only with a goroutine that is locked to it: the
+    /// place to undo what [`thread_started`](Self::thread_started) did, while the thread still has all that it began with.
+    fn thread_ends(&self) {}
+
     /// Called on an M's thread, on its own context, when it has had nothing to do for a while and will go on sleeping: the place
     /// to give back what is kept for its goroutines.
     fn thread_idle(&self) {}

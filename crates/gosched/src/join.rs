@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
 
+use crate::critical;
 use crate::goroutine::WaitReason;
 use crate::simulated;
 use crate::time::Nanos;
@@ -17,6 +18,7 @@ use crate::waiter::Waiter;
 pub struct Panic(Box<dyn Any + Send + 'static>);
 
 impl Panic {
+    #[inline]
     pub(crate) fn new(payload: Box<dyn Any + Send + 'static>) -> Panic {
         Panic(payload)
     }
@@ -82,6 +84,7 @@ unsafe impl<T: Send> Sync for Packet<T> {}
 unsafe impl<T: Send> Send for Packet<T> {}
 
 impl<T> Packet<T> {
+    #[inline]
     pub(crate) fn new() -> Packet<T> {
         Packet {
             state: AtomicPtr::new(ptr::null_mut()),
@@ -111,7 +114,7 @@ impl<T> Packet<T> {
             let claimed = waiter.claim(1);
             debug_assert!(claimed);
             // SAFETY: claimed.
-            unsafe { waiter.wake() };
+            unsafe { waiter.wake(&critical::enter()) };
         }
         // Without a handle this drops the result, which may panic; nobody is left to be told, other
         // than by the panic hook.
@@ -119,10 +122,12 @@ impl<T> Packet<T> {
     }
 
     /// Whether somebody has asked for the result.
+    #[inline]
     pub(crate) fn is_joined(&self) -> bool {
         self.joined.load(Ordering::Relaxed)
     }
 
+    #[inline]
     fn is_done(&self) -> bool {
         self.state.load(Ordering::Acquire) == DONE
     }
@@ -135,6 +140,7 @@ pub struct JoinHandle<T> {
 }
 
 impl<T> JoinHandle<T> {
+    #[inline]
     pub(crate) fn new(packet: Arc<Packet<T>>) -> JoinHandle<T> {
         JoinHandle { packet }
     }

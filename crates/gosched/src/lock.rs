@@ -93,6 +93,7 @@ impl<T> Lock<T> {
     }
 
     /// The word, for code that holds several locks at once.
+    #[inline]
     pub(crate) fn raw(&self) -> &RawLock {
         &self.raw
     }
@@ -103,6 +104,7 @@ impl<T> Lock<T> {
         clippy::mut_from_ref,
         reason = "obligation 1 makes the reference unique"
     )]
+    #[inline]
     pub(crate) unsafe fn data(&self) -> &mut T {
         // SAFETY: obligation 1.
         unsafe { &mut *self.data.get() }

@@ -19,6 +19,7 @@ impl Rng {
         self.0.set(Rng::new(seed).0.get());
     }
 
+    #[inline]
     pub(crate) fn next(&self) -> u32 {
         let mut x = self.0.get();
         x ^= x >> 12;
@@ -29,6 +30,7 @@ impl Rng {
     }
 
     /// Uniform below `n`, to within 2^-32 (Lemire's multiplication).
+    #[inline]
     pub(crate) fn below(&self, n: u32) -> u32 {
         ((u64::from(self.next()) * u64::from(n)) >> 32) as u32
     }

@@ -46,6 +46,7 @@ fn point_slow() {
 }
 
 /// What time it is to the caller.
+#[inline]
 pub(crate) fn now() -> Nanos {
     match here() {
         // SAFETY: `g` is the caller.

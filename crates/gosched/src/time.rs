@@ -19,6 +19,7 @@ impl Nanos {
     pub const ZERO: Nanos = Nanos(0);
 
     /// Now.
+    #[inline]
     pub fn now() -> Nanos {
         Nanos(clock::monotonic())
     }
@@ -48,6 +49,7 @@ impl Nanos {
 
 impl Add for Nanos {
     type Output = Nanos;
+    #[inline]
     fn add(self, other: Nanos) -> Nanos {
         Nanos(self.0.saturating_add(other.0))
     }
@@ -55,6 +57,7 @@ impl Add for Nanos {
 
 impl Sub for Nanos {
     type Output = Nanos;
+    #[inline]
     fn sub(self, other: Nanos) -> Nanos {
         Nanos(self.0.saturating_sub(other.0))
     }

@@ -21,8 +21,8 @@ use std::cell::Cell;
 use std::marker::PhantomPinned;
 use std::ptr;
 
-use crate::critical;
-use crate::gmp::g::{GRef, current};
+use crate::critical::{self, Section};
+use crate::gmp::g::{GRef, current, current_in};
 use crate::gmp::timer::{TimerNode, Timers, Wake};
 use crate::goroutine::WaitReason;
 use crate::sys;
@@ -44,9 +44,21 @@ pub(crate) struct Waiter {
 
 impl Waiter {
     /// For whoever calls.
+    #[inline]
     pub(crate) fn new() -> Waiter {
+        Waiter::of(current())
+    }
+
+    /// For whoever is in this section.
+    #[inline]
+    pub(crate) fn new_in(inside: &Section) -> Waiter {
+        Waiter::of(current_in(inside))
+    }
+
+    #[inline]
+    fn of(g: Option<GRef>) -> Waiter {
         Waiter {
-            g: current(),
+            g,
             claim: AtomicU32::new(OPEN),
             word: AtomicU32::new(0),
             _pinned: PhantomPinned,
@@ -55,6 +67,7 @@ impl Waiter {
 
     /// Announces the wait. Must come before the waiter is made known, and must be followed by
     /// [`Waiter::wait`] or [`Waiter::cancel`].
+    #[inline]
     pub(crate) fn prepare(&self, reason: WaitReason) {
         if let Some(g) = self.g {
             g.prepare_park(reason);
@@ -62,6 +75,7 @@ impl Waiter {
     }
 
     /// Takes `prepare` back. Only if nobody came to know the waiter.
+    #[inline]
     pub(crate) fn cancel(&self) {
         if let Some(g) = self.g {
             g.cancel_park();
@@ -69,6 +83,7 @@ impl Waiter {
     }
 
     /// Claims the right to wake for `token`, which is neither 0 nor [`TIMED_OUT`].
+    #[inline]
     pub(crate) fn claim(&self, token: u32) -> bool {
         #[cfg(explore)]
         if goexplore::planted("a waiter may be claimed twice") {
@@ -84,12 +99,13 @@ impl Waiter {
     ///
     /// # Safety
     /// 1. The caller has won `claim`, and does not use the waiter afterwards.
-    pub(crate) unsafe fn wake(&self) {
+    #[inline]
+    pub(crate) unsafe fn wake(&self, inside: &Section) {
         match self.g {
             Some(g) => {
                 if g.notify() {
                     // SAFETY: `notify` told us to.
-                    unsafe { (g.ops.make_runnable)(g) }
+                    unsafe { (g.ops.make_runnable)(g, inside) }
                 }
             }
             None => {
@@ -101,6 +117,7 @@ impl Waiter {
     }
 
     /// Waits to be woken or for the deadline, and returns who claimed.
+    #[inline]
     pub(crate) fn wait(&self, deadline: Nanos) -> u32 {
         match self.g {
             Some(g) => self.wait_goroutine(g, deadline),
@@ -185,6 +202,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    #[inline]
     pub(crate) fn new(waiter: *const Waiter, token: u32, slot: *const ()) -> Node {
         debug_assert!(token != OPEN && token != TIMED_OUT);
         Node {
@@ -209,6 +227,7 @@ pub(crate) struct WaitList {
 unsafe impl Send for WaitList {}
 
 impl WaitList {
+    #[inline]
     pub(crate) const fn new() -> WaitList {
         WaitList {
             head: ptr::null(),
@@ -216,12 +235,14 @@ impl WaitList {
         }
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.head.is_null()
     }
 
     /// # Safety
     /// 1. `node` is in no list, does not move, and is removed before it is dropped.
+    #[inline]
     pub(crate) unsafe fn push_back(&mut self, node: *const Node) {
         // SAFETY: obligation 1; `tail` is in the list, hence alive.
         unsafe {
@@ -240,6 +261,7 @@ impl WaitList {
     ///
     /// # Safety
     /// 1. As `push_back`.
+    #[inline]
     pub(crate) unsafe fn push_front(&mut self, node: *const Node) {
         // SAFETY: obligation 1; `head` is in the list, hence alive.
         unsafe {
@@ -279,12 +301,14 @@ impl WaitList {
     }
 
     /// The first.
+    #[inline]
     pub(crate) fn front(&self) -> Option<&Node> {
         // SAFETY: null, or in the list and alive.
         unsafe { self.head.as_ref() }
     }
 
     /// Takes the first node out, and returns it if its waiter could be claimed.
+    #[inline]
     pub(crate) fn pop_front(&mut self) -> Option<Claimed> {
         let node: *const Node = self.front()?;
         // SAFETY: it is in this list, so it is alive; so is the waiter of a node found under the
@@ -298,6 +322,7 @@ impl WaitList {
     }
 
     /// Takes nodes from the front until the waiter of one is claimed, and returns that.
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<Claimed> {
         while !self.is_empty() {
             let claimed = self.pop_front();
@@ -323,15 +348,17 @@ impl WaitList {
 pub(crate) struct Claimed(*const Node);
 
 impl Claimed {
+    #[inline]
     pub(crate) fn node(&self) -> &Node {
         // SAFETY: a claimed waiter stays in its frame until it is woken, which consumes `self`.
         unsafe { &*self.0 }
     }
 
     /// Call it without holding any lock.
-    pub(crate) fn wake(self) {
+    #[inline]
+    pub(crate) fn wake(self, inside: &Section) {
         // SAFETY: claimed, and not used afterwards.
-        unsafe { (*(*self.0).waiter).wake() }
+        unsafe { (*(*self.0).waiter).wake(inside) }
     }
 }
 
@@ -342,6 +369,7 @@ pub(crate) struct ClaimedList {
 }
 
 impl ClaimedList {
+    #[inline]
     pub(crate) const fn new() -> ClaimedList {
         ClaimedList {
             head: ptr::null(),
@@ -370,11 +398,12 @@ impl ClaimedList {
 
     /// Wakes all, in order. Call it without holding any lock.
     pub(crate) fn wake_all(self) {
+        let inside = critical::enter();
         let mut at = self.head;
         // SAFETY: as in `push`; the link is read before the waiter is woken.
         while let Some(node) = unsafe { at.as_ref() } {
             at = node.next.get();
-            Claimed(node).wake();
+            Claimed(node).wake(&inside);
         }
     }
 }
@@ -420,7 +449,7 @@ mod tests {
             s.spawn(|| {
                 assert!(waiter.claim(3));
                 // SAFETY: claimed just now.
-                unsafe { waiter.wake() };
+                unsafe { waiter.wake(&critical::enter()) };
             });
             assert_eq!(waiter.wait(Nanos::NEVER), 3);
         });

@@ -1,6 +1,6 @@
 //! One P's contexts: those that have ended and will be used again, without a lock.
 //!
-//! Invariant: the cache holds at most [`MOST`] contexts, all of its pool, all ended. It is filled from and emptied to the pool by halves, so
+//! Invariant: the cache holds at most 64 contexts, all of its pool, all ended. It is filled from and emptied to the pool by halves, so
 //! a P that makes and ends contexts in turn takes the pool's lock once in many times.
 
 use core::ops::Deref;

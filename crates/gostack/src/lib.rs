@@ -3,7 +3,7 @@
 //!
 //! A context here is a *thread* in the eyes of the compiler, of std and of the libc. It has a stack of its own, and at the top of
 //! that a thread-local block of its own, so `thread_local!`, errno, the panic count and re-entrant locks belong to it and
-//! travel with it when it is parked on one operating-system thread and goes on on another. A switch is some twenty
+//! travel with it when it is parked on one operating-system thread and goes on on another. A switch is a dozen
 //! instructions in user space.
 //!
 //! The modules, each of which uses only those above it:

@@ -311,3 +311,44 @@ fn readable(addr: usize) -> bool {
     // SAFETY: the kernel checks the remote address and writes one byte to the local one.
     unsafe { libc::process_vm_readv(libc::getpid(), &local, 1, &remote, 1, 0) == 1 }
 }
+
+/// The flags of the mapping that `address` lies in, as `/proc/self/smaps` has them.
+fn mapping_flags(address: usize) -> Vec<String> {
+    let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut inside = false;
+    for line in text.lines() {
+        let range = line
+            .split(' ')
+            .next()
+            .and_then(|range| range.split_once('-'));
+        if let Some((start, end)) = range {
+            let number = |digits| usize::from_str_radix(digits, 16);
+            if let (Ok(start), Ok(end)) = (number(start), number(end)) {
+                inside = (start..end).contains(&address);
+            }
+        }
+        if let Some(flags) = line.strip_prefix("VmFlags:").filter(|_| inside) {
+            return flags.split_whitespace().map(String::from).collect();
+        }
+    }
+    Vec::new()
+}
+
+#[test]
+fn only_the_depths_of_large_stacks_are_touched_in_huge_pages() {
+    let huge = |address: usize| mapping_flags(address).contains(&"hg".to_owned());
+    let large = StackPool::new(Linux::default(), StackClass::holding(LARGE_STACK).unwrap());
+    let stack = large.take().unwrap();
+    let range = stack.range();
+    if std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
+        assert!(huge(range.limit));
+        assert!(huge(range.top - SMALL_PAGES - PAGE));
+    }
+    assert!(!huge(range.top - SMALL_PAGES));
+    assert!(!huge(range.top - 1));
+    large.put(stack);
+    let small = StackPool::new(Linux::default(), StackClass::DEFAULT);
+    let stack = small.take().unwrap();
+    assert!(!huge(stack.range().limit));
+    small.put(stack);
+}

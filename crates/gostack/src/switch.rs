@@ -273,7 +273,9 @@ unsafe fn switch_by_system_call(from: *const Context, to: *const Context) {
     }
 }
 
-/// Goes on with the context in `rdi` without saving anything.
+/// Goes on with the context in `rdi` without saving anything. The registers that the context entered does not expect anything in are
+/// cleared: they hold what the ended one held, which the next functions would push on the stack, where a collector that scans it
+/// would take it for a use.
 macro_rules! resume_asm {
     ($($write_thread_pointer:literal),* ; $($operands:tt)*) => {
         naked_asm!(
@@ -284,6 +286,10 @@ macro_rules! resume_asm {
             $($write_thread_pointer,)*
             "mov rbx, [rdx - {saved} + {rbx}]",
             "mov rbp, [rdx - {saved} + {rbp}]",
+            "xor r12d, r12d",
+            "xor r13d, r13d",
+            "xor r14d, r14d",
+            "xor r15d, r15d",
             "mov rsp, rdx",
             "jmp [rdx - {saved} + {resume_at}]",
             ".cfi_endproc",

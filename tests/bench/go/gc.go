@@ -45,7 +45,10 @@ func runChurn(a *arguments) error {
 
 func runMark(a *arguments) error {
 	nodes, collections := a.scaled("nodes", 2_000_000), a.number("collections", 5)
-	table := buildWeb(nodes)
+	bytes, verify, err := buildShape(a.text("shape", "web"), nodes)
+	if err != nil {
+		return err
+	}
 	runtime.GC()
 	start := time.Now()
 	for range collections {
@@ -53,8 +56,8 @@ func runMark(a *arguments) error {
 	}
 	elapsed := time.Since(start) / time.Duration(collections)
 	figure("time", millis(elapsed), "ms")
-	figure("throughput", megabytes(nodes*webBytesEach)/elapsed.Seconds(), "MB/s")
-	return verifyWeb(table)
+	figure("throughput", megabytes(bytes)/elapsed.Seconds(), "MB/s")
+	return verify()
 }
 
 func runBarrier(a *arguments) error {

@@ -4,14 +4,10 @@ package main
 
 import (
 	"fmt"
-	"math/bits"
 	"runtime"
 	"sync/atomic"
 	"time"
 )
-
-// webBytesEach is what a node and its place in the table hold: two links, a word, and the pointer in the table.
-const webBytesEach = 4 * bits.UintSize / 8
 
 // buildWeb makes nodes, each with its number as its word, and links them.
 func buildWeb(nodes int) []*gcNode {

@@ -30,6 +30,15 @@ func parseArguments(words []string) (*arguments, error) {
 	return a, nil
 }
 
+// text returns a word, or what it is if not given.
+func (a *arguments) text(key, ifNotGiven string) string {
+	a.asked[key] = true
+	if text, given := a.given[key]; given {
+		return text
+	}
+	return ifNotGiven
+}
+
 // number returns a number, or what it is if not given.
 func (a *arguments) number(key string, ifNotGiven int) int {
 	a.asked[key] = true

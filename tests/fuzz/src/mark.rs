@@ -5,7 +5,7 @@
 
 use crate::bytes::Bytes;
 use gogc::testing::{Shape, SimHeap, SimWorld};
-use gogc::{Collector, Config, MarkSweep, Reason, RootKind};
+use gogc::{Collector, Config, MarkSweep, Method, Reason, RootKind};
 
 /// Granules of the heap: few, so that it fills up and addresses are used again.
 const GRANULES: usize = 400;
@@ -20,7 +20,12 @@ pub fn run(data: &[u8]) {
         // Little memory for queues: marking has to come back for what did not fit.
         world.allow_memory(64 << 10);
     }
-    let Ok(sim) = MarkSweep::new(SimHeap::new(GRANULES), world, Config::default()) else {
+    let method = if choice & 8 != 0 {
+        Method::Concurrent
+    } else {
+        Method::StopTheWorld
+    };
+    let Ok(sim) = MarkSweep::new(SimHeap::new(GRANULES), world, Config::default(), method) else {
         return;
     };
     let roots: Vec<usize> = ROOT_KINDS

@@ -63,6 +63,7 @@ fn pacer(bytes: &mut Bytes) -> Option<()> {
                     ended,
                     usage,
                     roots: size(bytes)?,
+                    concurrent: None,
                 });
                 now = ended;
                 let live = usage.collected.saturating_add(usage.external);

@@ -43,6 +43,7 @@ use options::Options;
 use prepare::Prepared;
 use results::Results;
 use row::Suite;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use suites::SUITES;
@@ -52,6 +53,12 @@ const TOLERATED: f64 = 0.2;
 
 /// How often progress is told where there is no terminal to redraw.
 const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// The contestant in Go, if it has been built.
+pub fn go_contestant() -> Option<PathBuf> {
+    let program = prepare::folder().join("go/contestant");
+    program.exists().then_some(program)
+}
 
 /// Runs the command.
 pub fn run(arguments: lexopt::Parser) -> Outcome {

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// The same for a long job.
-const LONG_LIMIT: Duration = Duration::from_secs(60 * 60);
+const LONG_LIMIT: Duration = Duration::from_secs(75 * 60);
 
 /// How often a job that runs says so where there is no terminal to redraw.
 const HEARTBEAT: Duration = Duration::from_secs(60);

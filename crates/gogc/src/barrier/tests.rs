@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::env::{HeapView, RootKind, RootSink};
 use crate::mark::{Marker, Marking};
-use crate::testing::{Shape, SimHeap, SimWorld};
+use crate::testing::{Scanning, Shape, SimHeap, SimWorld};
 
 const MUTATORS: usize = 3;
 const SLOTS: usize = 4;
@@ -118,8 +118,8 @@ impl<'w> Concurrent<'w> {
 }
 
 /// Runs `f` on a fresh heap.
-fn with_sim<R>(f: impl FnOnce(&mut Concurrent<'_>) -> R) -> R {
-    let (heap, world) = (SimHeap::new(GRANULES), SimWorld::new(1));
+fn with_sim<R>(scanning: Scanning, f: impl FnOnce(&mut Concurrent<'_>) -> R) -> R {
+    let (heap, world) = (SimHeap::new(GRANULES).scanned(scanning), SimWorld::new(1));
     let mut marking = Marking::new(&world).unwrap();
     let result = f(&mut Concurrent::new(&heap, &world, &marking));
     marking.dispose(&world);
@@ -165,6 +165,8 @@ fn hide_in_a_newborn(sim: &mut Concurrent<'_>) -> Vec<usize> {
     sim.finish([true, false, false])
 }
 
+const WAYS: [Scanning; 3] = [Scanning::Alone, Scanning::Spans, Scanning::Any];
+
 type Scenario = fn(&mut Concurrent<'_>) -> Vec<usize>;
 
 const SCENARIOS: [Scenario; 3] = [
@@ -175,15 +177,17 @@ const SCENARIOS: [Scenario; 3] = [
 
 #[test]
 fn nothing_can_be_hidden() {
-    for scenario in SCENARIOS {
-        assert_eq!(with_sim(scenario), []);
+    for scanning in WAYS {
+        for scenario in SCENARIOS {
+            assert_eq!(with_sim(scanning, scenario), []);
+        }
     }
 }
 
 #[test]
 fn without_the_barrier_everything_could() {
     for scenario in SCENARIOS {
-        let lost = with_sim(|sim| {
+        let lost = with_sim(Scanning::Any, |sim| {
             sim.honest = false;
             scenario(sim)
         });
@@ -322,9 +326,10 @@ proptest! {
     /// However marking and mutation interleave, what is reachable in the end is marked.
     #[test]
     fn everything_reachable_is_marked(
-        before in prop::collection::vec(step(), 0..STEPS), during in prop::collection::vec(step(), 0..2 * STEPS)
+        before in prop::collection::vec(step(), 0..STEPS), during in prop::collection::vec(step(), 0..2 * STEPS),
+        scanning in prop::sample::select(&WAYS[..])
     ) {
-        let lost = with_sim(|sim| {
+        let lost = with_sim(scanning, |sim| {
             before.iter().for_each(|step| sim.mutate(step));
             sim.share_stacks();
             sim.mark_between(&during)

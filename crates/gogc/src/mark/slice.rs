@@ -33,18 +33,7 @@ impl<H: HeapView, W: World> Marker<'_, H, W> {
         let done = self.looked_at();
         let marking = self.marking;
         // What is left must be in the pool before the crew is told that this marker is not busy.
-        #[cfg(explore)]
-        let told_first =
-            goexplore::planted("a marker is not busy before it has given its work back");
-        #[cfg(explore)]
-        if told_first {
-            crew.leave();
-        }
         drop(self);
-        #[cfg(explore)]
-        if told_first {
-            crew.enter();
-        }
         crew.leave();
         let state = if more || !crew.all_claimed(roots.jobs()) {
             Slice::More

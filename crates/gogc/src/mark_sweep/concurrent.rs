@@ -158,6 +158,10 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         let mut attempts = 0;
         let mut round = 0;
         let (stopping_at, ended_at, ended) = loop {
+            #[cfg(explore)]
+            if goexplore::planted("the barrier goes off while objects are marked") {
+                self.barrier.set(false);
+            }
             round = self.mark_beside_mutators(round);
             let stopping_at = world.now();
             let last = attempts == ATTEMPTS;
@@ -258,6 +262,10 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         let before = marking.tally().heap_scanned;
         let too_much = || !last && marking.tally().heap_scanned.saturating_sub(before) > STOP_LIMIT;
         world.run_workers(&|| {
+            #[cfg(explore)]
+            if goexplore::planted("the last stop leaves what is grey") {
+                return;
+            }
             let mut backoff = Backoff::default();
             while !too_much() {
                 match Marker::new(heap, world, marking).slice(roots, STOP_SLICE).1 {
@@ -267,7 +275,10 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
                 }
             }
         });
-        if marking.has_work() || !marking.all_claimed(roots.jobs()) {
+        let unfinished = marking.has_work() || !marking.all_claimed(roots.jobs());
+        #[cfg(explore)]
+        let unfinished = unfinished && !goexplore::planted("the last stop leaves what is grey");
+        if unfinished {
             self.enter(Phase::Mark, world.now());
             return None;
         }

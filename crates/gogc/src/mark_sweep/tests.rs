@@ -9,7 +9,7 @@ use crate::buffer::ITEMS;
 use crate::env::RootKind;
 use crate::mark::OBLET;
 use crate::pacer::GcPercent;
-use crate::testing::{Shape, SimHeap, SimWorld, StopRefused};
+use crate::testing::{Scanning, Shape, SimHeap, SimWorld, StopRefused};
 use crate::word::WORD;
 
 pub(super) type Sim = MarkSweep<SimHeap, SimWorld>;
@@ -131,22 +131,13 @@ fn the_dead_with_finalizers_are_kept_once_with_all_they_reach() {
 /// Without memory for a large queue, marking takes longer and misses nothing.
 #[test]
 fn marking_is_complete_when_buffers_are_refused() {
-    for (workers, by_span) in [(1, false), (3, false), (1, true), (3, true)] {
+    let (alone, spans) = (Scanning::Alone, Scanning::Spans);
+    for (workers, scanning) in [(1, alone), (3, alone), (1, spans), (3, spans)] {
         // More objects, and more spans, than the first chunk of buffers has room for.
         let wide = if cfg!(miri) { 220 } else { 50_000 };
-        let granules = 4 * wide + 100;
-        let heap = if by_span {
-            SimHeap::new(granules)
-        } else {
-            SimHeap::without_spans(granules)
-        };
-        let sim = MarkSweep::new(
-            heap,
-            SimWorld::new(workers),
-            Config::default(),
-            Method::default(),
-        )
-        .unwrap();
+        let heap = SimHeap::new(4 * wide + 100).scanned(scanning);
+        let world = SimWorld::new(workers);
+        let sim = MarkSweep::new(heap, world, Config::default(), Method::default()).unwrap();
         let root = sim.heap().allocate(Shape::pointers(wide)).unwrap();
         for index in 0..wide {
             sim.heap().store(root, index, list(sim.heap(), 3, 0));
@@ -163,6 +154,7 @@ fn marking_is_complete_when_buffers_are_refused() {
             .any(|event| matches!(event, Event::BuffersRefused { cycle: 1 }));
         // Of the few there are when interpreted, several markers may keep up with each other; and of spans there are too few. Several markers that share
         // spans each have fewer.
+        let by_span = scanning == Scanning::Spans;
         assert!(refused || workers > 1 && (by_span || cfg!(miri)) || by_span && cfg!(miri));
     }
 }
@@ -182,14 +174,9 @@ fn memory_for_buffers_is_given_back() {
     const BUFFER: usize = (ITEMS + 2) * WORD;
     let buffers = if cfg!(miri) { 240 } else { 1200 };
     let objects = buffers * ITEMS;
-    let heap = SimHeap::without_spans(objects);
-    let sim = MarkSweep::new(
-        heap,
-        SimWorld::new(1),
-        Config::default(),
-        Method::StopTheWorld,
-    )
-    .unwrap();
+    let heap = SimHeap::new(objects).scanned(Scanning::Alone);
+    let world = SimWorld::new(1);
+    let sim = MarkSweep::new(heap, world, Config::default(), Method::StopTheWorld).unwrap();
     let many = (0..objects).map(|_| list(sim.heap(), 1, 0)).collect();
     sim.world().add_root(RootKind::Handle, many);
     sim.collect(Reason::Forced).unwrap();
@@ -412,10 +399,10 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let slot = || 0usize..6;
     prop_oneof![
-        4 => (0usize..7, 0usize..3, slot())
+        4 => (0usize..10, 0usize..3, slot())
             .prop_map(|(pointers, data, slot)| Step::Allocate { pointers, data, slot }),
-        6 => (slot(), 0usize..7, slot()).prop_map(|(from, index, to)| Step::Link { from, index, to }),
-        3 => (slot(), 0usize..7, slot()).prop_map(|(from, index, to)| Step::Copy { from, index, to }),
+        6 => (slot(), 0usize..10, slot()).prop_map(|(from, index, to)| Step::Link { from, index, to }),
+        3 => (slot(), 0usize..10, slot()).prop_map(|(from, index, to)| Step::Copy { from, index, to }),
         1 => slot().prop_map(Step::Clear),
         1 => Just(Step::Collect),
         1 => Just(Step::Sweep),
@@ -428,9 +415,13 @@ proptest! {
     /// Random graphs: after each full cycle the heap is exactly what plain reachability says.
     #[test]
     fn collecting_leaves_exactly_the_reachable(
-        steps in prop::collection::vec(step(), 1..if cfg!(miri) { 25 } else { 150 }), workers in 1usize..3
+        steps in prop::collection::vec(step(), 1..if cfg!(miri) { 25 } else { 150 }), workers in 1usize..3, stopped: bool,
+        scanning in prop::sample::select(&[Scanning::Alone, Scanning::Spans, Scanning::Any][..])
     ) {
-        let sim = sim(if cfg!(miri) { 200 } else { 2000 }, SimWorld::one_after_the_other(workers));
+        let heap = SimHeap::new(if cfg!(miri) { 200 } else { 2000 }).scanned(scanning);
+        let method = if stopped { Method::StopTheWorld } else { Method::Concurrent };
+        let world = SimWorld::one_after_the_other(workers);
+        let sim = MarkSweep::new(heap, world, Config::default(), method).unwrap();
         let (heap, world) = (sim.heap(), sim.world());
         let area = world.add_root(RootKind::Stack, vec![0; 6]);
         for step in steps {

@@ -72,13 +72,24 @@ struct Cursors {
     sweep: usize,
 }
 
+/// How the heap has its objects scanned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scanning {
+    /// Each alone.
+    Alone,
+    /// Small ones with their spans.
+    Spans,
+    /// Small ones with their spans or at once, as the marker likes.
+    Any,
+}
+
 /// The heap.
 ///
 /// Granules are reached by index, never by a part of the slice: an interpreter looks at every word of what a reference is made to.
 pub struct SimHeap {
     granules: Box<[Granule]>,
     total: usize,
-    by_span: bool,
+    scanning: Scanning,
     cursors: Mutex<Cursors>,
     allocate_black: AtomicBool,
     collected: AtomicU64,
@@ -99,7 +110,7 @@ impl SimHeap {
             }),
             granules: (0..granules).map(|_| Granule::default()).collect(),
             total: granules,
-            by_span: true,
+            scanning: Scanning::Any,
             allocate_black: AtomicBool::new(false),
             collected: AtomicU64::new(0),
             born: AtomicU64::new(0),
@@ -108,13 +119,10 @@ impl SimHeap {
         }
     }
 
-    /// A heap that has each object scanned alone.
+    /// The same, with objects scanned in another way.
     #[must_use]
-    pub fn without_spans(granules: usize) -> SimHeap {
-        SimHeap {
-            by_span: false,
-            ..SimHeap::new(granules)
-        }
+    pub fn scanned(self, scanning: Scanning) -> SimHeap {
+        SimHeap { scanning, ..self }
     }
 
     fn cursors(&self) -> MutexGuard<'_, Cursors> {
@@ -314,7 +322,7 @@ unsafe impl HeapView for SimHeap {
 
     fn wait(&self, first: usize) -> Wait {
         let pointers = self.granules[first].pointers.load(Ordering::Relaxed) as usize;
-        if pointers > SMALL || !self.by_span {
+        if pointers > SMALL || self.scanning == Scanning::Alone {
             return Wait::Alone;
         }
         let span = first / SPAN;
@@ -324,6 +332,18 @@ unsafe impl HeapView for SimHeap {
         } else {
             Wait::Queue(SpanId((span + 1) * 4))
         }
+    }
+
+    fn scan_now(&self, first: usize, sink: &mut impl WordSink) -> Option<Bytes> {
+        let pointers = self.granules[first].pointers.load(Ordering::Relaxed) as usize;
+        if pointers > SMALL || self.scanning != Scanning::Any {
+            return None;
+        }
+        if self.granules[first].scanned.swap(true, Ordering::Relaxed) {
+            return Some(Bytes(0));
+        }
+        self.scan(self.start(first), 0..pointers * WORD, sink);
+        Some(Bytes((pointers * WORD) as u64))
     }
 
     fn scan_span(&self, span: SpanId, sink: &mut impl WordSink) -> Bytes {

@@ -7,5 +7,5 @@
 mod heap;
 mod world;
 
-pub use heap::{Shape, SimHeap};
+pub use heap::{Scanning, Shape, SimHeap};
 pub use world::{SimRoots, SimWorld, StopRefused};

@@ -71,7 +71,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn from_u8(value: u8) -> Kind {
+    #[inline(always)]
+    pub(crate) fn from_u8(value: u8) -> Kind {
         [
             Kind::Free,
             Kind::Malloc,
@@ -188,6 +189,28 @@ impl SpanPtr {
     #[inline(always)]
     pub(crate) fn as_ptr(self) -> *mut Span {
         self.0.as_ptr()
+    }
+
+    /// The record as one of collected objects.
+    ///
+    /// # Safety
+    /// 1. It is a record of a slab of `ObjectSpan`.
+    #[inline(always)]
+    pub(crate) unsafe fn assume_objects(self) -> ObjectSpanPtr {
+        // SAFETY: (1).
+        unsafe { ObjectSpanPtr::new(self.0.cast()) }
+    }
+
+    /// Asks the processor to fetch the record.
+    #[inline(always)]
+    pub(crate) fn prefetch(self) {
+        // SAFETY: hints; the second line of the record is within it.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let record = self.as_ptr().cast::<i8>();
+            _mm_prefetch::<_MM_HINT_T0>(record);
+            _mm_prefetch::<_MM_HINT_T0>(record.add(64));
+        }
     }
 
     /// The record as one of collected objects, if it is used as such.

@@ -187,9 +187,24 @@ impl ObjectSpan {
     /// Slot number `index` is taken. Any index may be asked for.
     #[inline(always)]
     pub(crate) fn is_allocated(&self, index: u32) -> bool {
-        index < self.count() && {
-            let word = self.free_of(index as usize / 64 % WORDS).load(Acquire);
-            word >> (index % 64) & 1 == 0
+        index < self.count() && self.is_taken(index)
+    }
+
+    /// The same of a slot that there is.
+    #[inline(always)]
+    pub(crate) fn is_taken(&self, index: u32) -> bool {
+        let word = self.free_of(index as usize / 64 % WORDS).load(Acquire);
+        word >> (index % 64) & 1 == 0
+    }
+
+    /// Asks the processor to fetch the bits of a slot.
+    #[inline(always)]
+    pub(crate) fn prefetch_slot(&self, index: u32) {
+        let bits = &raw const self.bits[index as usize / 64 % WORDS];
+        // SAFETY: a hint.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(bits.cast());
         }
     }
 

@@ -18,6 +18,8 @@
 //! **Nobody is scanned twice**, for the scan bit is set by a read-modify-write, also when two markers have taken the span one after the other and are
 //! both at work in it. **A span is in at most one queue**, once, for only the marker that changed `waits` to true queues it.
 //!
+//! A marker that has just marked an object may also claim it at once, by its scan bit, and scan it alone: then it need not wait.
+//!
 //! None of this needs the world to stand still or to know how many markers there are. Objects that are born while marking goes on are born with both
 //! bits set, before their address is known to anybody.
 
@@ -32,19 +34,19 @@ pub struct WaitingSpan(ObjectSpanPtr);
 // SAFETY: a pointer to a record of atomics that is never unmapped.
 unsafe impl Send for WaitingSpan {}
 
-/// Marked objects among 64 neighbours, claimed by the caller.
+/// Marked objects among 64 neighbours.
 #[derive(Clone, Copy, Debug)]
-pub struct Claimed {
+pub struct Neighbours {
     /// The address of the first of the 64.
     pub base: usize,
     /// Bytes from one to the next.
     pub size: usize,
-    /// A bit for each that was claimed.
+    /// A bit for each that is meant.
     pub objects: u64,
 }
 
-impl Claimed {
-    /// The addresses of the claimed objects, ascending.
+impl Neighbours {
+    /// The addresses of the objects, ascending.
     #[inline]
     pub fn addresses(self) -> impl Iterator<Item = usize> {
         let mut rest = self.objects;
@@ -95,9 +97,27 @@ impl WaitingSpan {
         self.0.prefetch();
     }
 
+    /// Calls `visit` with the objects that [`claim`](Self::claim) would claim now.
+    #[inline]
+    pub fn for_each_unclaimed(self, mut visit: impl FnMut(Neighbours)) {
+        let span = self.0;
+        let size = span.size();
+        for word in 0..span.words() {
+            let objects = span.unclaimed_in(word);
+            if objects != 0 {
+                let base = span.base() + word * 64 * size;
+                visit(Neighbours {
+                    base,
+                    size,
+                    objects,
+                });
+            }
+        }
+    }
+
     /// Takes note that the span has been taken from the queue, and claims all its objects that are marked and not claimed yet. The caller scans them.
     #[inline]
-    pub fn claim(self, mut visit: impl FnMut(Claimed)) {
+    pub fn claim(self, mut visit: impl FnMut(Neighbours)) {
         let span = self.0;
         #[cfg(explore)]
         let early = goexplore::planted("a span is claimed before it is taken from the queue")
@@ -113,7 +133,7 @@ impl WaitingSpan {
                 continue;
             }
             let before = span.scans[word].fetch_or(wanted, Relaxed);
-            let claimed = Claimed {
+            let claimed = Neighbours {
                 base: span.base() + word * 64 * size,
                 size,
                 objects: wanted & !before,
@@ -130,6 +150,13 @@ impl ObjectSpan {
     #[inline(always)]
     pub(crate) fn wait(&self) -> bool {
         !self.waits.load(SeqCst) && !self.waits.swap(true, SeqCst)
+    }
+
+    /// Claims one object.
+    #[inline(always)]
+    pub(crate) fn claim(&self, index: u32) -> bool {
+        let bit = 1 << (index % 64);
+        self.scans[index as usize / 64 % super::WORDS].fetch_or(bit, Relaxed) & bit == 0
     }
 
     /// The objects of word `word` that are marked and not claimed.

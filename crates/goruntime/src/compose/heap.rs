@@ -134,17 +134,17 @@ unsafe impl HeapView for GoHeap {
         gomem::heap().bounds()
     }
 
-    #[inline]
+    #[inline(always)]
     fn resolve(&self, word: usize) -> Option<Object<'static>> {
         gomem::heap().find(word)
     }
 
-    #[inline]
+    #[inline(always)]
     fn prefetch(&self, word: usize) {
         gomem::heap().prefetch(word);
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_mark(&self, object: Object<'static>) -> bool {
         object.try_mark()
     }
@@ -191,6 +191,28 @@ unsafe impl HeapView for GoHeap {
     }
 
     #[inline]
+    fn scan_now(&self, object: Object<'static>, sink: &mut impl WordSink) -> Option<Bytes> {
+        if object.kind() != CollectedKind::Tagged {
+            return None;
+        }
+        if !object.claim() {
+            return Some(Bytes(0));
+        }
+        let (base, size) = (object.base().as_ptr(), object.size());
+        let layout = Layout::of_tag(object.tag(), size);
+        let bytes = layout.scannable(base, size);
+        layout.scan(base, size, 0..bytes, sink);
+        Some(Bytes(bytes as u64))
+    }
+
+    #[inline]
+    fn prefetch_waiting(&self, span: SpanId) {
+        waiting(span).for_each_unclaimed(|objects| {
+            objects.addresses().for_each(gogc::word::prefetch);
+        });
+    }
+
+    #[inline]
     fn prefetch_span(&self, span: SpanId) {
         waiting(span).prefetch();
     }
@@ -200,10 +222,6 @@ unsafe impl HeapView for GoHeap {
         let tag = span.tag();
         let mut scanned = 0;
         span.claim(|claimed| {
-            // Few objects are scattered; of many, each has a neighbour that fetches it.
-            for addr in claimed.addresses() {
-                gogc::word::prefetch(addr);
-            }
             match Layout::of_tag(tag, claimed.size) {
                 Layout::Words(words) => {
                     for addr in claimed.addresses() {
@@ -238,6 +256,7 @@ unsafe impl HeapView for GoHeap {
     fn start_mark(&self) {
         // SAFETY: the collector calls this when everything is swept and the world stands still outside of critical sections; its own team waits.
         unsafe { gomem::heap().start_mark() };
+        crate::collector::mark_begins();
     }
 
     fn before_sweep(&self, revive: &mut impl FnMut(Object<'static>)) {

@@ -166,6 +166,7 @@ impl Process {
             stalled: Nanos(seen.stalled),
         });
         self.memory.set((now, memory));
+        crate::collector::follow_group_limit(seen.limit);
         memory
     }
 

@@ -242,10 +242,14 @@ unsafe impl gosched::env::Engine for NativeEngine {
     }
 
     fn thread_started(&self) {
-        thread_local!(static ALT: RefCell<Option<AltStack>> = const { RefCell::new(None) });
         // Without one an overflow on this thread ends in a bare SIGSEGV, which is not worth refusing to run for.
         ALT.with(|alt| *alt.borrow_mut() = AltStack::install().ok());
         gomem::attach_thread();
+    }
+
+    fn thread_ends(&self) {
+        // Not left to the thread-local's destructor: that runs when std has freed the signal stack that was there before, and would put that back.
+        drop(ALT.take());
     }
 
     fn thread_idle(&self) {
@@ -254,6 +258,8 @@ unsafe impl gosched::env::Engine for NativeEngine {
         super::monitor::wake();
     }
 }
+
+thread_local!(static ALT: RefCell<Option<AltStack>> = const { RefCell::new(None) });
 
 /// A goroutine that does not run.
 pub(crate) struct Parked {

@@ -390,9 +390,16 @@ mod tests {
 
     #[test]
     fn holes_are_left_out() {
-        assert_eq!(without(10..20, &[0..5, 20..30]), [10..20]);
-        assert_eq!(without(10..20, &[12..14, 16..18]), [10..12, 14..16, 18..20]);
-        assert_eq!(without(10..20, &[5..12, 18..25]), [12..18]);
-        assert_eq!(without(10..20, &[0..100]), [] as [Range<usize>; 0]);
+        let bounds = |holes: &[Range<usize>]| -> Vec<(usize, usize)> {
+            let parts = without(10..20, holes);
+            parts
+                .into_iter()
+                .map(|part| (part.start, part.end))
+                .collect()
+        };
+        assert_eq!(bounds(&[0..5, 20..30]), [(10, 20)]);
+        assert_eq!(bounds(&[12..14, 16..18]), [(10, 12), (14, 16), (18, 20)]);
+        assert_eq!(bounds(&[5..12, 18..25]), [(12, 18)]);
+        assert_eq!(bounds(&[0..10, 9..100]), []);
     }
 }

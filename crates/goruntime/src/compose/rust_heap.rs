@@ -27,11 +27,31 @@ const MOST: usize = 1 << 40;
 /// Runs that are closer together than this are asked for in one go: what lies between is of no interest, and costs less than another system call.
 const NEAR: usize = 1 << 20;
 
+/// Pages that follow one another, by their numbers: an address that is kept in the heap may be that of an object, and would keep it alive.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Run {
+    first: usize,
+    end: usize,
+}
+
+impl Run {
+    fn of(bytes: &Range<usize>) -> Run {
+        Run {
+            first: bytes.start / PAGE,
+            end: bytes.end.div_ceil(PAGE),
+        }
+    }
+
+    fn bytes(self) -> Range<usize> {
+        self.first * PAGE..self.end * PAGE
+    }
+}
+
 /// The state of tracking. Of the thread that collects.
 pub(crate) struct RustHeap {
     tracker: Option<Tracker>,
     /// Pages of malloc spans, as of the last round: in order, none touching another.
-    runs: Vec<Range<usize>>,
+    runs: Vec<Run>,
     pages: Arc<Pages>,
 }
 
@@ -186,7 +206,7 @@ impl RustHeap {
         pages.written.clear();
         malloc_runs(&mut self.runs);
         let mut amount = 0;
-        for run in &self.runs {
+        for run in self.runs.iter().map(|run| run.bytes()) {
             let mut note = |written: Range<usize>| {
                 amount += written.len() as u64;
                 pages.written.put(pages.indices(&written), true);
@@ -197,7 +217,7 @@ impl RustHeap {
                     note(run.clone());
                     tracker.protect(run.clone())
                 });
-            pages.known.put(pages.indices(run), protected.is_ok());
+            pages.known.put(pages.indices(&run), protected.is_ok());
         }
         if round == 0 {
             (Part::All, Bytes(u64::MAX))
@@ -218,18 +238,18 @@ impl RustHeap {
         while at < self.runs.len() {
             let mut last = at;
             while let Some(next) = self.runs.get(last + 1)
-                && next.start - self.runs[last].end < NEAR
+                && (next.first - self.runs[last].end) * PAGE < NEAR
             {
                 last += 1;
             }
             let near = &self.runs[at..=last];
-            let all = near[0].start..near[near.len() - 1].end;
+            let all = near[0].bytes().start..near[near.len() - 1].bytes().end;
             let note = |written: Range<usize>| pages.written.put(pages.indices(&written), true);
             if tracker.written(all, Reset::Leave, note).is_err() {
                 // Something between them is not watched, or some of them are not any more.
-                for run in near {
+                for run in near.iter().map(|run| run.bytes()) {
                     if tracker.written(run.clone(), Reset::Leave, note).is_err() {
-                        pages.known.put(pages.indices(run), false);
+                        pages.known.put(pages.indices(&run), false);
                     }
                 }
             }
@@ -243,7 +263,7 @@ impl RustHeap {
         if let Some(tracker) = &self.tracker {
             self.runs
                 .iter()
-                .for_each(|run| tracker.release(run.clone()));
+                .for_each(|run| tracker.release(run.bytes()));
         }
         self.runs.clear();
     }
@@ -262,15 +282,15 @@ impl RustHeap {
 }
 
 /// Lists the pages of malloc spans, in order and joined.
-fn malloc_runs(runs: &mut Vec<Range<usize>>) {
+fn malloc_runs(runs: &mut Vec<Run>) {
     runs.clear();
     for share in gomem::heap().malloc_spans() {
-        MallocShare::for_each_span(&share, |span| runs.push(span));
+        MallocShare::for_each_span(&share, |span| runs.push(Run::of(&span)));
     }
-    runs.sort_unstable_by_key(|run| run.start);
+    runs.sort_unstable();
     // A span may have been freed, and others made in its place, while they were listed.
     runs.dedup_by(|next, last| {
-        let joined = next.start <= last.end;
+        let joined = next.first <= last.end;
         if joined {
             last.end = last.end.max(next.end);
         }
@@ -282,9 +302,9 @@ fn malloc_runs(runs: &mut Vec<Range<usize>>) {
 mod tests {
     use super::*;
 
-    fn parts(pages: &Pages, range: Range<usize>) -> Vec<Range<usize>> {
+    fn parts(pages: &Pages, range: Range<usize>) -> Vec<(usize, usize)> {
         let mut parts = Vec::new();
-        pages.parts(range, |part| parts.push(part));
+        pages.parts(range, |part| parts.push((part.start, part.end)));
         parts
     }
 
@@ -296,23 +316,19 @@ mod tests {
         pages.known.put(2..150, true);
         pages.written.put(60..70, true);
         pages.written.put(128..129, true);
-        let all = page(0) + 8..page(200) - 8;
-        let written = [page(60)..page(70), page(128)..page(129)];
-        assert_eq!(parts(&pages, all.clone()), written);
-        assert_eq!(
-            parts(&pages, page(61) + 8..page(61) + 16),
-            [page(61) + 8..page(61) + 16]
-        );
+        let (start, end) = (page(0) + 8, page(200) - 8);
+        let written = [(page(60), page(70)), (page(128), page(129))];
+        assert_eq!(parts(&pages, start..end), written);
+        let (a, b) = (page(61) + 8, page(61) + 16);
+        assert_eq!(parts(&pages, a..b), [(a, b)]);
         assert!(pages.any(&(page(59)..page(61))) && !pages.any(&(page(70)..page(128))));
         pages.ending.store(true, Relaxed);
-        let [a, b] = written;
-        assert_eq!(
-            parts(&pages, all.clone()),
-            [all.start..page(2), a, b, page(150)..all.end]
-        );
+        let [c, d] = written;
+        let expected = [(start, page(2)), c, d, (page(150), end)];
+        assert_eq!(parts(&pages, start..end), expected);
         assert!(pages.any(&(0..1)), "what there is no bit for is not known");
         pages.known.clear();
-        assert_eq!(parts(&pages, all.clone()), [all]);
+        assert_eq!(parts(&pages, start..end), [(start, end)]);
     }
 
     #[test]
@@ -320,6 +336,6 @@ mod tests {
         let pages = Pages::none();
         assert_eq!(parts(&pages, 5000..50_000), []);
         pages.ending.store(true, Relaxed);
-        assert_eq!(parts(&pages, 5000..50_000), [5000..50_000]);
+        assert_eq!(parts(&pages, 5000..50_000), [(5000, 50_000)]);
     }
 }

@@ -1,16 +1,19 @@
 //! What every goroutine is doing: its state and its calls, whether it runs, waits, or is in a system call.
 //!
 //! The world is stopped for the walk, for some ten microseconds and a few more for each goroutine; names are looked up when it runs again.
+//! [`release_stacks`] gives back what those that wait for long do not need of their stacks.
 //! `SIGQUIT` prints all of it and ends the program, as it does with Go; a goroutine that does not get on is reported with its calls ([`Stall`]).
 //!
 //! Invariant: while the world stands still nothing is allocated, for a stopped thread may be inside the allocator if that is not gomem. So there is room
 //! for a batch of goroutines, and the world is stopped again for the next batch.
 
+mod release;
 mod reporter;
 mod stalls;
 mod symbols;
 mod unwind;
 
+pub use release::release_stacks;
 pub(crate) use reporter::start as start_reporter;
 pub use stalls::{Stall, on_stall};
 pub(crate) use stalls::{count as stall_count, found as found_stall};
@@ -105,10 +108,16 @@ impl fmt::Display for GoroutineStack {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn all() -> io::Result<Vec<GoroutineStack>> {
-    // A thread of its own, so that a calling goroutine is found as all others are.
+    on_thread_of_its_own(capture)
+}
+
+/// Runs something on a thread that is none of the runtime's, so that a calling goroutine is found as all others are.
+fn on_thread_of_its_own<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     gosched::blocking(|| {
         let thread = thread::Builder::new().name("stacks".to_owned());
-        match thread.spawn(capture)?.join() {
+        match thread.spawn(work)?.join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
         }

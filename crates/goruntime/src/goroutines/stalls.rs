@@ -1,6 +1,6 @@
 //! Goroutines that do not get on: what the monitor found, with the calls that they are in.
 //!
-//! The monitor says which; it allocates nothing and takes no lock, so it leaves their numbers in a few slots and wakes the [reporter](super::reporter). By the time
+//! The monitor says which; it allocates nothing and takes no lock, so it leaves their numbers in a few slots and wakes the [reporter]. By the time
 //! that has looked, a goroutine may have got on after all, or be another's successor on its thread; then it is not reported.
 //!
 //! A slot is the monitor's while `goroutine` is 0, and the reporter's otherwise.

@@ -15,9 +15,11 @@
 //! Invariant: between the return of `protect` and a call of `written` that does not name a page, no byte of that page has changed. A store in flight during
 //! the call may fall on either side.
 
+use super::memory::Memory;
 use super::threads::{Fd, ioctl_number};
 use std::ops::Range;
 use std::ptr::null_mut;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The unit of protection.
 pub const PAGE: usize = 4096;
@@ -38,17 +40,15 @@ pub enum Reset {
 pub struct Tracker {
     uffd: Fd,
     pagemap: Fd,
-    regions: Box<[Region]>,
+    /// Where the kernel writes what it finds. Apart from the heap: a page's address may be that of an object.
+    regions: Memory,
 }
 
-/// The kernel's `struct page_region`.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Region {
-    start: u64,
-    end: u64,
-    categories: u64,
-}
+/// Words in the kernel's `struct page_region`: start, end, categories.
+const REGION: usize = 3;
+
+/// Regions that there is room for.
+const REGIONS: usize = 1024;
 
 /// The kernel's `struct pm_scan_arg`.
 #[repr(C)]
@@ -125,7 +125,7 @@ impl Tracker {
         let mut tracker = Tracker {
             uffd,
             pagemap,
-            regions: vec![Region::default(); 1024].into_boxed_slice(),
+            regions: Memory::new(REGIONS * REGION * size_of::<u64>())?,
         };
         tracker.works().then_some(tracker)
     }
@@ -196,6 +196,7 @@ impl Tracker {
         reset: Reset,
         mut each: impl FnMut(Range<usize>),
     ) -> Result<(), i32> {
+        let regions = self.regions.words();
         let mut from = range.start;
         while from < range.end {
             let mut scan = Scan {
@@ -207,15 +208,15 @@ impl Tracker {
                     },
                 start: from as u64,
                 end: range.end as u64,
-                vec: self.regions.as_mut_ptr().expose_provenance() as u64,
-                vec_len: self.regions.len() as u64,
+                vec: regions.as_ptr().expose_provenance() as u64,
+                vec_len: REGIONS as u64,
                 category_mask: PAGE_IS_WRITTEN,
                 return_mask: PAGE_IS_WRITTEN,
                 ..Scan::default()
             };
             let n = self.pagemap.ioctl_for(PAGEMAP_SCAN, &mut scan)?;
-            for region in &self.regions[..n.min(self.regions.len())] {
-                each(region.start as usize..region.end as usize);
+            for region in regions.chunks_exact(REGION).take(n) {
+                each(region[0].load(Relaxed) as usize..region[1].load(Relaxed) as usize);
             }
             if scan.walk_end as usize <= from {
                 return Err(libc::EIO);

@@ -62,16 +62,14 @@ impl<T: Send> Sender<T> {
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         simulated::point();
         let slot = Slot::new(Some(value));
-        let sent = {
-            let inside = critical::enter();
-            self.0.state.lock(&inside).try_send(&slot)
-        };
+        let inside = critical::enter();
+        let sent = self.0.state.lock(&inside).try_send(&slot);
         // SAFETY: the slot is in our frame and was not made known.
         let back = || unsafe { slot.take() }.expect("an unsent value is still there");
         match sent {
             Sent::Done(receiver) => {
                 if let Some(receiver) = receiver {
-                    receiver.wake();
+                    receiver.wake(&inside);
                 }
                 Ok(())
             }
@@ -100,17 +98,15 @@ impl<T: Send> Sender<T> {
             let value = unsafe { slot.take() };
             (value.expect("an unsent value is still there"), why)
         };
-        let waiter = Waiter::new();
-        let node = Node::new(&waiter, 1, slot.address());
+        let (waiter, node);
         {
             let inside = critical::enter();
             let mut state = self.0.state.lock(&inside);
             match state.try_send(&slot) {
                 Sent::Done(receiver) => {
                     drop(state);
-                    drop(inside);
                     if let Some(receiver) = receiver {
-                        receiver.wake();
+                        receiver.wake(&inside);
                     }
                     return Ok(());
                 }
@@ -120,6 +116,8 @@ impl<T: Send> Sender<T> {
                     return Err(back(Failure::Closed));
                 }
                 Sent::Full => {
+                    waiter = Waiter::new_in(&inside);
+                    node = Node::new(&waiter, 1, slot.address());
                     waiter.prepare(WaitReason::ChanSend);
                     // SAFETY: the node is popped or removed before the frame is left.
                     unsafe { state.senders.push_back(&node) };
@@ -184,14 +182,12 @@ impl<T: Send> Receiver<T> {
     /// If there is none.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         simulated::point();
-        let received = {
-            let inside = critical::enter();
-            self.0.state.lock(&inside).try_recv()
-        };
+        let inside = critical::enter();
+        let received = self.0.state.lock(&inside).try_recv();
         match received {
             Received::Value(value, sender) => {
                 if let Some(sender) = sender {
-                    sender.wake();
+                    sender.wake(&inside);
                 }
                 Ok(value)
             }
@@ -220,22 +216,22 @@ impl<T: Send> Receiver<T> {
     fn recv_deadline(&self, deadline: Nanos) -> Result<T, Failure> {
         simulated::point();
         let slot = Slot::new(None);
-        let waiter = Waiter::new();
-        let node = Node::new(&waiter, 1, slot.address());
+        let (waiter, node);
         {
             let inside = critical::enter();
             let mut state = self.0.state.lock(&inside);
             match state.try_recv() {
                 Received::Value(value, sender) => {
                     drop(state);
-                    drop(inside);
                     if let Some(sender) = sender {
-                        sender.wake();
+                        sender.wake(&inside);
                     }
                     return Ok(value);
                 }
                 Received::Closed => return Err(Failure::Closed),
                 Received::Empty => {
+                    waiter = Waiter::new_in(&inside);
+                    node = Node::new(&waiter, 1, slot.address());
                     waiter.prepare(WaitReason::ChanReceive);
                     // SAFETY: the node is popped or removed before the frame is left.
                     unsafe { state.receivers.push_back(&node) };

@@ -343,9 +343,8 @@ fn run(cases: &[&dyn Case], random: &[u32], by_lock: &[u32], wait: Wait) -> Opti
     for &i in random {
         if let Attempt::Proceeds(wakes) = cases[i as usize].attempt() {
             unlock_all(cases, by_lock);
-            drop(inside);
             if let Some(claimed) = wakes.0 {
-                claimed.wake();
+                claimed.wake(&inside);
             }
             return Some(i as usize);
         }

@@ -102,7 +102,7 @@ fn explore_submitting_from_within() {
         Plant::named("an M that goes idle does not look again"),
         weaken(
             WAKE,
-            "fence(Ordering::SeqCst);\n            if self.idle.spinning()",
+            "fence(Ordering::SeqCst);\n        if self.idle.wants_spinner()",
         ),
         weaken(SLEEP, "fence(Ordering::SeqCst)"),
     ];

@@ -6,6 +6,7 @@
 mod idle;
 mod inline;
 mod lock;
+mod locked;
 mod park;
 mod procs;
 mod retake;

@@ -84,8 +84,8 @@ fn explore_parking_and_readying() {
     exploration.check("gosched: park and ready", park_and_ready);
     let file = "src/gmp/g.rs";
     let plants = vec![
-        weaken(file, "self.status.fetch_or(NOTIFIED, Ordering::AcqRel)"),
-        weaken(file, "self.status.fetch_or(SAVED, Ordering::AcqRel)"),
+        weaken(file, "self.status.fetch_add(NOTIFIED, Ordering::AcqRel)"),
+        weaken(file, "self.status.fetch_add(SAVED, Ordering::AcqRel)"),
         weaken(file, "self.status.load(Ordering::Acquire) & NOTIFIED"),
         Plant::named("a park does not look whether it was readied"),
     ];

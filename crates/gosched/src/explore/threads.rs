@@ -3,6 +3,7 @@
 //! For models of what goroutines wait with. A goroutine's header stays alive, as it does in a scheduler.
 
 use crate::atomic::{AtomicU32, Ordering, thread};
+use crate::critical::Section;
 use crate::gmp::g::{GRef, Header, Ops, RUNNING};
 use crate::gmp::m::M;
 use crate::here::here;
@@ -66,7 +67,7 @@ unsafe fn park(g: GRef) {
     g.status.store(RUNNING, Ordering::Relaxed);
 }
 
-unsafe fn make_runnable(g: GRef) {
+unsafe fn make_runnable(g: GRef, _: &Section) {
     // SAFETY: as in `park`.
     let runnable = unsafe { &whole(g).runnable };
     runnable.store(1, Ordering::Release);

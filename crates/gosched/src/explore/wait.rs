@@ -6,6 +6,7 @@ use super::{remove, weaken};
 use crate::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::chan;
 use crate::chan::select::{RecvCase, Wait, select};
+use crate::critical;
 use crate::gmp::g::current;
 use crate::goroutine::WaitReason;
 use crate::join::{JoinHandle, Packet};
@@ -141,14 +142,14 @@ fn descriptor(closes: bool) {
     if closes {
         for g in shared.desc.close().into_iter().flatten() {
             // SAFETY: `close` gave it to us to be made runnable.
-            unsafe { (g.ops.make_runnable)(g) };
+            unsafe { (g.ops.make_runnable)(g, &critical::enter()) };
         }
     } else {
         // As the kernel does it: there is data, and then an edge.
         shared.data.store(true, Ordering::Release);
         if let Some(g) = shared.desc.report(Direction::Read) {
             // SAFETY: `report` gave it to us to be made runnable.
-            unsafe { (g.ops.make_runnable)(g) };
+            unsafe { (g.ops.make_runnable)(g, &critical::enter()) };
         }
     }
     reader.join().unwrap();

@@ -21,11 +21,13 @@ pub(crate) struct Completion {
 impl Completion {
     /// # Safety
     /// 1. `announce(packet)` may be called once, from any thread.
+    #[inline]
     pub(crate) unsafe fn new(packet: *const (), announce: unsafe fn(*const ())) -> Completion {
         Completion { packet, announce }
     }
 
     /// Announces it.
+    #[inline]
     pub(crate) fn announce(self) {
         // SAFETY: obligation of `new`; `self` is consumed, so once.
         unsafe { (self.announce)(self.packet) }
@@ -47,6 +49,7 @@ impl Body {
     }
 
     /// Puts `f` in, which must not unwind when called.
+    #[inline]
     pub(crate) fn set<F: FnOnce() -> Completion + Send + 'static>(&mut self, f: F) {
         debug_assert!(self.call.is_none());
         let place = self.storage.0.as_mut_ptr().cast::<u8>();
@@ -66,6 +69,7 @@ impl Body {
     ///
     /// # Safety
     /// 1. `body` is valid and holds a closure; nobody else uses it until the closure has begun.
+    #[inline]
     pub(crate) unsafe fn call(body: *mut Body) -> Completion {
         // SAFETY: obligation 1. No reference to the body is alive while the closure runs.
         let (call, place) = unsafe {

@@ -24,7 +24,7 @@
 //!   action;
 //! - somebody readies it, which sets `NOTIFIED`.
 //!
-//! Each is one `fetch_or`. **Whoever finds the other's bit already there makes the goroutine
+//! Each is one atomic addition of its bit. **Whoever finds the other's bit already there makes the goroutine
 //! runnable.** There is exactly one such party, so a wake-up is neither lost nor doubled, and the G
 //! never runs in two places. A goroutine that finds `NOTIFIED` before it has switched simply goes
 //! on.
@@ -106,10 +106,18 @@ pub(crate) struct Header {
 pub(crate) type GRef = &'static Header;
 
 /// The goroutine that calls, if it is one.
+#[inline]
 pub(crate) fn current() -> Option<GRef> {
     // SAFETY: `here()` points to this context's live thread-locals; `current` is null or a header,
     // and those are never freed.
     unsafe { (*here()).current.get().cast::<Header>().as_ref() }
+}
+
+/// As [`current`], from a section of the caller.
+#[inline]
+pub(crate) fn current_in(inside: &Section) -> Option<GRef> {
+    // SAFETY: a section's words are its context's, which is the caller; the rest as in `current`.
+    unsafe { (*inside.here()).current.get().cast::<Header>().as_ref() }
 }
 
 /// How code that does not know the environment reaches the scheduler of a goroutine.
@@ -121,7 +129,7 @@ pub(crate) struct Ops {
     /// Parks the calling goroutine, which has called [`Header::prepare_park`].
     pub(crate) park: unsafe fn(GRef),
     /// Queues a G for which [`Header::notify`] returned true. From any thread.
-    pub(crate) make_runnable: unsafe fn(GRef),
+    pub(crate) make_runnable: unsafe fn(GRef, &Section),
     /// Lets others run.
     pub(crate) yield_now: unsafe fn(GRef),
     /// Gives up the P: the caller is going to block its thread.
@@ -156,7 +164,7 @@ impl Ops {
         }
         &Ops {
             park: no,
-            make_runnable: no,
+            make_runnable: |_, _| unreachable!(),
             yield_now: no,
             release_p: no,
             reacquire_p: no,
@@ -173,6 +181,7 @@ unsafe impl Sync for Header {}
 unsafe impl Send for Header {}
 
 impl Header {
+    #[inline]
     pub(crate) fn new(ops: &'static Ops, scheduler: *const ()) -> Header {
         Header {
             status: AtomicU32::new(POOLED),
@@ -196,17 +205,20 @@ impl Header {
     }
 
     /// The M that runs it, or did last.
+    #[inline]
     pub(crate) fn m(&self) -> Option<MRef> {
         // SAFETY: null or an M, and those are never freed.
         unsafe { self.m.load(Ordering::Relaxed).as_ref() }
     }
 
     /// The M that the calling goroutine runs on. Its own to use until the next switch.
+    #[inline]
     pub(crate) fn own_m(&self) -> MRef {
         debug_assert!(current().is_some_and(|g| ptr::eq(g, self)));
         self.m().expect("a goroutine that runs does so on an M")
     }
 
+    #[inline]
     pub(crate) fn set_m(&self, m: MRef) {
         self.m.store(ptr::from_ref(m).cast_mut(), Ordering::Relaxed);
     }
@@ -219,15 +231,18 @@ impl Header {
     }
 
     /// Written by the goroutine itself, while it runs.
+    #[inline]
     pub(crate) fn set_thread(&self, m: Option<MRef>) {
         let m = m.map_or(ptr::null(), ptr::from_ref);
         self.thread.store(m.cast_mut(), Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn id(&self) -> GoroutineId {
         GoroutineId(self.id.load(Ordering::Relaxed))
     }
 
+    #[inline]
     pub(crate) fn reason(&self) -> WaitReason {
         let index = self.reason.load(Ordering::Relaxed) as usize;
         WaitReason::ALL
@@ -241,15 +256,21 @@ impl Header {
         unsafe { self.site.load(Ordering::Relaxed).as_ref() }
     }
 
+    #[inline]
     pub(crate) fn set_site(&self, site: &'static Location<'static>) {
         self.site
             .store(ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn set_name(&self, name: Option<Arc<str>>) {
-        if name.is_none() && !self.named.load(Ordering::Relaxed) {
-            return;
+        if name.is_some() || self.named.load(Ordering::Relaxed) {
+            self.change_name(name);
         }
+    }
+
+    #[cold]
+    fn change_name(&self, name: Option<Arc<str>>) {
         self.named.store(name.is_some(), Ordering::Relaxed);
         let old = {
             let inside = critical::enter();
@@ -276,6 +297,7 @@ impl Header {
 
     /// Announces that the calling goroutine is going to wait. From here on it may be made known to
     /// wakers.
+    #[inline]
     pub(crate) fn prepare_park(&self, reason: WaitReason) {
         debug_assert_eq!(self.status.load(Ordering::Relaxed), RUNNING);
         self.reason.store(reason as u8, Ordering::Relaxed);
@@ -283,12 +305,14 @@ impl Header {
     }
 
     /// Takes back `prepare_park`. Only if nobody can ready the goroutine.
+    #[inline]
     pub(crate) fn cancel_park(&self) {
         debug_assert_eq!(self.status.load(Ordering::Relaxed), PARKING);
         self.status.store(RUNNING, Ordering::Relaxed);
     }
 
     /// Takes back `prepare_park` if the goroutine has been readied meanwhile.
+    #[inline]
     pub(crate) fn unpark_early(&self) -> bool {
         let notified = self.status.load(Ordering::Acquire) & NOTIFIED != 0;
         if notified {
@@ -298,20 +322,23 @@ impl Header {
     }
 
     /// The waker's half: true if the caller must make the G runnable.
+    #[inline]
     pub(crate) fn notify(&self) -> bool {
-        let before = self.status.fetch_or(NOTIFIED, Ordering::AcqRel);
+        // Each bit is set once per park, so adding it sets it: one instruction where `or` with its result is a loop.
+        let before = self.status.fetch_add(NOTIFIED, Ordering::AcqRel);
         debug_assert_eq!(before & (PARKING | NOTIFIED), PARKING, "one ready per park");
         before & SAVED != 0
     }
 
     /// The other half, run by the context switched to: true if the caller must make the G runnable.
+    #[inline]
     pub(crate) fn context_saved(&self) -> bool {
         #[cfg(explore)]
         if goexplore::planted("a park does not look whether it was readied") {
             self.status.fetch_or(SAVED, Ordering::SeqCst);
             return false;
         }
-        self.status.fetch_or(SAVED, Ordering::AcqRel) & NOTIFIED != 0
+        self.status.fetch_add(SAVED, Ordering::AcqRel) & NOTIFIED != 0
     }
 
     pub(crate) fn state(&self) -> Option<GoroutineState> {
@@ -336,6 +363,7 @@ pub(crate) struct GList {
 unsafe impl Send for GList {}
 
 impl GList {
+    #[inline]
     pub(crate) const fn new() -> GList {
         GList {
             head: ptr::null(),
@@ -344,10 +372,12 @@ impl GList {
         }
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, g: GRef) {
         g.next.set(ptr::null());
         if self.head.is_null() {
@@ -360,6 +390,7 @@ impl GList {
         self.len += 1;
     }
 
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<GRef> {
         let g = NonNull::new(self.head.cast_mut())?;
         // SAFETY: a G in the list is owned by it and never freed.

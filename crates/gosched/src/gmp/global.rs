@@ -24,6 +24,7 @@ impl GlobalQueue {
     }
 
     /// Sequentially consistent, because the wake-up argument (`idle/README.md`) relies on it.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len.load(Ordering::SeqCst)
     }

@@ -44,17 +44,30 @@ use crate::time::Nanos;
 /// How long an M sleeps before it gives back what it keeps.
 const A_WHILE: Nanos = Nanos::from_millis(100);
 
-/// What the context switched to must do for the one that was left.
+/// What the context switched to must do for the goroutine that was left.
 #[derive(Clone, Copy)]
-pub(crate) enum After {
-    /// Nothing.
-    Nothing,
-    /// The G's context is saved: it waits now, unless it has been readied meanwhile.
-    Parked(GRef),
-    /// The G gave way: queue it.
-    Yielded(GRef),
-    /// The G is done: pool it.
-    Finished(GRef),
+pub(crate) struct After {
+    pub(crate) g: GRef,
+    pub(crate) fate: Fate,
+}
+
+/// What has become of it.
+#[derive(Clone, Copy)]
+pub(crate) enum Fate {
+    /// Its context is saved: it waits now, unless it has been readied meanwhile.
+    Parked,
+    /// It gave way: queue it.
+    Yielded,
+    /// It is done: pool it.
+    Finished,
+}
+
+impl Fate {
+    /// This one's.
+    #[inline]
+    pub(crate) fn of(self, g: GRef) -> After {
+        After { g, fate: self }
+    }
 }
 
 pub(crate) struct M {
@@ -72,12 +85,12 @@ pub(crate) struct M {
     pub(crate) acquired: AtomicU32,
     /// Looking for work, and counted among those who do.
     pub(crate) spinning: AtomicBool,
-    pub(crate) after: Cell<After>,
+    pub(crate) after: Cell<Option<After>>,
     /// The deadline of a timer armed since the last park, or `NEVER`.
     pub(crate) armed: Cell<Nanos>,
     /// A goroutine is going to be the first to wait for a descriptor.
     pub(crate) wants_poll: Cell<bool>,
-    /// The words of the context that was left, for a stop that was asked of it.
+    /// The words of the context that entered the runtime last, for a stop that is asked of it while it is left.
     pub(crate) left: Cell<*const Here>,
     /// What the thread's processor clock said at the last switch, and in which period of accounting.
     pub(crate) cpu_seen: Cell<(u32, Nanos)>,
@@ -116,7 +129,7 @@ impl M {
             syscall_tick: AtomicU32::new(0),
             acquired: AtomicU32::new(0),
             spinning: AtomicBool::new(false),
-            after: Cell::new(After::Nothing),
+            after: Cell::new(None),
             armed: Cell::new(Nanos::NEVER),
             wants_poll: Cell::new(false),
             left: Cell::new(ptr::null()),
@@ -168,6 +181,7 @@ impl M {
     }
 
     /// The goroutine that is locked to it.
+    #[inline]
     pub(crate) fn locked_g(&self) -> Option<GRef> {
         // SAFETY: null or a G, and those are never freed.
         unsafe { self.locked_g.load(Ordering::Relaxed).as_ref() }
@@ -179,12 +193,14 @@ impl M {
     }
 
     /// The P it has or had last, for anyone.
+    #[inline]
     pub(crate) fn last_p(&self) -> Option<&'static P> {
         // SAFETY: null or a P, and Ps are never freed.
         unsafe { self.p.load(Ordering::Relaxed).as_ref() }
     }
 
     /// Whether its P is still its own, outside the runtime; true may be false a moment later.
+    #[inline]
     pub(crate) fn still_has_p(&self) -> bool {
         self.last_p()
             .is_some_and(|p| p.owner() == Owner::owned(self))
@@ -195,6 +211,7 @@ impl M {
     /// # Safety
     /// 1. The caller is the context that runs on this M, in the runtime, without a P.
     /// 2. `p` is free and in the caller's hands.
+    #[inline]
     pub(crate) unsafe fn acquire(&self, p: &'static P) {
         debug_assert!(!self.has_p.get() && p.owner() == Owner::FREE);
         p.set_owner(Owner::owned(self));
@@ -209,6 +226,7 @@ impl M {
     ///
     /// # Safety
     /// 1. The caller is the context that runs on this M, in the runtime, with a P.
+    #[inline]
     pub(crate) unsafe fn release(&self) -> &'static P {
         let p = self.p().expect("only an M with a P gives one up");
         p.current.store(0, Ordering::Relaxed);

@@ -29,10 +29,12 @@ pub(crate) struct Owner(*mut M);
 impl Owner {
     pub(crate) const FREE: Owner = Owner(std::ptr::null_mut());
 
+    #[inline]
     pub(crate) fn owned(m: &M) -> Owner {
         Owner(std::ptr::from_ref(m).cast_mut())
     }
 
+    #[inline]
     pub(crate) fn taking(m: &M) -> Owner {
         Owner(Owner::owned(m).0.map_addr(|a| a | 1))
     }
@@ -110,6 +112,7 @@ impl P {
     }
 
     /// Changes the word, or returns what it is instead.
+    #[inline]
     pub(crate) fn exchange_owner(&self, from: Owner, to: Owner) -> Result<(), Owner> {
         self.owner
             .compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Acquire)
@@ -145,11 +148,13 @@ impl P {
 
     /// Sets the word outright: for an owner in the runtime that gives the P up, and for whoever
     /// holds a free one.
+    #[inline]
     pub(crate) fn set_owner(&self, to: Owner) {
         self.owner.store(to.0, Ordering::Release);
     }
 
     /// Queued Gs, `run_next` included. A hint to anyone but the owner.
+    #[inline]
     pub(crate) fn queued(&self) -> usize {
         self.ring.len() + usize::from(!self.run_next.load(Ordering::Acquire).is_null())
     }
@@ -163,6 +168,7 @@ impl P {
     ///
     /// # Safety
     /// 1. The caller owns the P and is in the runtime.
+    #[inline]
     pub(crate) unsafe fn push_next(&self, g: GRef, overflow: &mut GList) {
         let before = self
             .run_next
@@ -178,6 +184,7 @@ impl P {
     ///
     /// # Safety
     /// 1. The caller owns the P and is in the runtime.
+    #[inline]
     pub(crate) unsafe fn pop(&self, about: Nanos, clock: impl FnOnce() -> Nanos) -> Option<GRef> {
         if self.slice_lasts(about, clock)
             && let Some(g) = self.take_next()
@@ -191,6 +198,7 @@ impl P {
     }
 
     /// Whether `run_next` may pass the ring once more.
+    #[inline]
     fn slice_lasts(&self, about: Nanos, clock: impl FnOnce() -> Nanos) -> bool {
         let streak = self.streak.get();
         if streak == 0 {
@@ -209,6 +217,7 @@ impl P {
     }
 
     /// Takes `run_next`, for the owner or, as a last resort, for a thief.
+    #[inline]
     pub(crate) fn take_next(&self) -> Option<GRef> {
         let g = self.run_next.load(Ordering::Acquire);
         if g.is_null() {
@@ -253,6 +262,7 @@ impl P {
     ///
     /// # Safety
     /// 1. The caller owns the P and is in the runtime.
+    #[inline]
     pub(crate) unsafe fn take_free(&self) -> Option<GRef> {
         // SAFETY: null or a G that the list owns.
         let g: GRef = unsafe { self.free.get().as_ref() }?;

@@ -42,11 +42,13 @@ impl<const N: usize> Ring<N> {
         }
     }
 
+    #[inline]
     fn slot(&self, index: u32) -> &AtomicPtr<Header> {
         &self.slots[index as usize & (N - 1)]
     }
 
     /// How many there are; only a hint to anyone but the owner.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         loop {
             let head = self.head.load(Ordering::Acquire);
@@ -61,6 +63,7 @@ impl<const N: usize> Ring<N> {
     ///
     /// # Safety
     /// 1. The caller holds the P.
+    #[inline]
     pub(crate) unsafe fn push(&self, g: GRef, overflow: &mut GList) {
         loop {
             let head = self.head.load(Ordering::Acquire);
@@ -71,28 +74,38 @@ impl<const N: usize> Ring<N> {
                 self.tail.store(tail.wrapping_add(1), Ordering::Release);
                 return;
             }
-            let mut batch = [ptr::null::<Header>(); N];
-            let half = N / 2;
-            for (i, place) in batch[..half].iter_mut().enumerate() {
-                *place = self
-                    .slot(head.wrapping_add(i as u32))
-                    .load(Ordering::Relaxed);
-            }
-            if self.claim(head, half as u32) {
-                for &old in &batch[..half] {
-                    // SAFETY: the claim made these Gs ours, and Gs are never freed.
-                    overflow.push(unsafe { &*old });
-                }
-                overflow.push(g);
+            if self.push_full(head, g, overflow) {
                 return;
             }
         }
+    }
+
+    /// Moves the older half of a full ring, and `g`, to `overflow`. Returns false if a thief was first: then there is room.
+    #[cold]
+    fn push_full(&self, head: u32, g: GRef, overflow: &mut GList) -> bool {
+        let mut batch = [ptr::null::<Header>(); N];
+        let half = N / 2;
+        for (i, place) in batch[..half].iter_mut().enumerate() {
+            *place = self
+                .slot(head.wrapping_add(i as u32))
+                .load(Ordering::Relaxed);
+        }
+        let is_ours = self.claim(head, half as u32);
+        if is_ours {
+            for &old in &batch[..half] {
+                // SAFETY: the claim made these Gs ours, and Gs are never freed.
+                overflow.push(unsafe { &*old });
+            }
+            overflow.push(g);
+        }
+        is_ours
     }
 
     /// Takes the oldest.
     ///
     /// # Safety
     /// 1. The caller holds the P.
+    #[inline]
     pub(crate) unsafe fn pop(&self) -> Option<GRef> {
         loop {
             let head = self.head.load(Ordering::Acquire);
@@ -140,6 +153,7 @@ impl<const N: usize> Ring<N> {
         }
     }
 
+    #[inline]
     fn claim(&self, head: u32, n: u32) -> bool {
         self.head
             .compare_exchange(

@@ -53,6 +53,7 @@ pub(crate) struct TimerNode {
 }
 
 impl TimerNode {
+    #[inline]
     pub(crate) fn new(when: Nanos, wake: Wake) -> TimerNode {
         TimerNode {
             when: Cell::new(when),
@@ -81,6 +82,7 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
+    #[inline]
     pub(crate) fn new() -> Timers {
         Timers {
             heap: Lock::new(Vec::new()),
@@ -90,6 +92,7 @@ impl Timers {
     }
 
     /// When the earliest is due; `NEVER` if there is none.
+    #[inline]
     pub(crate) fn next(&self) -> Nanos {
         Nanos(self.next.load(Ordering::SeqCst))
     }

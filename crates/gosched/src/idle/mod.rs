@@ -54,10 +54,12 @@ impl Idle {
         }
     }
 
+    #[inline]
     pub(crate) fn ps(&self) -> u32 {
         self.ps.load(Ordering::SeqCst)
     }
 
+    #[inline]
     pub(crate) fn ms(&self) -> u32 {
         self.ms.load(Ordering::SeqCst)
     }
@@ -75,6 +77,7 @@ impl Idle {
         self.locked.fetch_sub(1, Ordering::SeqCst);
     }
 
+    #[inline]
     pub(crate) fn spinning(&self) -> u32 {
         self.spinning.load(Ordering::SeqCst)
     }
@@ -151,7 +154,14 @@ impl Idle {
         Some(m)
     }
 
+    /// Whether there is a P for an M that would look for work, and none that does.
+    #[inline]
+    pub(crate) fn wants_spinner(&self) -> bool {
+        self.spinning() == 0 && self.ps() != 0
+    }
+
     /// Counts one more M that looks for work, unless there is one already.
+    #[inline]
     pub(crate) fn first_spinner(&self) -> bool {
         self.spinning() == 0
             && self

@@ -24,7 +24,7 @@ impl<V: Env> Scheduler<V> {
 
     /// At a switch on `machine`: charges the goroutine that is left, if one is.
     #[inline]
-    pub(super) fn account(&'static self, machine: &'static Machine<V>, after: After) {
+    pub(super) fn account(&'static self, machine: &'static Machine<V>, after: Option<After>) {
         let period = self.accounting.load(Ordering::Relaxed);
         if period != 0 {
             self.charge(machine, after, period);
@@ -32,10 +32,10 @@ impl<V: Env> Scheduler<V> {
     }
 
     #[cold]
-    fn charge(&'static self, machine: &'static Machine<V>, after: After, period: u32) {
+    fn charge(&'static self, machine: &'static Machine<V>, after: Option<After>, period: u32) {
         let now = sys::thread_cpu_time();
         let (seen_in, seen) = machine.m.cpu_seen.replace((period, now));
-        let (After::Parked(g) | After::Yielded(g) | After::Finished(g)) = after else {
+        let Some(After { g, .. }) = after else {
             return;
         };
         if V::Engine::THREAD_LOCALS == ThreadLocals::PerThread {

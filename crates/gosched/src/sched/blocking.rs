@@ -9,7 +9,7 @@ use crate::atomic::Ordering;
 use crate::critical;
 use crate::env::Env;
 use crate::gmp::g::{GRef, current};
-use crate::gmp::m::After;
+use crate::gmp::m::Fate;
 use crate::sched::Scheduler;
 use crate::sched::goroutine::Goroutine;
 
@@ -23,7 +23,7 @@ impl<V: Env> Scheduler<V> {
         unsafe {
             let machine = self.enter(g);
             if machine.m.p().is_some() {
-                let inside = critical::assume_inside();
+                let inside = critical::assume_inside(machine.m.left.get());
                 self.hand_off(machine.m.release(), &inside);
             }
             self.leave(machine);
@@ -38,11 +38,11 @@ impl<V: Env> Scheduler<V> {
         // SAFETY: obligation 1.
         unsafe {
             let machine = self.enter(g);
-            let inside = critical::assume_inside();
+            let inside = critical::assume_inside(machine.m.left.get());
             if machine.m.p().is_some() || self.regain(machine, &inside) {
                 self.leave(machine);
             } else {
-                self.switch_away(g, machine, After::Yielded(g.header()), None);
+                self.switch_away(g, machine, Fate::Yielded.of(g.header()), None);
             }
         }
     }

@@ -65,35 +65,41 @@ impl<V: Env> Scheduler<V> {
     ///
     /// # Safety
     /// 1. The caller runs on `machine`, in the runtime, with a P.
+    #[inline(always)]
     pub(super) unsafe fn find_queued(
         &'static self,
         machine: &'static Machine<V>,
         inside: &Section,
     ) -> Option<GRef> {
         let p = machine.m.p()?;
-        if p.tick.load(Ordering::Relaxed) % GLOBAL_INTERVAL == 0 {
+        if p.tick.load(Ordering::Relaxed) % GLOBAL_INTERVAL == 0 && self.global.len() > 0 {
             let first = self.global.pop(|_| 0, &mut GList::new(), inside);
             if first.is_some() {
                 return first;
             }
         }
-        self.fire_timers(p, inside);
+        if p.timers.next() != Nanos::NEVER {
+            self.fire_timers(p, inside);
+        }
         let about = Nanos(self.clock.load(Ordering::Relaxed));
         // SAFETY: obligation 1.
-        unsafe { p.pop(about, || self.tick_clock()) }.or_else(|| {
-            let share = |left: usize| (left / self.ps.in_use()).min(CAPACITY / 2);
-            let mut rest = GList::new();
-            let first = self.global.pop(share, &mut rest, inside);
-            self.queue_back(p, &mut rest, inside);
-            first
-        })
+        unsafe { p.pop(about, || self.tick_clock()) }
+            .or_else(|| (self.global.len() > 0).then(|| self.find_global(p, inside))?)
+    }
+
+    /// From the queue of all, with a share of what follows for this P's queue.
+    #[inline(never)]
+    fn find_global(&'static self, p: &'static P, inside: &Section) -> Option<GRef> {
+        let share = |left: usize| (left / self.ps.in_use()).min(CAPACITY / 2);
+        let mut rest = GList::new();
+        let first = self.global.pop(share, &mut rest, inside);
+        self.queue_back(p, &mut rest, inside);
+        first
     }
 
     /// Fires what is due in this P's heap.
+    #[inline(never)]
     fn fire_timers(&'static self, p: &'static P, inside: &Section) {
-        if p.timers.next() == Nanos::NEVER {
-            return;
-        }
         let mut ready = GList::new();
         p.timers.fire(self.tick_clock(), &mut ready, inside);
         if ready.len() > 0 {
@@ -121,6 +127,7 @@ impl<V: Env> Scheduler<V> {
     ///
     /// # Safety
     /// 1. The caller runs on `machine`, in the runtime, with `p`, whose queue is empty.
+    #[inline(never)]
     unsafe fn steal(
         &'static self,
         machine: &'static Machine<V>,

@@ -125,9 +125,18 @@ impl<V: Env> Scheduler<V> {
         g.header().set_thread(None);
         machine.m.set_locked_g(None);
         machine.m.ends.set(true);
+        #[cfg(explore)]
+        if goexplore::planted("the P of a thread that ends is kept") {
+            return;
+        }
         if machine.m.p().is_some() {
             // SAFETY: obligation 1.
-            self.hand_off(unsafe { machine.m.release() }, inside);
+            let p = unsafe { machine.m.release() };
+            #[cfg(explore)]
+            if goexplore::planted("a thread that ends leaves nobody to look for work") {
+                return self.idle.put_p(p, inside);
+            }
+            self.hand_off(p, inside);
         }
     }
 

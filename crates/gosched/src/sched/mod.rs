@@ -253,6 +253,7 @@ impl<V: Env> Scheduler<V> {
     }
 
     /// Reads the clock, and lets those know who are content with less.
+    #[inline(never)]
     fn tick_clock(&self) -> Nanos {
         if let Some(simulation) = &self.simulation {
             return simulation.now();

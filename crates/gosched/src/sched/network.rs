@@ -172,6 +172,7 @@ impl<V: Env> Scheduler<V> {
     ///
     /// # Safety
     /// 1. The caller runs on `machine`, in the runtime, with `p`, whose queue is empty.
+    #[inline]
     pub(super) unsafe fn poll_now(
         &'static self,
         machine: &'static Machine<V>,
@@ -181,6 +182,19 @@ impl<V: Env> Scheduler<V> {
         if !self.network.has_waiters() || self.network.is_polled() {
             return None;
         }
+        // SAFETY: obligation 1.
+        unsafe { self.glance(machine, p, inside) }
+    }
+
+    /// # Safety
+    /// 1. As `poll_now`.
+    #[inline(never)]
+    unsafe fn glance(
+        &'static self,
+        machine: &'static Machine<V>,
+        p: &'static P,
+        inside: &Section,
+    ) -> Option<GRef> {
         let mut ready = GList::new();
         // SAFETY: obligation 1; the reference ends with this block.
         unsafe {
@@ -319,9 +333,10 @@ impl<V: Env> Scheduler<V> {
 
 impl<V: Env> Registrar for Scheduler<V> {
     fn close(&self, desc: &'static PollDesc) {
+        let inside = critical::enter();
         for g in desc.close().into_iter().flatten() {
             // SAFETY: `close` has taken it out of its slot, notified and saved.
-            unsafe { (g.ops.make_runnable)(g) }
+            unsafe { (g.ops.make_runnable)(g, &inside) }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::any::TypeId;
 use std::marker::PhantomData;
 
+use crate::critical::Section;
 use crate::env::Env;
 use crate::gmp::g::{GRef, Ops, Simulated};
 use crate::sched::goroutine::Goroutine;
@@ -59,9 +60,9 @@ unsafe fn park<V: Env>(g: GRef) {
     }
 }
 
-unsafe fn make_runnable<V: Env>(g: GRef) {
+unsafe fn make_runnable<V: Env>(g: GRef, inside: &Section) {
     // SAFETY: as in `park`.
-    unsafe { Goroutine::<V>::of(g).sched.make_runnable(g) }
+    unsafe { Goroutine::<V>::of(g).sched.make_runnable(g, inside) }
 }
 
 unsafe fn yield_now<V: Env>(g: GRef) {

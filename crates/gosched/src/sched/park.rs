@@ -9,8 +9,8 @@ use std::ptr;
 
 use crate::critical::{self, Section};
 use crate::env::{Env, Event, Hooks};
-use crate::gmp::g::{GList, GRef, RUNNABLE, current};
-use crate::gmp::m::After;
+use crate::gmp::g::{GList, GRef, RUNNABLE, current_in};
+use crate::gmp::m::Fate;
 use crate::sched::Scheduler;
 use crate::sched::find::STEAL_ONCE;
 use crate::sched::goroutine::Goroutine;
@@ -27,7 +27,7 @@ impl<V: Env> Scheduler<V> {
         // SAFETY: obligation 1.
         unsafe {
             let machine = self.enter(g);
-            let inside = critical::assume_inside();
+            let inside = critical::assume_inside(machine.m.left.get());
             if header.unpark_early() {
                 machine.m.armed.set(Nanos::NEVER);
                 machine.m.wants_poll.set(false);
@@ -41,7 +41,7 @@ impl<V: Env> Scheduler<V> {
                 .event(Event::Parked(header.id(), header.reason()));
             if header.thread().is_some() {
                 self.attend(machine, true, &inside);
-                return self.leave_locked(g, machine, After::Parked(header), &inside);
+                return self.leave_locked(g, machine, Fate::Parked.of(header), &inside);
             }
             let next = self.find_next(machine, STEAL_ONCE, &inside);
             self.attend(machine, next.is_some(), &inside);
@@ -53,7 +53,7 @@ impl<V: Env> Scheduler<V> {
                 self.leave(machine);
                 return;
             }
-            self.switch_away(g, machine, After::Parked(header), next);
+            self.switch_away(g, machine, Fate::Parked.of(header), next);
         }
     }
 
@@ -62,6 +62,7 @@ impl<V: Env> Scheduler<V> {
     ///
     /// # Safety
     /// 1. The caller runs on `machine`, in the runtime.
+    #[inline]
     unsafe fn attend(&'static self, machine: &'static Machine<V>, busy: bool, inside: &Section) {
         let armed = machine.m.armed.replace(Nanos::NEVER);
         let wants_poll = machine.m.wants_poll.replace(false);
@@ -77,16 +78,15 @@ impl<V: Env> Scheduler<V> {
     ///
     /// # Safety
     /// 1. `Header::notify` on `g` has returned true to the caller, who does this once.
-    pub(super) unsafe fn make_runnable(&'static self, g: GRef) {
-        let inside = critical::enter();
+    pub(super) unsafe fn make_runnable(&'static self, g: GRef, inside: &Section) {
         g.status.store(RUNNABLE, Ordering::Relaxed);
         self.hooks.event(Event::Readied(g.id()));
-        self.submit(g, &inside);
+        self.submit(g, inside);
     }
 
     /// Queues a runnable G where the caller can do so best, and wakes an M if one should be.
     pub(super) fn submit(&'static self, g: GRef, inside: &Section) {
-        let me = current().filter(|me| ptr::eq(me.scheduler, g.scheduler));
+        let me = current_in(inside).filter(|me| ptr::eq(me.scheduler, g.scheduler));
         let Some(me) = me else {
             self.global.push(g, inside);
             self.wake_one(inside);
@@ -128,14 +128,14 @@ impl<V: Env> Scheduler<V> {
         // SAFETY: obligation 1.
         unsafe {
             let machine = self.enter(g);
-            let inside = critical::assume_inside();
+            let inside = critical::assume_inside(machine.m.left.get());
             let next = match machine.m.p() {
                 Some(p) if g.header().thread().is_some() => {
                     if p.queued() == 0 && self.global.len() == 0 {
                         return self.leave(machine);
                     }
                     self.hooks.event(Event::Yielded(g.header().id()));
-                    let after = After::Yielded(g.header());
+                    let after = Fate::Yielded.of(g.header());
                     return self.leave_locked(g, machine, after, &inside);
                 }
                 Some(_) => match self.find_queued(machine, &inside) {
@@ -147,7 +147,7 @@ impl<V: Env> Scheduler<V> {
                 None => None,
             };
             self.hooks.event(Event::Yielded(g.header().id()));
-            self.switch_away(g, machine, After::Yielded(g.header()), next);
+            self.switch_away(g, machine, Fate::Yielded.of(g.header()), next);
         }
     }
 

@@ -19,7 +19,7 @@ use crate::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::critical::{self, Section};
 use crate::env::{Env, Event, Hooks};
 use crate::gmp::g::{GList, GRef, NOTIFIED, RUNNABLE, current};
-use crate::gmp::m::After;
+use crate::gmp::m::Fate;
 use crate::gmp::p::P;
 use crate::goroutine::{GoroutineId, WaitReason};
 use crate::lock::Lock;
@@ -277,7 +277,7 @@ impl<V: Env> Scheduler<V> {
         // SAFETY: obligation 1.
         unsafe {
             let machine = self.enter(g);
-            let inside = critical::assume_inside();
+            let inside = critical::assume_inside(machine.m.left.get());
             let Some(p) = machine.m.p() else {
                 return self.leave(machine);
             };
@@ -299,7 +299,7 @@ impl<V: Env> Scheduler<V> {
                 return self.leave(machine);
             }
             self.hooks.event(Event::Yielded(g.header().id()));
-            self.switch_away(g, machine, After::Yielded(g.header()), next);
+            self.switch_away(g, machine, Fate::Yielded.of(g.header()), next);
         }
     }
 
@@ -325,7 +325,7 @@ impl<V: Env> Scheduler<V> {
         let inside = critical::enter();
         simulation.course.lock(&inside).began = true;
         self.next_id.store(2, Ordering::Relaxed);
-        self.with_own_p(|p| {
+        self.with_own_p(&inside, |p| {
             if let Some(p) = p {
                 p.ids.set((0, 0));
             }

@@ -8,10 +8,10 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
 
-use crate::critical;
+use crate::critical::{self, Section};
 use crate::env::{Engine, EngineError, Env, Event, Hooks, StackSpec};
 use crate::gmp::body::Completion;
-use crate::gmp::g::{RUNNABLE, current};
+use crate::gmp::g::{RUNNABLE, current_in};
 use crate::gmp::p::{ID_BATCH, P};
 use crate::join::{JoinHandle, Packet, Panic};
 use crate::sched::Scheduler;
@@ -30,7 +30,7 @@ pub struct SpawnOptions {
     /// reuse.
     pub stack: Option<StackSpec>,
     /// Whether it is locked to the thread that it first runs on, which ends with it
-    /// (see [`lock_os_thread`](crate::lock_os_thread)).
+    /// (see [`lock_os_thread`]).
     pub locked: bool,
 }
 
@@ -155,7 +155,7 @@ impl<V: Env> Scheduler<V> {
     ) -> Result<JoinHandle<T>, SpawnError> {
         self.ensure_threads().map_err(SpawnError::Thread)?;
         let spec = options.stack.unwrap_or(self.config.stack);
-        let g = self.take_goroutine(spec)?;
+        let (g, id) = self.take_goroutine(spec)?;
         let header = g.header();
         let packet = Arc::new(Packet::new());
         let handle = JoinHandle::new(packet.clone());
@@ -189,7 +189,7 @@ impl<V: Env> Scheduler<V> {
         unsafe { (*header.body.get()).set(body) };
         self.live.fetch_add(1, Ordering::Relaxed);
         let inside = critical::enter();
-        header.id.store(self.new_id(), Ordering::Relaxed);
+        header.id.store(id, Ordering::Relaxed);
         self.hooks.event(Event::Created(header.id()));
         header.status.store(RUNNABLE, Ordering::Relaxed);
         self.submit(header, &inside);
@@ -198,16 +198,19 @@ impl<V: Env> Scheduler<V> {
         Ok(handle)
     }
 
-    /// A G with a fresh context, in the caller's hands.
-    fn take_goroutine(&'static self, spec: StackSpec) -> Result<&'static Goroutine<V>, SpawnError> {
-        let pooled = {
+    /// A G with a fresh context, in the caller's hands, and a number for it.
+    fn take_goroutine(
+        &'static self,
+        spec: StackSpec,
+    ) -> Result<(&'static Goroutine<V>, u64), SpawnError> {
+        let (pooled, id) = {
             let inside = critical::enter();
-            self.with_own_p(|p| match p {
+            let (pooled, id) = self.with_own_p(&inside, |p| match p {
                 // SAFETY: `with_own_p` passes the P of the M that runs this.
-                Some(p) => unsafe { p.take_free() },
-                None => None,
-            })
-            .or_else(|| self.pool.lock(&inside).pop())
+                Some(p) => unsafe { (p.take_free(), self.new_id_of(p)) },
+                None => (None, self.next_id.fetch_add(1, Ordering::Relaxed)),
+            });
+            (pooled.or_else(|| self.pool.lock(&inside).pop()), id)
         };
         let g = match pooled {
             // SAFETY: the pools hold goroutines of this scheduler.
@@ -234,7 +237,7 @@ impl<V: Env> Scheduler<V> {
         };
         g.spec.set(spec);
         match made {
-            Ok(()) => Ok(g),
+            Ok(()) => Ok((g, id)),
             Err(error) => {
                 g.spec.set(self.config.stack);
                 let inside = critical::enter();
@@ -261,26 +264,29 @@ impl<V: Env> Scheduler<V> {
         }
     }
 
-    /// A number for a goroutine: from the P's batch, or singly where there is no P.
-    fn new_id(&'static self) -> u64 {
-        self.with_own_p(|p| {
-            let Some(p) = p else {
-                return self.next_id.fetch_add(1, Ordering::Relaxed);
-            };
-            let (mut next, mut left) = p.ids.get();
-            if left == 0 {
-                next = self.next_id.fetch_add(ID_BATCH, Ordering::Relaxed);
-                left = ID_BATCH;
-            }
-            p.ids.set((next + 1, left - 1));
-            next
-        })
+    /// A number for a goroutine, from the batch of a P.
+    ///
+    /// # Safety
+    /// 1. The caller owns the P and is in the runtime.
+    #[inline]
+    unsafe fn new_id_of(&self, p: &P) -> u64 {
+        let (mut next, mut left) = p.ids.get();
+        if left == 0 {
+            next = self.next_id.fetch_add(ID_BATCH, Ordering::Relaxed);
+            left = ID_BATCH;
+        }
+        p.ids.set((next + 1, left - 1));
+        next
     }
 
-    /// Calls `f` with the P that the caller runs with, if it runs with one. The caller is inside a
-    /// critical section.
-    pub(super) fn with_own_p<R>(&'static self, f: impl FnOnce(Option<&'static P>) -> R) -> R {
-        match current().filter(|me| ptr::eq(me.scheduler, ptr::from_ref(self).cast())) {
+    /// Calls `f` with the P that the caller runs with, if it runs with one.
+    #[inline]
+    pub(super) fn with_own_p<R>(
+        &'static self,
+        inside: &Section,
+        f: impl FnOnce(Option<&'static P>) -> R,
+    ) -> R {
+        match current_in(inside).filter(|me| ptr::eq(me.scheduler, ptr::from_ref(self).cast())) {
             None => f(None),
             // SAFETY: the calling goroutine runs on its M.
             Some(me) => unsafe {

@@ -10,6 +10,9 @@
 //! 2. After `switch` is called, nothing of the left stack is touched: the action gets the G, not
 //!    references into its frames.
 //! 3. No lock is held and no reference to a thread-local is kept over a switch.
+//!
+//! What lies between the decision and the switch, and between the switch and the return, is inlined in every caller: as functions of their
+//! own these steps spend a third of their instructions on saving and loading each other's registers.
 
 use crate::atomic::Ordering;
 use std::ptr;
@@ -18,8 +21,8 @@ use crate::critical::{self, Section};
 use crate::env::{Engine, Env, Event, Hooks, ThreadLocals};
 use crate::gmp::body::Body;
 use crate::gmp::g::{GList, GRef, Header, POOLED, RUNNABLE, RUNNING};
-use crate::gmp::m::After;
-use crate::here::here;
+use crate::gmp::m::{After, Fate};
+use crate::here::{Here, here};
 use crate::sched::Scheduler;
 use crate::sched::find::STEAL_ONCE;
 use crate::sched::goroutine::Goroutine;
@@ -33,13 +36,15 @@ impl<V: Env> Scheduler<V> {
     ///
     /// # Safety
     /// 1. `g` is the caller, outside of both.
+    #[inline]
     pub(super) unsafe fn enter(&'static self, g: &'static Goroutine<V>) -> &'static Machine<V> {
         debug_assert!(!critical::is_active());
-        critical::begin();
+        let here = critical::begin();
         // SAFETY: obligation 1: a running goroutine's M is the one it runs on.
         unsafe {
             let machine = Machine::of(g.header().own_m());
             machine.m.enter(self.fence);
+            machine.m.left.set(here);
             machine
         }
     }
@@ -48,6 +53,7 @@ impl<V: Env> Scheduler<V> {
     ///
     /// # Safety
     /// 1. The caller is the context that runs on `machine`, inside of both, and holds no lock.
+    #[inline]
     pub(super) unsafe fn leave(&'static self, machine: &'static Machine<V>) {
         // SAFETY: obligation 1.
         unsafe {
@@ -62,6 +68,7 @@ impl<V: Env> Scheduler<V> {
     /// # Safety
     /// 1. The caller is `from`, running on `machine`, inside of both.
     /// 2. `next` is in the caller's hands, and the M has a P if there is a `next`.
+    #[inline(always)]
     pub(super) unsafe fn switch_away(
         &'static self,
         from: &'static Goroutine<V>,
@@ -71,7 +78,7 @@ impl<V: Env> Scheduler<V> {
     ) {
         // SAFETY: obligations 1 and 2; `from` is published by `after` only when it is saved.
         unsafe {
-            let to = self.prepare_switch(machine, after, next);
+            let to = self.prepare_switch(machine, Some(after), next);
             self.engine.switch(from.context_ptr(), to);
             self.resume(from);
         }
@@ -85,7 +92,8 @@ impl<V: Env> Scheduler<V> {
     pub(super) unsafe fn execute(&'static self, machine: &'static Machine<V>, next: GRef) {
         // SAFETY: obligations 1 and 2.
         unsafe {
-            let to = self.prepare_switch(machine, After::Nothing, Some(next));
+            machine.m.left.set(here());
+            let to = self.prepare_switch(machine, None, Some(next));
             self.engine.switch(machine.context_ptr(), to);
             self.arrive(machine, ptr::null());
         }
@@ -95,15 +103,15 @@ impl<V: Env> Scheduler<V> {
     ///
     /// # Safety
     /// 1. As `switch_away`, or `execute`.
+    #[inline(always)]
     pub(super) unsafe fn prepare_switch(
         &'static self,
         machine: &'static Machine<V>,
-        after: After,
+        after: Option<After>,
         next: Option<GRef>,
     ) -> *mut ContextOf<V> {
         let m = &machine.m;
         m.after.set(after);
-        m.left.set(here());
         self.account(machine, after);
         m.in_syscall.store(false, Ordering::Relaxed);
         // SAFETY: obligation 1 gives us the M, and through it the P; `next` is ours, so its fields
@@ -121,7 +129,7 @@ impl<V: Env> Scheduler<V> {
                     p.tick.store(tick.wrapping_add(1), Ordering::Relaxed);
                     p.current.store(id, Ordering::Relaxed);
                     if m.spinning.load(Ordering::Relaxed) {
-                        self.stop_spinning(machine, &critical::assume_inside());
+                        self.stop_spinning(machine, &critical::assume_inside(m.left.get()));
                     }
                     self.hooks.event(Event::Running(next.id()));
                     Goroutine::<V>::of(next).context_ptr()
@@ -143,19 +151,24 @@ impl<V: Env> Scheduler<V> {
         // SAFETY: obligation 1: whoever switched here has set the M, which is in the runtime.
         unsafe {
             let machine = Machine::of(g.header().m().expect("set before the switch"));
-            self.arrive(machine, g.header());
-            self.leave(machine);
+            let here = self.arrive(machine, g.header());
+            machine.m.leave();
+            critical::end(here);
         }
     }
 
     /// The first thing on any context after a switch to it: makes the thread-locals right, and does
-    /// for the context that was left what it could not do itself.
+    /// for the context that was left what it could not do itself. Returns the words of this one.
     ///
     /// # Safety
     /// 1. The caller has just been switched to on `machine`, and stands for `current` (null: the
     ///    M's own).
-    #[inline(never)]
-    unsafe fn arrive(&'static self, machine: &'static Machine<V>, current: *const Header) {
+    #[inline(always)]
+    unsafe fn arrive(
+        &'static self,
+        machine: &'static Machine<V>,
+        current: *const Header,
+    ) -> *const Here {
         let here = here();
         let m = &machine.m;
         // SAFETY: `here` points to this context's words. `left` points to those of the context that
@@ -168,27 +181,32 @@ impl<V: Env> Scheduler<V> {
             let left = m.left.replace(ptr::null());
             if V::Engine::THREAD_LOCALS != ThreadLocals::PerThread
                 && !left.is_null()
-                && (*left).pending.swap(false, Ordering::Relaxed)
+                && (*left).pending.load(Ordering::Relaxed)
             {
+                // Only a handler on this thread writes it, and finds the words of this context from now on.
+                (*left).pending.store(false, Ordering::Relaxed);
                 (*here).pending.store(true, Ordering::Relaxed);
             }
         }
         // SAFETY: a switch is made inside a critical section; a fresh context has begun one.
-        let inside = unsafe { critical::assume_inside() };
-        match m.after.replace(After::Nothing) {
-            After::Nothing => {}
-            After::Parked(g) => {
-                if g.context_saved() {
-                    self.hooks.event(Event::Readied(g.id()));
-                    self.enqueue_back(machine, g, &inside);
+        let inside = unsafe { critical::assume_inside(here) };
+        if let Some(After { g, fate }) = m.after.take() {
+            match fate {
+                Fate::Parked => {
+                    if g.context_saved() {
+                        self.hooks.event(Event::Readied(g.id()));
+                        self.enqueue_back(machine, g, &inside);
+                    }
                 }
+                Fate::Yielded => self.enqueue_back(machine, g, &inside),
+                Fate::Finished => self.pool(machine, g, &inside),
             }
-            After::Yielded(g) => self.enqueue_back(machine, g, &inside),
-            After::Finished(g) => self.pool(machine, g, &inside),
         }
+        here
     }
 
     /// Queues `g` behind the others: of this P, or of all if the M has none.
+    #[inline(always)]
     fn enqueue_back(&'static self, machine: &'static Machine<V>, g: GRef, inside: &Section) {
         g.status.store(RUNNABLE, Ordering::Relaxed);
         match machine.m.p() {
@@ -196,7 +214,9 @@ impl<V: Env> Scheduler<V> {
                 let mut overflow = GList::new();
                 // SAFETY: the M is in the runtime with this P.
                 unsafe { p.ring.push(g, &mut overflow) };
-                self.global.push_all(&mut overflow, inside);
+                if overflow.len() > 0 {
+                    self.global.push_all(&mut overflow, inside);
+                }
             }
             None => self.global.push(g, inside),
         }
@@ -204,6 +224,7 @@ impl<V: Env> Scheduler<V> {
     }
 
     /// Keeps a finished G for reuse.
+    #[inline(never)]
     fn pool(&'static self, machine: &'static Machine<V>, g: GRef, inside: &Section) {
         // SAFETY: the G has finished and nobody else has it; its context has returned the one that
         // runs now.
@@ -260,13 +281,14 @@ impl<V: Env> Scheduler<V> {
         // SAFETY: obligation 1; `g` is pooled only by the after-switch action.
         unsafe {
             let machine = self.enter(g);
-            let inside = critical::assume_inside();
+            let inside = critical::assume_inside(machine.m.left.get());
             self.hooks.event(Event::Finished(g.header().id()));
             if g.header().thread().is_some() {
                 self.end_with_thread(g, machine, &inside);
             }
             let next = self.find_next(machine, STEAL_ONCE, &inside);
-            let to = self.prepare_switch(machine, After::Finished(g.header()), next);
+            let after = Fate::Finished.of(g.header());
+            let to = self.prepare_switch(machine, Some(after), next);
             (*here()).current.set(ptr::null());
             to
         }

@@ -17,16 +17,21 @@ use crate::time::Nanos;
 impl<V: Env> Scheduler<V> {
     /// Wakes one M to look for work, if none does so already and there is a P for it. To be called
     /// after each submission.
+    #[inline]
     pub(super) fn wake_one(&'static self, inside: &Section) {
         #[cfg(explore)]
         if goexplore::planted("a submitter wakes nobody") {
             return;
         }
-        loop {
-            fence(Ordering::SeqCst);
-            if self.idle.spinning() != 0 || self.idle.ps() == 0 || !self.idle.first_spinner() {
-                return;
-            }
+        fence(Ordering::SeqCst);
+        if self.idle.wants_spinner() {
+            self.wake_spinner(inside);
+        }
+    }
+
+    #[inline(never)]
+    fn wake_spinner(&'static self, inside: &Section) {
+        while self.idle.wants_spinner() && self.idle.first_spinner() {
             if let Some(p) = self.take_idle_p(None, inside) {
                 self.start(p, true, inside);
                 return;
@@ -34,11 +39,13 @@ impl<V: Env> Scheduler<V> {
             // While this was counted, others relied on it and woke nobody. If a P has become idle
             // meanwhile, it may have looked for their work too early.
             self.idle.remove_spinner();
+            fence(Ordering::SeqCst);
         }
     }
 
     /// An M that looked for work has some now. There may be more, so if it was the last that
     /// looked, another one shall.
+    #[inline(never)]
     pub(super) fn stop_spinning(&'static self, machine: &'static Machine<V>, inside: &Section) {
         machine.m.spinning.store(false, Ordering::Relaxed);
         #[cfg(explore)]

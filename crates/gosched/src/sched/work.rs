@@ -46,6 +46,7 @@ impl<V: Env> Scheduler<V> {
         unsafe { critical::end(here()) };
         self.thread_ends(machine);
         self.check_deadlock();
+        self.engine.thread_ends();
     }
 
     /// A goroutine to run, and a P to run it with.
@@ -56,7 +57,7 @@ impl<V: Env> Scheduler<V> {
         let m = &machine.m;
         // SAFETY: obligation 1, for all of the calls below.
         unsafe {
-            let inside = critical::assume_inside();
+            let inside = critical::assume_inside(here());
             loop {
                 if m.p().is_none() && !self.regain(machine, &inside) {
                     self.sleep(machine, &inside);

@@ -43,12 +43,10 @@ impl Cond {
     /// Wakes the one that has waited longest.
     pub fn notify_one(&self) {
         simulated::point();
-        let claimed = {
-            let inside = critical::enter();
-            self.queue.lock(&inside).pop()
-        };
+        let inside = critical::enter();
+        let claimed = self.queue.lock(&inside).pop();
         if let Some(claimed) = claimed {
-            claimed.wake();
+            claimed.wake(&inside);
         }
     }
 

@@ -160,8 +160,8 @@ impl RawMutex {
 
     #[cold]
     fn unlock_slow(&self) {
+        let inside = critical::enter();
         let claimed = {
-            let inside = critical::enter();
             let mut queue = self.queue.lock(&inside);
             let claimed = queue.pop();
             let waiters = if queue.is_empty() { 0 } else { WAITERS };
@@ -176,7 +176,7 @@ impl RawMutex {
             claimed
         };
         if let Some(claimed) = claimed {
-            claimed.wake();
+            claimed.wake(&inside);
         }
     }
 }

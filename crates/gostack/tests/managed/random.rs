@@ -12,7 +12,7 @@ use crate::machine::{Disturb, Kind, Limits, Outcome, Plan, Program, run};
 
 const LIMITS: Limits = Limits {
     steps: if cfg!(miri) { 400 } else { 30_000 },
-    depth: 400,
+    depth: if cfg!(miri) { 30 } else { 400 },
 };
 
 fn place() -> impl Strategy<Value = Place> {
@@ -110,7 +110,7 @@ fn outcome<S: Disturb>(
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 4 } else { 200 },
+        cases: if cfg!(miri) { 3 } else { 200 },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

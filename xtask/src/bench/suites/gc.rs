@@ -92,6 +92,42 @@ pub const GC: Suite = Suite {
             ..TIME
         },
         Row {
+            name: "marking a list",
+            help: "The same of 2,000,000 nodes of which each leads to the one made before it, 48 MB: no more than one pointer is known at a time.",
+            workload: "mark",
+            arguments: &["shape=list"],
+            figure: "throughput",
+            better: Better::Higher,
+            ..TIME
+        },
+        Row {
+            name: "marking a tree",
+            help: "The same of a perfect binary tree of 1,048,575 nodes, 25 MB.",
+            workload: "mark",
+            arguments: &["shape=tree"],
+            figure: "throughput",
+            better: Better::Higher,
+            ..TIME
+        },
+        Row {
+            name: "marking an array",
+            help: "The same of 2,000,000 nodes that lead nowhere, and a table of them, 64 MB.",
+            workload: "mark",
+            arguments: &["shape=array"],
+            figure: "throughput",
+            better: Better::Higher,
+            ..TIME
+        },
+        Row {
+            name: "marking much",
+            help: "The same of 8,000,000 nodes linked at random, 256 MB with their table.",
+            workload: "mark",
+            arguments: &["nodes=8000000", "collections=2"],
+            figure: "throughput",
+            better: Better::Higher,
+            ..TIME
+        },
+        Row {
             name: "lateness, p99",
             help: "How late a thread is that has something to do every 100 us, while another makes 10,000 nodes in each ms beside 64 MB that live.",
             workload: "pause",

@@ -8,7 +8,7 @@ const LEFT: f64 = 70.0;
 const TOP: f64 = 64.0;
 
 /// Colours that are told apart by most eyes and on both grounds (after Okabe and Ito).
-const COLOURS: &[&str] = &["#d55e00", "#0083c9", "#009e73", "#cc79a7"];
+const COLOURS: &[&str] = &["#d55e00", "#0083c9", "#009e73", "#cc79a7", "#b58900"];
 
 /// How an axis runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +158,7 @@ pub fn render(frame: &Frame, series: &[Series]) -> String {
             at + 9.0,
             line.name
         ));
-        at += 34.0 + 7.5 * line.name.chars().count() as f64;
+        at += 28.0 + 7.0 * line.name.chars().count() as f64;
     }
     put("</svg>".to_owned());
     svg

@@ -4,10 +4,11 @@ mod chart;
 
 use crate::console::{Row, Style};
 use crate::failure::{Failure, Outcome};
-use crate::{process, workspace};
+use crate::{bench, process, workspace};
 use chart::{Frame, Scale, Series};
 use lexopt::prelude::*;
-use std::process::ExitCode;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 const HELP: &str = "\
@@ -118,8 +119,18 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
             ran.output
         )));
     }
+    let go = match bench::go_contestant() {
+        Some(program) => measure_go(&program)?,
+        None => {
+            println!(
+                "`cargo xtask bench stack --peers` builds a program in Go, which is then shown too"
+            );
+            String::new()
+        }
+    };
+    let points = ran.stdout + &go;
     for plot in PLOTS {
-        let series = read(&ran.stdout, plot.name)?;
+        let series = read(&points, plot.name)?;
         for row in table(plot, &series) {
             row.print()?;
         }
@@ -130,6 +141,30 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The growth of Go's own stacks, as points like the program's.
+fn measure_go(program: &Path) -> Result<String, String> {
+    /// Runs of which the fastest counts.
+    const RUNS: usize = 5;
+    let mut points = String::new();
+    for depth in (8..=20).map(|power| 1u32 << power) {
+        let mut best = [f64::INFINITY; 2];
+        for _ in 0..RUNS {
+            let mut command = Command::new(program);
+            command.args(["recursion", &format!("frames={depth}")]);
+            let ran = process::capture(command, LIMIT, |_| ())?;
+            for (best, name) in best.iter_mut().zip(["figure fresh ", "figure again "]) {
+                let line = ran.stdout.lines().find_map(|line| line.strip_prefix(name));
+                let time = line.and_then(|rest| rest.split(' ').next()?.parse::<f64>().ok());
+                *best = best.min(time.ok_or("the program in Go is out of date: build it again")?);
+            }
+        }
+        for (time, name) in best.iter().zip(["fresh", "again"]) {
+            points += &format!("growth Go,-{name} {depth} {time}\n");
+        }
+    }
+    Ok(points)
 }
 
 /// The lines of one plot in the program's output: `plot series x y`.
@@ -175,8 +210,9 @@ fn table(plot: &Plot, series: &[Series]) -> Vec<Row> {
         Style::Dim,
         format!("{:>10} {}", "", heads.collect::<String>()),
     ));
-    for (n, (x, _)) in series[0].points.iter().enumerate() {
-        let values = series.iter().map(|line| match line.points.get(n) {
+    for (x, _) in &series[0].points {
+        let at = |line: &Series| line.points.iter().find(|point| point.0 == *x).copied();
+        let values = series.iter().map(|line| match at(line) {
             Some((_, y)) => format!("{y:>18.1}"),
             None => format!("{:>18}", "-"),
         });

@@ -175,17 +175,17 @@ fn stress_marks_are_right_beside_mutators() {
                 .collect();
             let collector = scope.spawn(move || {
                 let mut cycles = 0;
-                while !stop.load(Ordering::Relaxed) {
+                // Mutators may be done before the first is.
+                while !stop.load(Ordering::Relaxed) || cycles < 2 {
                     cycles = sim.collect(Reason::Periodic).unwrap().cycle;
                     sim.sweep(Bytes::kib(16));
                 }
-                cycles
             });
             for mutator in mutators {
                 mutator.join().unwrap();
             }
             stop.store(true, Ordering::Relaxed);
-            assert!(collector.join().unwrap() > 1);
+            collector.join().unwrap();
         });
         sim.collect(Reason::Forced).unwrap();
         assert_exact(&sim);

@@ -10,10 +10,11 @@ use gostack::context::Context;
 use gostack::execution::{ContextPool, ExecutionContext};
 use gostack::os::Linux;
 use gostack::stack::StackClass;
-use gostack::switch::Switcher;
+use gostack::switch::{Entry, Switcher};
 use gostack::tls::ThreadLocals;
 use std::alloc::Layout;
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
@@ -33,26 +34,23 @@ pub struct Coroutine {
     shared: NonNull<Shared>,
 }
 
-/// What a coroutine does.
-type Work = Box<dyn FnOnce(&mut Suspender<'_>)>;
+/// Room for what a body captures.
+const BODY: usize = 8;
 
-struct Shared {
-    body: Cell<Option<Work>>,
+/// What a coroutine and its resumer share.
+pub struct Shared {
+    /// The body before it runs.
+    body: Cell<MaybeUninit<[usize; BODY]>>,
     pool: *const ContextPool<Linux>,
+    switcher: Switcher,
     thread: Context,
     own: Cell<*const Context>,
     ended: Cell<bool>,
 }
 
-/// Inside a coroutine.
-pub struct Suspender<'a> {
-    switcher: Switcher,
-    shared: &'a Shared,
-}
-
 impl Coroutines for Contexts {
     type Coroutine = Coroutine;
-    type Suspender<'a> = Suspender<'a>;
+    type Suspender<'a> = &'a Shared;
 
     fn new(arguments: &Arguments, stack: usize) -> Result<Contexts, String> {
         let locals = match arguments.text("locals", "own") {
@@ -76,31 +74,37 @@ impl Coroutines for Contexts {
 
     fn create(
         &mut self,
-        body: impl FnOnce(&mut Suspender<'_>) + Send + 'static,
+        body: impl FnOnce(&mut &Shared) + Send + 'static,
     ) -> Result<Coroutine, String> {
+        if size_of_val(&body) > BODY * size_of::<usize>()
+            || align_of_val(&body) > align_of::<usize>()
+        {
+            return Err("the body captures too much".to_owned());
+        }
         let mut context = self.cache.take().map_err(|why| why.to_string())?;
         let area = self.pool.control_area(&context);
         let shared = area.expect("a context of a pool has one").cast::<Shared>();
-        // SAFETY: the area was laid out for this, and the context has not run. `enter` gets what it expects; the thread that it ends with is the
-        // one that resumes, as there is only one.
+        // SAFETY: the area was laid out for this, and the context has not run; the body fits. `enter` gets what it expects; the thread that it
+        // ends with is the one that resumes, as there is only one.
         unsafe {
             shared.write(Shared {
-                body: Cell::new(Some(Box::new(body))),
+                body: Cell::new(MaybeUninit::uninit()),
                 pool: &raw const *self.pool,
+                switcher: self.switcher,
                 thread: Context::adopt_thread(),
                 own: Cell::new(std::ptr::null()),
                 ended: Cell::new(false),
             });
+            let enter = put_body(shared, body);
             self.pool.rearm(&mut context, enter, shared.as_ptr().cast());
         }
         Ok(Coroutine { context, shared })
     }
 
     #[inline]
-    fn suspend(suspender: &mut Suspender<'_>) {
-        let shared = suspender.shared;
+    fn suspend(shared: &mut &Shared) {
         // SAFETY: this runs on the coroutine's context; the thread's is parked in `resume`.
-        unsafe { suspender.switcher.switch(shared.own.get(), &shared.thread) };
+        unsafe { shared.switcher.switch(shared.own.get(), &shared.thread) };
     }
 
     #[inline]
@@ -118,27 +122,32 @@ impl Coroutines for Contexts {
 
     fn retire(&mut self, coroutine: Coroutine) {
         // SAFETY: as in `resume`.
-        assert!(
-            unsafe { coroutine.shared.as_ref() }.ended.get(),
-            "retired before its end"
-        );
+        let ended = unsafe { coroutine.shared.as_ref() }.ended.get();
+        assert!(ended, "retired before its end");
         // SAFETY: it has ended, and nothing refers to its stack.
         unsafe { self.cache.retire(coroutine.context) };
     }
 }
 
-unsafe extern "C" fn enter(shared: *mut ()) -> *const Context {
-    // SAFETY: `create` passes this, and wrote it.
-    let shared = unsafe { &*shared.cast_const().cast::<Shared>() };
-    let body = shared.body.take().expect("a context is entered once");
-    // SAFETY: pools outlive their contexts.
-    let pool = unsafe { &*shared.pool };
-    body(&mut Suspender {
-        switcher: pool.switcher(),
-        shared,
-    });
-    // SAFETY: nothing that uses thread-locals is left to do here.
-    unsafe { pool.finish() };
+/// Writes the body where the entry that is returned finds it.
+///
+/// # Safety
+/// 1. The body fits into [`Shared::body`], and `shared` is written and not in use.
+unsafe fn put_body<F: FnOnce(&mut &Shared)>(shared: NonNull<Shared>, body: F) -> Entry {
+    // SAFETY: the obligation.
+    unsafe { shared.as_ref().body.as_ptr().cast::<F>().write(body) };
+    enter::<F>
+}
+
+unsafe extern "C" fn enter<F: FnOnce(&mut &Shared)>(shared: *mut ()) -> *const Context {
+    // SAFETY: `create` passes this, and wrote it; the body is an `F`, and taken once.
+    let (mut shared, body) = unsafe {
+        let shared = &*shared.cast_const().cast::<Shared>();
+        (shared, shared.body.as_ptr().cast::<F>().read())
+    };
+    body(&mut shared);
+    // SAFETY: pools outlive their contexts; nothing that uses thread-locals is left to do here.
+    unsafe { (*shared.pool).finish() };
     shared.ended.set(true);
     &raw const shared.thread
 }

@@ -1,14 +1,15 @@
 //! `mark`: whole collections of a live heap, asked for one after the other while nothing else goes on.
 
 use super::heap::Heap;
-use super::{megabytes, millis, web};
+use super::shapes::Shape;
+use super::{megabytes, millis};
 use crate::Arguments;
 use std::time::Instant;
 
 pub(super) fn run<H: Heap>(heap: &mut H, arguments: &Arguments) -> Result<(), String> {
     let nodes = arguments.scaled("nodes", 2_000_000);
     let collections = arguments.number("collections", 5);
-    let table = web::build(heap, nodes);
+    let live = Shape::parse(arguments.text("shape", "web"))?.build(heap, nodes);
     // The first collection also takes up what was built, the following ones find the heap as the one before left it.
     heap.collect();
     let start = Instant::now();
@@ -16,8 +17,8 @@ pub(super) fn run<H: Heap>(heap: &mut H, arguments: &Arguments) -> Result<(), St
         heap.collect();
     }
     let time = start.elapsed() / collections;
-    web::verify(heap, table, nodes)?;
-    let bytes = (nodes * web::BYTES_EACH) as u64;
+    live.verify(heap)?;
+    let bytes = live.bytes() as u64;
     crate::figure("time", millis(time), "ms");
     crate::figure("throughput", megabytes(bytes) / time.as_secs_f64(), "MB/s");
     Ok(())

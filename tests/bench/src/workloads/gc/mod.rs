@@ -10,6 +10,7 @@ mod map;
 mod mark;
 mod pause;
 mod rings;
+mod shapes;
 #[cfg(test)]
 mod tests;
 mod trees;

@@ -156,6 +156,22 @@ fn small(workload: &str) -> Arguments {
     Arguments::parse(text).unwrap()
 }
 
+/// Marking takes heaps of several shapes.
+#[test]
+fn each_shape_is_built_and_checked() {
+    for shape in ["web", "list", "tree", "array"] {
+        let arguments = Arguments::parse(["nodes=100", &format!("shape={shape}")]).unwrap();
+        let mut heap = Watchful::default();
+        run(&mut heap, "mark", &arguments).unwrap();
+        assert!(heap.kept.is_empty(), "{shape}");
+        let mut heap = Watchful {
+            spoiled: Some(7),
+            ..Watchful::default()
+        };
+        assert!(run(&mut heap, "mark", &arguments).is_err(), "{shape}");
+    }
+}
+
 #[test]
 fn each_keeps_what_it_uses_and_releases_what_it_kept() {
     for workload in ALONE {

@@ -86,7 +86,7 @@ fn grow<H: Heap>(heap: &mut H, Forest { depth, scale }: Forest) -> Result<(), St
 }
 
 /// A tree, from the leaves up.
-fn build<H: Heap>(heap: &mut H, depth: u32) -> H::Node {
+pub(super) fn build<H: Heap>(heap: &mut H, depth: u32) -> H::Node {
     if depth == 0 {
         return heap.node(None, None, 1);
     }
@@ -100,12 +100,12 @@ fn build<H: Heap>(heap: &mut H, depth: u32) -> H::Node {
 }
 
 /// Adds up the words of a tree.
-fn walk<H: Heap>(heap: &H, node: H::Node) -> u64 {
+pub(super) fn walk<H: Heap>(heap: &H, node: H::Node) -> u64 {
     heap.word(node)
         + heap.left(node).map_or(0, |n| walk(heap, n))
         + heap.right(node).map_or(0, |n| walk(heap, n))
 }
 
-fn count(depth: u32) -> u64 {
+pub(super) fn count(depth: u32) -> u64 {
     (2 << depth) - 1
 }

@@ -3,9 +3,6 @@
 use super::heap::Heap;
 use crate::workloads::random::Random;
 
-/// Bytes that a node and its place in the table hold: two links, a word, and the pointer in the table.
-pub(super) const BYTES_EACH: usize = 4 * size_of::<u64>();
-
 /// Makes `len` nodes, each with its number as its word, and links them.
 pub(super) fn build<H: Heap>(heap: &mut H, len: usize) -> H::Table {
     let table = heap.table(len);
