@@ -5,9 +5,9 @@
 //! `dirty` which pages were written. None of it knows the
 //! collector: the composition turns what is found here into roots.
 
-#[cfg(not(explore))]
 pub mod cgroup;
 pub mod dirty;
+#[cfg(not(explore))]
 pub(crate) mod futex;
 pub mod maps;
 pub mod memory;
@@ -19,4 +19,4 @@ pub mod threads;
 pub mod workers;
 
 #[cfg(explore)]
-use goexplore::futex;
+pub(crate) use goexplore::futex;

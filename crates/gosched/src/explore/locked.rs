@@ -13,7 +13,6 @@ use crate::sched::SpawnOptions;
 use goexplore::sync::Guarded;
 use goexplore::{Exploration, Plant};
 use std::ptr;
-use std::sync::Arc;
 
 /// What `sched/locked.rs` does between two threads, on its own queue: the one publishes its goroutine and sleeps, the other finds it and hands it over.
 struct Meeting {
@@ -42,7 +41,7 @@ fn handing_over() {
             let inside = critical::enter();
             meeting.queue.push(&meeting.g, &inside);
             drop(inside);
-            meeting.m.park();
+            meeting.m.park(|| ());
             // SAFETY: this is the M's own thread, which was woken without a P; what it was left is its own.
             unsafe {
                 meeting.m.accept();
