@@ -247,7 +247,7 @@ impl<O: Os> Heap<O> {
         if made == 0 { Err(Refused) } else { Ok(()) }
     }
 
-    /// The same with `room` free pages behind it, if there is as much memory. Which of its pages do not read as zero is noted in `dirty`.
+    /// As [`new_span`](Self::new_span), with `room` free pages behind it if there is as much memory. Which of its pages do not read as zero is noted in `dirty`.
     pub(crate) fn place_span(
         &self,
         kind: Kind,

@@ -74,15 +74,15 @@ impl Requests {
     }
 }
 
-/// What the memory group allows, less a tenth; 0 while it is not known, `u64::MAX` without a limit.
-static GROUP_LIMIT: AtomicU64 = AtomicU64::new(0);
+/// What the memory group allows, less a tenth; `u64::MAX` without a limit, or while none is known.
+static GROUP_LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// The collector's settings: those of the environment, and the memory group's limit where the environment sets none.
 fn config() -> gogc::Config {
     let settings = crate::settings::get();
     let mut config = settings.collector;
     let limit = GROUP_LIMIT.load(Relaxed);
-    if settings.follow_group_limit && limit != 0 && limit != u64::MAX {
+    if settings.follow_group_limit && limit != u64::MAX {
         config.memory_limit = Some(gogc::Bytes(limit));
     }
     config

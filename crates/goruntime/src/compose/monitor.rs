@@ -205,9 +205,10 @@ impl Process {
             return surplus;
         }
         let usage = gomem::heap().usage();
-        let kept = match now < self.pressed.get() {
-            true => 0,
-            false => (usage.mapped - usage.idle) / 10 + LEAST,
+        let kept = if now < self.pressed.get() {
+            0
+        } else {
+            (usage.mapped - usage.idle) / 10 + LEAST
         };
         let surplus = usage.idle.saturating_sub(kept);
         self.surplus.set((now, surplus));
@@ -222,9 +223,10 @@ impl Process {
         /// The same when memory runs short: some milliseconds' worth.
         const LARGE_STEP: usize = 16 << 20;
         let (then, surplus) = self.surplus.get();
-        let step = match then < self.pressed.get() {
-            true => LARGE_STEP,
-            false => STEP,
+        let step = if then < self.pressed.get() {
+            LARGE_STEP
+        } else {
+            STEP
         };
         let released = gomem::heap().scavenge(surplus.min(step));
         self.surplus

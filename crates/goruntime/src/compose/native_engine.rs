@@ -5,6 +5,7 @@
 //! the one entered, which both run on the same thread.
 
 use crate::runtime::scheduler;
+use crate::world::stop::on_stack;
 use gosched::env::{EngineError, Entry, StackSpec, ThreadLocals};
 use gosched::goroutine::{ResumePoint, StackInfo};
 use gostack::altstack::AltStack;
@@ -277,10 +278,7 @@ pub(crate) unsafe fn for_each_parked(running: &[usize], mut each: impl FnMut(Par
     let layout = TlsLayout::discover().ok();
     let mut running = running.to_vec();
     running.sort_unstable();
-    let runs = |stack: &Range<usize>| {
-        let next = running.partition_point(|&sp| sp < stack.start);
-        running.get(next).is_some_and(|&sp| sp < stack.end)
-    };
+    let runs = |stack: &Range<usize>| on_stack(&running, |&sp| sp, stack).is_some();
     let mut each = |_, stack: StackInfo| {
         if let (Some(range), Some(sp), Some(layout)) = (stack.range, stack.saved_sp, layout) {
             each(Parked {

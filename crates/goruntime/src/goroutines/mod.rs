@@ -21,7 +21,7 @@ pub(crate) use stalls::{count as stall_count, found as found_stall};
 use crate::compose::gates;
 use crate::runtime::scheduler;
 use crate::world::modules::with_modules;
-use crate::world::stop::{self, StoppedThread};
+use crate::world::stop::{self, Stopped};
 use gosched::goroutine::{GoroutineInfo, StackInfo};
 use std::collections::HashSet;
 use std::fmt;
@@ -129,12 +129,11 @@ fn on_thread_of_its_own<T: Send + 'static>(
 /// # Errors
 /// As [`all`]; those of `out`.
 pub fn write_all(out: &mut impl io::Write) -> io::Result<()> {
-    let mut goroutines = all()?;
-    goroutines.sort_by_key(GoroutineStack::id);
-    write_stacks(&goroutines, out)
+    write_stacks(all()?, out)
 }
 
-fn write_stacks(goroutines: &[GoroutineStack], out: &mut impl io::Write) -> io::Result<()> {
+fn write_stacks(mut goroutines: Vec<GoroutineStack>, out: &mut impl io::Write) -> io::Result<()> {
+    goroutines.sort_by_key(GoroutineStack::id);
     let mut symbols = Symbols::default();
     let mut text = String::new();
     for goroutine in goroutines {
@@ -159,10 +158,9 @@ fn capture() -> io::Result<Vec<GoroutineStack>> {
             // SAFETY: they stay loaded while `with_modules` runs.
             let mut unwinder = unsafe { Unwinder::new(modules) };
             stop::with_world_stopped(&[], |stopped| {
-                stopped.for_each_thread(|thread| batch.add_thread(&thread));
-                batch.threads.sort_unstable_by_key(|start| start.sp);
+                batch.threads.gather(stopped);
                 let threads = &batch.threads;
-                let runs = |stack: &Range<usize>| on_stack(threads, stack).is_some();
+                let runs = |stack: &Range<usize>| threads.may_run_on(stack);
                 let each = |info: GoroutineInfo, stack| {
                     if !seen.contains(&info.id.0) {
                         // SAFETY: the world is stopped.
@@ -187,15 +185,47 @@ fn capture() -> io::Result<Vec<GoroutineStack>> {
     }
 }
 
-/// The thread whose stack pointer lies in the stack. `threads` are in order of it.
-fn on_stack<'a>(threads: &'a [Start], stack: &Range<usize>) -> Option<&'a Start> {
-    let next = threads.partition_point(|thread| thread.sp < stack.start);
-    threads.get(next).filter(|thread| thread.sp < stack.end)
+/// Where the threads stand, in order of their stack pointers.
+struct Threads(Vec<Start>);
+
+impl Threads {
+    fn new() -> Threads {
+        Threads(Vec::with_capacity(THREADS))
+    }
+
+    /// Takes those that are stopped now for those that were before.
+    fn gather(&mut self, stopped: &Stopped<'_>) {
+        self.0.clear();
+        stopped.for_each_thread(|thread| {
+            if !self.is_full() {
+                self.0.push(Start {
+                    ip: thread.ip,
+                    sp: thread.sp,
+                    fp: thread.fp,
+                });
+            }
+        });
+        self.0.sort_unstable_by_key(|start| start.sp);
+    }
+
+    /// There may be more of them than there is room for.
+    fn is_full(&self) -> bool {
+        self.0.len() == self.0.capacity()
+    }
+
+    fn on(&self, stack: &Range<usize>) -> Option<&Start> {
+        stop::on_stack(&self.0, |start| start.sp, stack)
+    }
+
+    /// Whether one runs on the stack, or is not known not to.
+    fn may_run_on(&self, stack: &Range<usize>) -> bool {
+        self.is_full() || self.on(stack).is_some()
+    }
 }
 
 /// Room for what is found while the world is stopped.
 struct Batch {
-    threads: Vec<Start>,
+    threads: Threads,
     goroutines: Goroutines,
 }
 
@@ -208,7 +238,7 @@ struct Goroutines {
 impl Batch {
     fn new() -> Batch {
         Batch {
-            threads: Vec::with_capacity(THREADS),
+            threads: Threads::new(),
             goroutines: Goroutines {
                 infos: Vec::with_capacity(BATCH),
                 calls: Vec::with_capacity(BATCH * DEPTH),
@@ -217,19 +247,8 @@ impl Batch {
     }
 
     fn clear(&mut self) {
-        self.threads.clear();
         self.goroutines.infos.clear();
         self.goroutines.calls.clear();
-    }
-
-    fn add_thread(&mut self, thread: &StoppedThread) {
-        if self.threads.len() < self.threads.capacity() {
-            self.threads.push(Start {
-                ip: thread.ip,
-                sp: thread.sp,
-                fp: thread.fp,
-            });
-        }
     }
 }
 
@@ -240,7 +259,7 @@ impl Goroutines {
         &mut self,
         info: GoroutineInfo,
         stack: &StackInfo,
-        threads: &[Start],
+        threads: &Threads,
         unwinder: &mut Unwinder<'_>,
     ) {
         if self.infos.len() == self.infos.capacity() {
@@ -252,7 +271,7 @@ impl Goroutines {
                 sp: at.stack,
                 fp: at.frame,
             });
-            if let Some(start) = on_stack(threads, range).copied().or(parked) {
+            if let Some(start) = threads.on(range).copied().or(parked) {
                 let live = start.sp & !7..range.end;
                 // SAFETY: from the stack pointer to its end a stack is mapped.
                 unsafe { unwinder.walk(start, live, |call| self.calls.push(call)) };

@@ -6,7 +6,7 @@
 //!
 //! Invariant: as in the module above; and memory is given back only while the world is stopped, so that no goroutine runs on its stack meanwhile.
 
-use super::{THREADS, on_thread_of_its_own};
+use super::{Threads, on_thread_of_its_own};
 use crate::compose::gates;
 use crate::runtime::scheduler;
 use crate::world::stop;
@@ -39,21 +39,16 @@ fn release(parked_for: Duration) -> io::Result<usize> {
     gates::install()?;
     let mut seen: HashSet<u64> = HashSet::new();
     let mut batch: Vec<u64> = Vec::with_capacity(BATCH);
-    let mut stack_pointers: Vec<usize> = Vec::with_capacity(THREADS);
+    let mut threads = Threads::new();
     loop {
         batch.clear();
-        stack_pointers.clear();
         stop::with_world_stopped(&[], |stopped| {
-            stopped.for_each_thread(|thread| {
-                if stack_pointers.len() < stack_pointers.capacity() {
-                    stack_pointers.push(thread.sp);
-                }
-            });
+            threads.gather(stopped);
             // More threads than there is room for: any stack may be one that runs.
-            if stack_pointers.len() == stack_pointers.capacity() {
+            if threads.is_full() {
                 return;
             }
-            let runs = |stack: &Range<usize>| stack_pointers.iter().any(|sp| stack.contains(sp));
+            let runs = |stack: &Range<usize>| threads.may_run_on(stack);
             let each = |info: GoroutineInfo, stack: StackInfo| {
                 let waits = matches!(info.state, GoroutineState::Waiting(_))
                     && info.waiting_for.0 >= parked_for.as_nanos() as u64;

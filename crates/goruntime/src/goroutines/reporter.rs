@@ -11,6 +11,7 @@ use super::stalls;
 use super::{capture, write_stacks};
 use crate::atomic::{AtomicU32, Ordering::*};
 use crate::world::futex;
+use crate::world::threads::keeping_errno;
 use std::io::{self, Write};
 use std::mem::zeroed;
 use std::ptr::{null, null_mut};
@@ -56,11 +57,7 @@ pub(super) fn report_stalls() {
 }
 
 extern "C" fn on_signal(_: i32) {
-    // SAFETY: libc's errno location is the calling context's own.
-    let errno = unsafe { *libc::__errno_location() };
-    ask(QUIT);
-    // SAFETY: as above.
-    unsafe { *libc::__errno_location() = errno };
+    keeping_errno(|| ask(QUIT));
 }
 
 /// The thread.
@@ -86,10 +83,7 @@ fn report() -> io::Result<()> {
     let mut out = io::BufWriter::new(Stderr);
     writeln!(out, "SIGQUIT: quit\n")?;
     match capture() {
-        Ok(mut goroutines) => {
-            goroutines.sort_by_key(super::GoroutineStack::id);
-            write_stacks(&goroutines, &mut out)?;
-        }
+        Ok(goroutines) => write_stacks(goroutines, &mut out)?,
         Err(why) => {
             writeln!(out, "goruntime: no stacks: {why}\n")?;
             crate::runtime::scheduler().for_each_goroutine(|info| {

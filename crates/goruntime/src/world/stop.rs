@@ -51,6 +51,16 @@ pub struct StoppedThread {
     pub registers: [Range<usize>; 2],
 }
 
+/// Which of some threads runs on a stack. `threads` are in order of their stack pointers, which `sp` tells.
+pub fn on_stack<'a, T>(
+    threads: &'a [T],
+    sp: impl Fn(&T) -> usize,
+    stack: &Range<usize>,
+) -> Option<&'a T> {
+    let next = threads.partition_point(|thread| sp(thread) < stack.start);
+    threads.get(next).filter(|thread| sp(thread) < stack.end)
+}
+
 /// Evidence that every other thread of the process stands still.
 pub struct Stopped<'a> {
     halted: &'a Halted<'a>,
@@ -281,11 +291,7 @@ pub extern "C" fn stop_here() {
 
 /// Answers, and stands still until the stop is over. Leaves errno as it was.
 fn answer(asked: Asked<'_>, captured: Captured) {
-    // SAFETY: libc's errno location is the calling context's own.
-    let errno = unsafe { *libc::__errno_location() };
-    RENDEZVOUS.answer(asked, captured);
-    // SAFETY: as above.
-    unsafe { *libc::__errno_location() = errno };
+    threads::keeping_errno(|| RENDEZVOUS.answer(asked, captured));
 }
 
 /// Where the kernel saved the vector registers: the FXSAVE area, or the whole XSAVE area where it says so.

@@ -182,6 +182,14 @@ impl Drop for Fd {
 #[repr(align(8))]
 struct Aligned([u8; 4096]);
 
+/// Calls `f` and leaves errno as it was: for code that a signal puts between two lines of a program.
+pub(crate) fn keeping_errno(f: impl FnOnce()) {
+    let before = errno();
+    f();
+    // SAFETY: the location is the calling context's own.
+    unsafe { *libc::__errno_location() = before };
+}
+
 fn errno() -> i32 {
     // SAFETY: the location is the calling context's own.
     unsafe { *libc::__errno_location() }

@@ -2,7 +2,7 @@
 //!
 //! The argument is in `idle/README.md`; each rule of it is planted missing.
 
-use super::inline::with_scheduler;
+use super::inline::{two_that_meet, with_scheduler};
 use super::{remove, weaken};
 use crate::atomic::{AtomicBool, Ordering, thread};
 use crate::sched::Retake;
@@ -37,17 +37,7 @@ fn from_within() {
 /// Two goroutines that each wait for the other to have begun: both Ps are needed, whoever found the first one.
 fn waiting_for_each_other() {
     with_scheduler(2, |scheduler| {
-        let begun = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
-        let both = [0, 1].map(|me| {
-            let begun = begun.clone();
-            let body = move || {
-                begun[me].store(true, Ordering::Release);
-                while !begun[1 - me].load(Ordering::Acquire) {
-                    thread::yield_now();
-                }
-            };
-            scheduler.spawn(body).unwrap()
-        });
+        let both = two_that_meet(scheduler);
         for one in both {
             one.join().unwrap();
         }

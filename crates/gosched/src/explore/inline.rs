@@ -3,9 +3,11 @@
 //! So a model has no more threads than the scheduler makes, and what is explored is the scheduler's own coming and going. Such a scheduler is ended by
 //! unwinding its threads from where they sleep, and then freed.
 
+use crate::atomic::{AtomicBool, Ordering};
 use crate::env::{
     Engine, EngineError, Entry, Env, Hooks, Poller, Readiness, StackSpec, ThreadLocals, Token,
 };
+use crate::join::JoinHandle;
 use crate::sched::{Config, Scheduler};
 use crate::time::Nanos;
 use goexplore::thread;
@@ -13,6 +15,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::RawFd;
 use std::ptr;
+use std::sync::Arc;
 
 /// A goroutine that has not run, or nothing.
 pub(super) struct Inline(Option<(Entry<Inline>, *mut ())>);
@@ -122,4 +125,19 @@ pub(super) fn with_scheduler(procs: usize, model: impl FnOnce(&'static Scheduler
     thread::end_sleepers();
     // SAFETY: it was leaked by `new`; its threads have ended, and the model keeps nothing of it.
     drop(unsafe { Box::from_raw(ptr::from_ref(scheduler).cast_mut()) });
+}
+
+/// Starts two goroutines that each wait for the other to have begun: both end only if two Ps run them.
+pub(super) fn two_that_meet(scheduler: &'static Scheduler<InlineEnv>) -> [JoinHandle<()>; 2] {
+    let begun = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
+    [0, 1].map(|me| {
+        let begun = begun.clone();
+        let body = move || {
+            begun[me].store(true, Ordering::Release);
+            while !begun[1 - me].load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+        };
+        scheduler.spawn(body).unwrap()
+    })
 }

@@ -1,6 +1,6 @@
 //! Changing the number of Ps: whatever is in one that is retired is run all the same, and none is retired and in use at once.
 
-use super::inline::with_scheduler;
+use super::inline::{two_that_meet, with_scheduler};
 use crate::atomic::{AtomicBool, Ordering, thread};
 use goexplore::{Exploration, Plant};
 use std::sync::Arc;
@@ -26,17 +26,7 @@ fn fewer_and_more() {
 /// Two goroutines that each wait for the other to have begun are there before the second P is.
 fn a_second_one_for_two() {
     with_scheduler(1, |scheduler| {
-        let begun = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
-        let both = [0, 1].map(|me| {
-            let begun = begun.clone();
-            let body = move || {
-                begun[me].store(true, Ordering::Release);
-                while !begun[1 - me].load(Ordering::Acquire) {
-                    thread::yield_now();
-                }
-            };
-            scheduler.spawn(body).unwrap()
-        });
+        let both = two_that_meet(scheduler);
         assert_eq!(scheduler.set_procs(2), 1);
         for one in both {
             one.join().unwrap();

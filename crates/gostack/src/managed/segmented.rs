@@ -167,7 +167,7 @@ impl SegmentedStack {
 }
 
 // SAFETY: `enter` writes the record below the arguments, in the old segment if there is room and in a fresh one that holds it all otherwise;
-// `leave` undoes that; nothing moves.
+// `leave` undoes that, and gives segments back; nothing moves.
 unsafe impl ManagedStack for SegmentedStack {
     #[inline]
     fn frame(&self) -> *mut Word {
@@ -210,17 +210,6 @@ unsafe impl ManagedStack for SegmentedStack {
             }
             return_to
         }
-    }
-
-    /// Nothing: segments go back when their functions return.
-    unsafe fn collect<M: StackMemory, F: FrameMap>(
-        &mut self,
-        _: &mut StackCache<M>,
-        _: &F,
-        _: Word,
-        _: u32,
-    ) -> usize {
-        0
     }
 
     fn bytes(&self) -> usize {

@@ -4,9 +4,7 @@ use std::ptr::null_mut;
 
 use crate::machine::Disturb;
 use gostack::env::{FrameMap, StackMemory, Word};
-use gostack::managed::{
-    Call, GlobalSpans, GrowError, ManagedStack, RECORD_WORDS, ROOT_WORDS, StackCache,
-};
+use gostack::managed::{Call, GrowError, ManagedStack, RECORD_WORDS, ROOT_WORDS, StackCache};
 
 /// One frame: locals, record, arguments.
 struct Frame {
@@ -78,16 +76,6 @@ unsafe impl ManagedStack for HeapStack {
         }
     }
 
-    unsafe fn collect<M: StackMemory, F: FrameMap>(
-        &mut self,
-        _: &mut StackCache<M>,
-        _: &F,
-        _: Word,
-        _: u32,
-    ) -> usize {
-        0
-    }
-
     fn bytes(&self) -> usize {
         // SAFETY: the frames are allocated.
         self.frames
@@ -106,14 +94,4 @@ unsafe impl ManagedStack for HeapStack {
     }
 }
 
-impl Disturb for HeapStack {
-    fn disturb<F: FrameMap>(
-        &mut self,
-        _: &mut StackCache<GlobalSpans>,
-        _: &F,
-        _: Word,
-        _: u32,
-        _: u8,
-    ) {
-    }
-}
+impl Disturb for HeapStack {}

@@ -141,7 +141,7 @@ unsafe impl FrameMap for Frames<'_> {
 
 /// A stack that can be made to grow, shrink or split at any place.
 pub trait Disturb: ManagedStack {
-    /// Does what `choice` says, the function that runs being at `at` with `used` words in use.
+    /// Does what `choice` says, the function that runs being at `at` with `used` words in use; nothing, if there is nothing that can be done to it.
     fn disturb<F: FrameMap>(
         &mut self,
         cache: &mut StackCache<GlobalSpans>,
@@ -149,7 +149,9 @@ pub trait Disturb: ManagedStack {
         at: Word,
         used: u32,
         choice: u8,
-    );
+    ) {
+        let _ = (cache, frames, at, used, choice);
+    }
 }
 
 impl Disturb for ContiguousStack {
