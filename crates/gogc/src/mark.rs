@@ -215,25 +215,16 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
 
     /// Blackens until the private queues are empty, sharing with markers that have run dry.
     pub(crate) fn drain(&mut self) {
-        self.drain_some(Bytes(u64::MAX));
-    }
-
-    /// Blackens until the private queues are empty or some `budget` bytes were scanned, sharing with markers that have run dry. Returns the bytes that were scanned; less
-    /// than `budget` says that there was no more.
-    pub(crate) fn drain_some(&mut self, budget: Bytes) -> Bytes {
-        let before = self.tally.heap_scanned;
-        let mut scanned = Bytes(0);
-        while scanned < budget && self.step() {
-            if self.marking.crew.hungry() && !self.marking.pool.has_full() {
-                self.share();
-            }
-            scanned = self.tally.heap_scanned.saturating_sub(before);
+        while self.step() {
+            self.share_if_hungry();
         }
-        scanned
     }
 
-    /// Lets the others have a part of the work, if there is enough to share.
-    fn share(&mut self) {
+    /// Lets markers that have run dry have a part of the work, if there are some and it is enough to share.
+    fn share_if_hungry(&mut self) {
+        if !self.marking.crew.hungry() || self.marking.pool.has_full() {
+            return;
+        }
         if self.spans.is_empty() {
             self.gray.share();
         } else {

@@ -66,9 +66,7 @@ impl<H: HeapView, W: World> Marker<'_, H, W> {
                     if self.looked_at() >= budget {
                         return true;
                     }
-                    if self.marking.crew.hungry() && !self.marking.pool.has_full() {
-                        self.share();
-                    }
+                    self.share_if_hungry();
                 }
             }
             match self.marking.pool.take_full() {
