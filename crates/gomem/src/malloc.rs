@@ -57,20 +57,28 @@ impl<O: Os> Heap<O> {
         if self.is_hardened() {
             return self.take_at_random(class, slots);
         }
-        let central = &self.malloc[class.index()];
-        let n = central.lists.lock().take(slots);
+        let n = self.malloc[class.index()].lists.lock().take(slots);
         if n != 0 {
             return n;
         }
+        self.take_of_new_span(class, |span| span.take_blocks(slots))
+    }
+
+    /// Makes a span and has `take` take blocks out of it, some or all. Returns how many `take` says they were; 0 if there is no memory.
+    pub(crate) fn take_of_new_span(
+        &self,
+        class: SizeClass,
+        take: impl FnOnce(SpanPtr) -> usize,
+    ) -> usize {
         let pages = PageCount(class.malloc_pages());
         let Ok(span) = self.new_span(Kind::Malloc, Some(class), pages, PAGE_SIZE) else {
             return 0;
         };
         // Nobody else knows the span yet.
-        let n = span.take_blocks(slots);
+        let n = take(span);
         if span.available() != 0 {
-            let lists = central.lists.lock();
-            // Blocks of it cannot have come back before: they are in the caller's slots.
+            let lists = self.malloc[class.index()].lists.lock();
+            // Blocks of it cannot have come back before: the caller has them.
             lists.partial.push(span, Place::Partial);
         }
         n

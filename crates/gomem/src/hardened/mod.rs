@@ -31,9 +31,8 @@ mod quarantine;
 use crate::critical;
 use crate::env::Os;
 use crate::heap::Heap;
-use crate::page::{PAGE_SIZE, PageCount};
 use crate::size_class::SizeClass;
-use crate::span::{Kind, Place, Slot};
+use crate::span::{Slot, SpanPtr};
 use std::ptr::with_exposed_provenance_mut;
 use std::sync::atomic::Ordering::*;
 
@@ -67,30 +66,22 @@ impl<O: Os> Heap<O> {
     /// Takes one block, any of the free ones of a span, and writes it to the first slot. Returns how many that were: none if there is no memory.
     pub(crate) fn take_at_random(&self, class: SizeClass, slots: &[Slot]) -> usize {
         let random = self.hardening.random();
-        let central = &self.malloc[class.index()];
-        let give = |block: usize| {
-            slots[0].store(with_exposed_provenance_mut(block), Relaxed);
+        let take = |span: SpanPtr| {
+            slots[0].store(
+                with_exposed_provenance_mut(span.take_one_of(random)),
+                Relaxed,
+            );
             1
         };
-        let lists = central.lists.lock();
+        let lists = self.malloc[class.index()].lists.lock();
         if let Some(span) = lists.partial.first() {
-            let block = span.take_one_of(random);
+            let n = take(span);
             if span.available() == 0 {
                 lists.partial.remove(span);
             }
-            return give(block);
+            return n;
         }
         drop(lists);
-        let pages = PageCount(class.malloc_pages());
-        let Ok(span) = self.new_span(Kind::Malloc, Some(class), pages, PAGE_SIZE) else {
-            return 0;
-        };
-        let block = span.take_one_of(random);
-        if span.available() != 0 {
-            let lists = central.lists.lock();
-            // The block cannot have come back before: the caller has it.
-            lists.partial.push(span, Place::Partial);
-        }
-        give(block)
+        self.take_of_new_span(class, take)
     }
 }

@@ -204,13 +204,7 @@ impl SpanPtr {
     /// Asks the processor to fetch the record.
     #[inline(always)]
     pub(crate) fn prefetch(self) {
-        // SAFETY: hints; the second line of the record is within it.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let record = self.as_ptr().cast::<i8>();
-            _mm_prefetch::<_MM_HINT_T0>(record);
-            _mm_prefetch::<_MM_HINT_T0>(record.add(64));
-        }
+        prefetch_first_lines(self.as_ptr());
     }
 
     /// The record as one of collected objects, if it is used as such.
@@ -441,6 +435,23 @@ impl Guards {
     pub(crate) fn pages(self) -> PageCount {
         PageCount(self.before.0 + self.behind.0)
     }
+}
+
+/// Asks the processor to fetch the line that `at` lies in.
+#[inline(always)]
+fn prefetch_line<T>(at: *const T) {
+    // SAFETY: a hint, which has no effect but on time.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+}
+
+/// The same of the first two lines of a record.
+#[inline(always)]
+fn prefetch_first_lines<T>(record: *const T) {
+    prefetch_line(record);
+    prefetch_line(record.wrapping_byte_add(64));
 }
 
 /// The valid bits of word `word` in a span of `count` blocks.

@@ -14,7 +14,7 @@
 //! Slots are at least 16 bytes, so that 512 bits serve every span of a page and the bitmaps can be part of the record: a stale
 //! pointer to a mark bit still points to a mark bit, and to one of a span of objects.
 
-use super::{Span, SpanPtr, WORDS, valid};
+use super::{Span, SpanPtr, WORDS, prefetch_first_lines, prefetch_line, valid};
 use crate::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::*};
 use crate::meta::Zeroed;
 use crate::page::PAGE_SIZE;
@@ -200,12 +200,7 @@ impl ObjectSpan {
     /// Asks the processor to fetch the bits of a slot.
     #[inline(always)]
     pub(crate) fn prefetch_slot(&self, index: u32) {
-        let bits = &raw const self.bits[index as usize / 64 % WORDS];
-        // SAFETY: a hint.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(bits.cast());
-        }
+        prefetch_line(&raw const self.bits[index as usize / 64 % WORDS]);
     }
 
     #[inline(always)]
@@ -225,14 +220,8 @@ impl ObjectSpan {
     /// Asks the processor to fetch the lines that scanning needs.
     #[inline(always)]
     pub(super) fn prefetch(&self) {
-        // SAFETY: a hint.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let record = (&raw const *self).cast::<i8>();
-            _mm_prefetch::<_MM_HINT_T0>(record);
-            _mm_prefetch::<_MM_HINT_T0>(record.add(64));
-            _mm_prefetch::<_MM_HINT_T0>((&raw const self.tag).cast());
-        }
+        prefetch_first_lines(self);
+        prefetch_line(&raw const self.tag);
     }
 
     pub(crate) fn free_slots(&self) -> u32 {
