@@ -31,6 +31,7 @@ const CIRCLES: &[(&str, &[&str], &str)] = &[
             "compose",
             "finalizer",
             "gc",
+            "goroutines",
             "metrics",
             "runtime",
         ],

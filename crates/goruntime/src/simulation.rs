@@ -37,6 +37,8 @@ pub use gosched::simulation::{
 
 use crate::compose::engine;
 use crate::compose::env::{GoEnv, GoHooks};
+#[cfg(not(feature = "thread-engine"))]
+use crate::compose::simulated;
 use crate::settings::cannot_start;
 use gosched::env::StackSpec;
 use gosched::poll::epoll::Epoll;
@@ -110,50 +112,6 @@ fn make() -> Simulation<GoEnv> {
     });
     let simulation = Simulation::new(StackSpec::default(), engine, poller, GoHooks);
     #[cfg(not(feature = "thread-engine"))]
-    made::add(simulation.scheduler());
+    simulated::add(simulation.scheduler());
     simulation
-}
-
-#[cfg(not(feature = "thread-engine"))]
-pub(crate) use made::schedulers;
-
-/// The schedulers of all simulations there ever were: a list that only grows, so that the collector can walk it while the world is stopped.
-/// Goroutines that are threads are found as such.
-#[cfg(not(feature = "thread-engine"))]
-mod made {
-    use crate::compose::env::GoEnv;
-    use gosched::Scheduler;
-    use std::ptr;
-    use std::sync::atomic::{AtomicPtr, Ordering};
-
-    struct Made {
-        scheduler: &'static Scheduler<GoEnv>,
-        next: AtomicPtr<Made>,
-    }
-
-    static MADE: AtomicPtr<Made> = AtomicPtr::new(ptr::null_mut());
-
-    pub(super) fn add(scheduler: &'static Scheduler<GoEnv>) {
-        let node = Box::leak(Box::new(Made {
-            scheduler,
-            next: AtomicPtr::new(ptr::null_mut()),
-        }));
-        let mut first = MADE.load(Ordering::Acquire);
-        loop {
-            node.next.store(first, Ordering::Relaxed);
-            match MADE.compare_exchange(first, node, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return,
-                Err(now) => first = now,
-            }
-        }
-    }
-
-    /// All of them. Takes no lock.
-    pub(crate) fn schedulers() -> impl Iterator<Item = &'static Scheduler<GoEnv>> {
-        let load = |at: &AtomicPtr<Made>| {
-            // SAFETY: null or a node, which is never freed.
-            unsafe { at.load(Ordering::Acquire).as_ref() }
-        };
-        std::iter::successors(load(&MADE), move |node| load(&node.next)).map(|node| node.scheduler)
-    }
 }

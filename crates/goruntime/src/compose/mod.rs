@@ -7,6 +7,7 @@
 //! | `env` | gosched's choice of ports |
 //! | `heap` | gogc's heap, out of gomem's spans and the object headers |
 //! | `world`, `roots` | gogc's world, out of the stop signal and gosched's list of goroutines |
+//! | `simulated` | the schedulers of simulations, for the collector to walk |
 //! | `background` | how much of gosched's processors marking may have |
 //! | `barrier` | gogc's barrier buffers, shared among threads under gomem's critical sections |
 //! | `rust_heap` | gomem's malloc spans as roots, by what the kernel knows of written pages |
@@ -23,6 +24,8 @@ pub(crate) mod monitor;
 pub(crate) mod native_engine;
 mod roots;
 mod rust_heap;
+#[cfg(not(feature = "thread-engine"))]
+pub(crate) mod simulated;
 #[cfg(feature = "thread-engine")]
 pub(crate) mod thread_engine;
 pub(crate) mod world;

@@ -287,7 +287,7 @@ pub(crate) unsafe fn for_each_parked(running: &[usize], mut each: impl FnMut(Par
             });
         }
     };
-    for scheduler in std::iter::once(scheduler()).chain(crate::simulation::schedulers()) {
+    for scheduler in std::iter::once(scheduler()).chain(super::simulated::schedulers()) {
         // SAFETY: obligation 1.
         unsafe { scheduler.for_each_stopped_goroutine(runs, &mut each) }
     }
