@@ -2,11 +2,12 @@
 //!
 //! The world is stopped for the walk, for some ten microseconds and a few more for each goroutine; names are looked up when it runs again.
 //! [`release_stacks`] gives back what those that wait for long do not need of their stacks.
-//! `SIGQUIT` prints all of it and ends the program, as it does with Go; a goroutine that does not get on is reported with its calls ([`Stall`]).
+//! `SIGQUIT` prints all of it and ends the program, as it does with Go; a goroutine that does not get on is reported with its calls ([`Stall`]), and so is who holds the lock that it waits for.
 //!
 //! Invariant: while the world stands still nothing is allocated, for a stopped thread may be inside the allocator if that is not gomem. So there is room
 //! for a batch of goroutines, and the world is stopped again for the next batch.
 
+mod locks;
 mod release;
 mod reporter;
 mod stalls;
@@ -14,8 +15,8 @@ mod symbols;
 mod unwind;
 
 pub use release::release_stacks;
-pub(crate) use reporter::start as start_reporter;
-pub use stalls::{Stall, on_stall};
+pub(crate) use reporter::{look_at_locks, start as start_reporter};
+pub use stalls::{Cause, Stall, on_stall};
 pub(crate) use stalls::{count as stall_count, found as found_stall};
 
 use crate::compose::gates;
