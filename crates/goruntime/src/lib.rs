@@ -75,3 +75,7 @@ pub use scope::{Scope, ScopedJoinHandle, scope};
 #[doc = include_str!("../../../README.md")]
 #[cfg(doctest)]
 struct Readme;
+
+#[doc = include_str!("../../../docs/src/go-to-goruntime.md")]
+#[cfg(doctest)]
+struct FromGo;

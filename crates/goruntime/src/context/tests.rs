@@ -74,6 +74,7 @@ fn nothing_is_left_of_a_context_that_has_ended_or_is_gone() {
         let (three, _) = parent.with_timeout(MS);
         three.done().recv();
         assert_eq!(three.err(), Some(Error::DeadlineExceeded));
+        simulation::wait();
         assert_eq!(children(&parent), 0);
         cancel.cancel();
         assert!(is_over(&parent));
