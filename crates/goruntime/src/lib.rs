@@ -10,10 +10,12 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`go`], [`Builder`], [`JoinHandle`], [`blocking`], [`lock_os_thread`] | goroutines |
+//! | [`scope()`] | goroutines that borrow |
 //! | [`max_procs`], [`set_max_procs`], [`set_max_threads`] | how many run at the same time, and on how many threads |
 //! | [`chan`], [`select!`] | channels |
-//! | [`sync`] | locks that park the goroutine |
-//! | [`time`] | sleeping |
+//! | [`sync`] | locks that park the goroutine, and what is built on them |
+//! | [`time`] | sleeping, timers, tickers |
+//! | [`context`] | when to stop |
 //! | [`simulation`] | tests under a schedule that a seed decides |
 //! | [`net`] | sockets with std's methods |
 //! | [`gc`] | collected objects |
@@ -39,6 +41,7 @@ mod atomic;
 pub mod chan;
 mod collector;
 mod compose;
+pub mod context;
 mod finalizer;
 pub mod future;
 #[cfg(fuzzing)]
@@ -50,6 +53,7 @@ mod limits;
 pub mod metrics;
 pub mod net;
 mod runtime;
+mod scope;
 mod settings;
 pub mod simulation;
 pub mod stack;
@@ -66,7 +70,12 @@ pub use limits::restore_file_limit;
 pub use runtime::{
     Builder, go, max_procs, reset_max_procs, run_main, set_max_procs, set_max_threads,
 };
+pub use scope::{Scope, ScopedJoinHandle, scope};
 
 #[doc = include_str!("../../../README.md")]
 #[cfg(doctest)]
 struct Readme;
+
+#[doc = include_str!("../../../docs/src/go-to-goruntime.md")]
+#[cfg(doctest)]
+struct FromGo;

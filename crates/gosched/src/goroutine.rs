@@ -70,6 +70,8 @@ wait_reasons! {
     GcWorkerIdle = "GC worker (idle)",
     /// The finalizer goroutine has no work.
     FinalizerWait = "finalizer wait",
+    /// The goroutine that runs alarms has none that is due.
+    TimerIdle = "timer goroutine (idle)",
     /// In a simulation: the others are not at rest.
     Synctest = "synctest.Wait",
 }

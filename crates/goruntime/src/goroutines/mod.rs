@@ -92,6 +92,36 @@ impl fmt::Display for GoroutineStack {
     }
 }
 
+/// The goroutine that calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Current {
+    /// Its number. Never reused; the first is 1.
+    pub id: u64,
+    /// Its name, if it was given one ([`Builder::name`](crate::Builder::name)).
+    pub name: Option<String>,
+    /// Where it was started.
+    pub created_at: Option<&'static Location<'static>>,
+}
+
+/// Which goroutine this is; `None` on a plain thread.
+///
+/// ```
+/// use goruntime::{Builder, goroutines};
+///
+/// let named = Builder::new().name("worker").spawn(goroutines::current)?;
+/// let current = named.join().unwrap().unwrap();
+/// assert_eq!(current.name.as_deref(), Some("worker"));
+/// assert_eq!(goroutines::current(), None);
+/// # Ok::<(), goruntime::SpawnError>(())
+/// ```
+pub fn current() -> Option<Current> {
+    gosched::with_current(|id, name, created_at| Current {
+        id: id.0,
+        name: name.map(str::to_owned),
+        created_at,
+    })
+}
+
 /// Every goroutine that there is, but for those of simulations, in no particular order. May be called from goroutines and threads.
 ///
 /// # Errors
