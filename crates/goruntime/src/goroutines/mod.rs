@@ -14,7 +14,7 @@ mod symbols;
 mod unwind;
 
 pub use release::release_stacks;
-pub(crate) use reporter::start as start_reporter;
+pub(crate) use reporter::{is_report_handler, start as start_reporter};
 pub use stalls::{Stall, on_stall};
 pub(crate) use stalls::{count as stall_count, found as found_stall};
 

@@ -56,6 +56,11 @@ pub(super) fn report_stalls() {
     ask(STALLS);
 }
 
+/// Is this the address of the handler that asks for the report? Async-signal-safe.
+pub(crate) fn is_report_handler(address: usize) -> bool {
+    address == on_signal as *const () as usize
+}
+
 extern "C" fn on_signal(_: i32) {
     keeping_errno(|| ask(QUIT));
 }
