@@ -204,3 +204,54 @@ impl Pipe {
         Ok(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::File;
+    use crate::net::UnixStream;
+    use crate::watched::AsDescriptor;
+    use std::io::{Read, Seek, Write};
+    use std::net::Shutdown;
+
+    /// The kernel does it all, and no pipe is left behind.
+    #[test]
+    fn sockets_and_files_are_copied_by_the_kernel() {
+        let (mut source, from) = UnixStream::pair().unwrap();
+        let (to, mut sink) = UnixStream::pair().unwrap();
+        source.write_all(b"in the kernel").unwrap();
+        source.shutdown(Shutdown::Write).unwrap();
+        let (mut copied, mut got) = (0, [0; 13]);
+        let stopped = copy(from.descriptor(), to.descriptor(), u64::MAX, &mut copied);
+        assert!(matches!(stopped, Ok(Stopped::AtEnd)));
+        assert_eq!(copied, 13);
+        sink.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"in the kernel");
+
+        let path = std::env::temp_dir().join(format!("kernel {}", std::process::id()));
+        let mut file = File::create_new(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        file.write_all(b"a file").unwrap();
+        file.rewind().unwrap();
+        copied = 0;
+        let stopped = copy(file.descriptor(), to.descriptor(), 4, &mut copied);
+        assert!(matches!(stopped, Ok(Stopped::AtEnd)));
+        sink.read_exact(&mut got[..4]).unwrap();
+        assert_eq!((copied, &got[..4]), (4, &b"a fi"[..]));
+    }
+
+    /// What was taken out of the source before the kernel refused the rest is handed on.
+    #[test]
+    fn what_is_in_flight_is_not_lost() {
+        let (mut source, from) = UnixStream::pair().unwrap();
+        source.write_all(b"in flight").unwrap();
+        let path = std::env::temp_dir().join(format!("append {}", std::process::id()));
+        let mut options = File::options();
+        let to = options.append(true).create_new(true).open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut copied = 0;
+        let stopped = copy(from.descriptor(), to.descriptor(), u64::MAX, &mut copied);
+        assert!(matches!(stopped, Ok(Stopped::Unable(bytes)) if bytes == b"in flight"));
+        assert_eq!(copied, 0);
+    }
+}

@@ -51,11 +51,6 @@ pub(super) fn take() -> u64 {
     NOTED.swap(0, AcqRel)
 }
 
-/// Is there anything to take?
-pub(super) fn is_noted() -> bool {
-    NOTED.load(Acquire) != 0
-}
-
 /// The handler as an action.
 pub(super) fn action() -> libc::sigaction {
     // SAFETY: an all-zero sigaction is valid, and the set is part of it.

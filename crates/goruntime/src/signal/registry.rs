@@ -3,7 +3,7 @@
 //! Everything is under one lock: who asks, what is ignored, the system's actions that follow from both, and whether the goroutine runs. It is started by the first who asks, and ends
 //! when it finds under the lock that nobody asks any more; so at any time at most one runs, and there is one whenever somebody asks.
 //!
-//! A signal that was noted, and that nobody asks for when its turn comes, is sent once more: by then it does what it does without us. So none is swallowed by a program that has stopped listening.
+//! Whatever was noted is delivered before anything of this changes, so it goes to those who asked when it arrived, and never to one who came later.
 
 use super::Signal;
 use super::actions::{self, Action, LAST};
@@ -89,6 +89,7 @@ pub(super) fn add(asked: impl IntoIterator<Item = Signal>) -> io::Result<(Receiv
     let wants = collect(asked)?;
     let (sender, receiver) = chan::bounded(ROOM);
     let mut registry = registry();
+    registry.deliver(handler::take());
     registry.start()?;
     let id = registry.next_id;
     registry.next_id += 1;
@@ -110,6 +111,7 @@ pub(super) fn forget(id: u64) {
 pub(super) fn change(asked: impl IntoIterator<Item = Signal>, ignore: bool) -> io::Result<()> {
     let set = collect(asked)?;
     let mut registry = registry();
+    registry.deliver(handler::take());
     for listener in &mut registry.listeners {
         listener.wants &= !set;
     }
@@ -142,6 +144,7 @@ impl Registry {
         let Some(at) = self.listeners.iter().position(|l| l.id == id) else {
             return;
         };
+        self.deliver(handler::take());
         let gone = self.listeners.swap_remove(at);
         // What could be set can be set back.
         let _ = self.apply(gone.wants);
@@ -172,15 +175,10 @@ impl Registry {
     /// Tells those who asked for these signals.
     fn deliver(&self, noted: Set) {
         for signal in signals(noted) {
-            if self.action(signal) == Action::Note {
-                let asks = |l: &&Listener| l.wants & bit(signal) != 0;
-                for listener in self.listeners.iter().filter(asks) {
-                    // One that is full has enough to do.
-                    let _ = listener.sender.try_send(signal);
-                }
-            } else {
-                // SAFETY: sends a signal to this process.
-                unsafe { libc::kill(libc::getpid(), signal.0) };
+            let asks = |l: &&Listener| l.wants & bit(signal) != 0;
+            for listener in self.listeners.iter().filter(asks) {
+                // One that is full has enough to do.
+                let _ = listener.sender.try_send(signal);
             }
         }
     }
@@ -192,10 +190,9 @@ fn tell(bell: &Watched<BorrowedFd<'static>>) {
         let mut count = [0; 8];
         // What else can fail is not known to: then look, and wait again.
         let _ = bell.read(|fd| Ok(rustix::io::read(fd, &mut count)?));
-        let noted = handler::take();
         let mut registry = registry();
-        registry.deliver(noted);
-        if registry.listeners.is_empty() && !handler::is_noted() {
+        registry.deliver(handler::take());
+        if registry.listeners.is_empty() {
             registry.is_telling = false;
             return;
         }
