@@ -18,6 +18,8 @@
 //! | [`context`] | when to stop |
 //! | [`simulation`] | tests under a schedule that a seed decides |
 //! | [`net`] | sockets with std's methods |
+//! | [`io`], [`fs`] | copying in the kernel, pipes; files |
+//! | [`process`], [`signal`] | other programs; signals from a channel |
 //! | [`gc`] | collected objects |
 //! | [`stack`] | stacks for managed frames |
 //! | [`restore_file_limit`] | other programs, with the limits that they expect |
@@ -38,27 +40,34 @@
 compile_error!("goruntime runs on Linux on x86-64 with glibc only");
 
 mod atomic;
+mod both;
 pub mod chan;
 mod collector;
 mod compose;
 pub mod context;
 mod finalizer;
+pub mod fs;
 pub mod future;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod gc;
 pub mod goroutines;
+pub mod io;
 mod limits;
 pub mod metrics;
 pub mod net;
+mod pipe;
+pub mod process;
 mod runtime;
 mod scope;
 mod settings;
+pub mod signal;
 pub mod simulation;
 pub mod stack;
 pub mod sync;
 pub mod time;
+mod watched;
 mod world;
 
 pub use gomem::GoMalloc;

@@ -15,7 +15,7 @@ mod symbols;
 mod unwind;
 
 pub use release::release_stacks;
-pub(crate) use reporter::{look_at_locks, start as start_reporter};
+pub(crate) use reporter::{is_report_handler, look_at_locks, start as start_reporter};
 pub use stalls::{Cause, Stall, on_stall};
 pub(crate) use stalls::{count as stall_count, found as found_stall};
 

@@ -63,6 +63,11 @@ pub(crate) fn look_at_locks() {
     ask(LOCKS);
 }
 
+/// Is this the address of the handler that asks for the report? Async-signal-safe.
+pub(crate) fn is_report_handler(address: usize) -> bool {
+    address == on_signal as *const () as usize
+}
+
 extern "C" fn on_signal(_: i32) {
     keeping_errno(|| ask(QUIT));
 }
