@@ -67,6 +67,5 @@ pub use runtime::{
     Builder, go, max_procs, reset_max_procs, run_main, set_max_procs, set_max_threads,
 };
 
-#[doc = include_str!("../../../README.md")]
 #[cfg(doctest)]
-struct Readme;
+mod quoted;
