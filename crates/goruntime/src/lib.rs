@@ -81,10 +81,13 @@ pub use runtime::{
 };
 pub use scope::{Scope, ScopedJoinHandle, scope};
 
-#[doc = include_str!("../../../README.md")]
 #[cfg(doctest)]
+<<<<<<< HEAD
 struct Readme;
 
 #[doc = include_str!("../../../docs/src/go-to-goruntime.md")]
 #[cfg(doctest)]
 struct FromGo;
+=======
+mod quoted;
+>>>>>>> book
