@@ -82,12 +82,4 @@ pub use runtime::{
 pub use scope::{Scope, ScopedJoinHandle, scope};
 
 #[cfg(doctest)]
-<<<<<<< HEAD
-struct Readme;
-
-#[doc = include_str!("../../../docs/src/go-to-goruntime.md")]
-#[cfg(doctest)]
-struct FromGo;
-=======
 mod quoted;
->>>>>>> book

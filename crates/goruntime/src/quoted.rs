@@ -8,3 +8,6 @@ struct OfTheCrate;
 
 #[doc = include_str!("../../../docs/src/tokio-to-goruntime.md")]
 struct FromTokio;
+
+#[doc = include_str!("../../../docs/src/go-to-goruntime.md")]
+struct FromGo;
