@@ -6,7 +6,7 @@
 //! ```text
 //!   main
 //!   demo  test  bench  lint  doc                 the commands
-//!   explore  fuzz  checked  coverage  layers  soak  fastpath     the commands that look deeper
+//!   explore  fuzz  crates  checked  coverage  layers  soak  fastpath     the commands that look deeper
 //!   preload                                      the allocator under other people's programs
 //!   kv  tools                                    the two example programs; tools that may be missing
 //!   workspace                                    the tree and its packages
@@ -21,6 +21,7 @@ mod bench;
 mod checked;
 mod console;
 mod coverage;
+mod crates;
 mod demo;
 mod doc;
 mod explore;
@@ -116,6 +117,11 @@ const COMMANDS: &[Command] = &[
         name: "fuzz",
         help: "the fuzz targets for some seconds each, or over the kept inputs",
         run: fuzz::run,
+    },
+    Command {
+        name: "crates",
+        help: "other people's blocking crates, unchanged, on goroutines",
+        run: crates::run,
     },
     Command {
         name: "doc",
