@@ -7,7 +7,7 @@ use crate::point;
 use crate::world::{SLOTS, Stacks, TurnWorld};
 use gogc::barrier::Recorded;
 use gogc::testing::{Shape, SimHeap};
-use gogc::{BarrierBuffer, Collector, Config, MarkSweep, Method, Reason};
+use gogc::{BarrierBuffer, Collector, Config, MarkSweep, Method, ObjectAddr, Reason};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -152,14 +152,18 @@ impl Mutator {
 
     fn store(&mut self, gc: &Gc, object: usize, field: usize, new: usize) {
         let old = gc.heap().load(object, field);
-        let recorded = match self.barrier {
+        let (shade_old, shade_new) = match self.barrier {
             Barrier::None => (0, 0),
             Barrier::New => (0, new),
             Barrier::Old => (old, 0),
             Barrier::Both => (old, new),
         };
         let buffer = &mut self.buffer;
-        if gc.barrier().write(recorded.0, recorded.1, || buffer) == Recorded::Full {
+        if gc
+            .barrier()
+            .write(ObjectAddr(object), shade_old, shade_new, || buffer)
+            == Recorded::Full
+        {
             gc.flush_barrier(&mut self.buffer);
         }
         gc.heap().store(object, field, new);
