@@ -10,10 +10,12 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`go`], [`Builder`], [`JoinHandle`], [`blocking`], [`lock_os_thread`] | goroutines |
+//! | [`scope()`] | goroutines that borrow |
 //! | [`max_procs`], [`set_max_procs`], [`set_max_threads`] | how many run at the same time, and on how many threads |
 //! | [`chan`], [`select!`] | channels |
-//! | [`sync`] | locks that park the goroutine |
-//! | [`time`] | sleeping |
+//! | [`sync`] | locks that park the goroutine, and what is built on them |
+//! | [`time`] | sleeping, timers, tickers |
+//! | [`context`] | when to stop |
 //! | [`simulation`] | tests under a schedule that a seed decides |
 //! | [`net`] | sockets with std's methods |
 //! | [`io`], [`fs`] | copying in the kernel, pipes; files |
@@ -28,7 +30,7 @@
 //! # Environment
 //!
 //! `GOMAXPROCS`, `GOGC`, `GOMEMLIMIT` and `GODEBUG=gctrace=1,schedtrace=N,scheddetail=1` mean what they mean to Go. `GODEBUG=stalltrace=N` reports goroutines
-//! that hold a thread for N milliseconds (ten seconds without it), 0 none.
+//! that hold a thread, or wait for a lock, for N milliseconds (ten seconds without it), 0 none.
 //!
 //! # What it needs
 //!
@@ -42,6 +44,7 @@ mod both;
 pub mod chan;
 mod collector;
 mod compose;
+pub mod context;
 mod finalizer;
 pub mod fs;
 pub mod future;
@@ -57,6 +60,7 @@ pub mod net;
 mod pipe;
 pub mod process;
 mod runtime;
+mod scope;
 mod settings;
 pub mod signal;
 pub mod simulation;
@@ -75,7 +79,7 @@ pub use limits::restore_file_limit;
 pub use runtime::{
     Builder, go, max_procs, reset_max_procs, run_main, set_max_procs, set_max_threads,
 };
+pub use scope::{Scope, ScopedJoinHandle, scope};
 
-#[doc = include_str!("../../../README.md")]
 #[cfg(doctest)]
-struct Readme;
+mod quoted;

@@ -103,6 +103,12 @@ pub const JOBS: &[Job] = &[
     ),
     suite("xtask", "this tool", &["-p", "xtask"]),
     own(
+        "lessons",
+        "the course's experiments, each at its smallest",
+        false,
+        &["lesson", "--all", "--tiny"],
+    ),
+    own(
         "layers",
         "the modules of each crate use each other in one direction",
         false,

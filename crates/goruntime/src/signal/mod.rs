@@ -21,6 +21,7 @@ mod handler;
 mod registry;
 
 use crate::chan::Receiver;
+use crate::chan::select::Source;
 use std::fmt;
 use std::io;
 use std::ops::Deref;
@@ -139,6 +140,14 @@ impl Deref for Signals {
 
     fn deref(&self) -> &Receiver<Signal> {
         &self.receiver
+    }
+}
+
+impl Source for Signals {
+    type Case<'a> = <Receiver<Signal> as Source>::Case<'a>;
+
+    fn recv_case(&self) -> Self::Case<'_> {
+        self.receiver.recv_case()
     }
 }
 

@@ -170,6 +170,7 @@ impl PollDesc {
         let wake = Wake {
             target: ptr::from_ref(&expiry).cast(),
             claim: expire,
+            discard: None,
         };
         // SAFETY: `g` is the caller and has prepared; `expiry` outlives the call.
         unsafe { park_until(g, deadline, wake) };
