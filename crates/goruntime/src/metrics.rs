@@ -22,7 +22,7 @@ pub struct Snapshot {
     pub busy_procs: u32,
     /// Threads that run goroutines.
     pub threads: u32,
-    /// Goroutines that were reported for holding a thread for too long; see [`Stall`](crate::goroutines::Stall).
+    /// Goroutines that were reported because they did not get on; see [`Stall`](crate::goroutines::Stall).
     pub stalls: u64,
     /// Bytes of collected objects that the last collection found alive.
     pub heap_live: u64,

@@ -7,7 +7,7 @@ use crate::point;
 use crate::world::{SLOTS, Stacks, TurnWorld};
 use gogc::barrier::Recorded;
 use gogc::testing::{Shape, SimHeap};
-use gogc::{BarrierBuffer, Collector, Config, MarkSweep, Method, Reason};
+use gogc::{BarrierBuffer, Collector, Config, MarkSweep, Method, ObjectAddr, Reason};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -159,7 +159,12 @@ impl Mutator {
             Barrier::Both => (old, new),
         };
         let buffer = &mut self.buffer;
-        if gc.barrier().write(recorded.0, recorded.1, || buffer) == Recorded::Full {
+        let (old, shaded) = recorded;
+        if gc
+            .barrier()
+            .write(ObjectAddr(object), old, shaded, || buffer)
+            == Recorded::Full
+        {
             gc.flush_barrier(&mut self.buffer);
         }
         gc.heap().store(object, field, new);
