@@ -14,6 +14,7 @@
 //!   buffer -> gray  spans           grey objects and spans with such: shared buffers, one marker's queues
 //!   termination                     when marking is over
 //!   barrier  seen -> mark           what a store must do while marking; blackening
+//!   specials                        weak handles and cleanups
 //!   pacer  assist  gctrace          when to collect; what mutators owe meanwhile; a cycle in Go's words
 //!   collector -> turn -> mark_sweep the seam between methods; marking with the world stopped and beside mutators
 //! ```
@@ -45,6 +46,7 @@ pub mod pacer;
 pub mod pointer_map;
 mod seen;
 mod spans;
+pub mod specials;
 pub mod stats;
 pub mod termination;
 #[cfg(any(test, feature = "testing"))]
@@ -64,6 +66,7 @@ pub use gctrace::GcTrace;
 pub use mark_sweep::{BuildError, MarkSweep, Method};
 pub use pacer::{Config, ConfigError, GcPercent, Pacer};
 pub use pointer_map::PointerMap;
+pub use specials::Specials;
 pub use stats::{CycleStats, Phase, Reason};
-pub use trace::{Trace, TraceMustNotImplementDrop};
+pub use trace::{Field, Trace, TraceMustNotImplementDrop};
 pub use units::{Bytes, Nanos};

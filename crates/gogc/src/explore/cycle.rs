@@ -26,7 +26,7 @@ use crate::units::{Bytes, Nanos};
 
 /// Root words: statics or words of the Rust heap, which are looked at beside the mutator, and one register, which is looked at in the stops.
 const WORDS: usize = 3;
-const LAST: usize = WORDS - 1;
+pub(super) const LAST: usize = WORDS - 1;
 const REGISTER: usize = WORDS;
 
 #[derive(Clone, Copy, Default)]
@@ -36,7 +36,7 @@ struct Word {
 }
 
 /// One step, in which the mutator is not stopped.
-type Step = Box<dyn FnMut() + Send>;
+pub(super) type Step = Box<dyn FnMut() + Send>;
 
 struct Memory {
     roots: Mutex<[Word; WORDS + 1]>,
@@ -44,7 +44,7 @@ struct Memory {
     steps: Mutex<VecDeque<Step>>,
 }
 
-struct Model {
+pub(super) struct Model {
     /// Held by the mutator where it must not be stopped.
     running: Mutex<()>,
     memory: Arc<Memory>,
@@ -66,7 +66,7 @@ fn mutate(memory: &Memory) {
     }
 }
 
-enum Words {
+pub(super) enum Words {
     /// As they were in a stop: those to be presented, and all.
     Copied(Vec<usize>, Vec<usize>),
     /// Each as it is when it is looked at.
@@ -118,11 +118,11 @@ impl Model {
         )
     }
 
-    fn get(&self, index: usize) -> usize {
+    pub(super) fn get(&self, index: usize) -> usize {
         self.words()[index].value
     }
 
-    fn set(&self, index: usize, value: usize) {
+    pub(super) fn set(&self, index: usize, value: usize) {
         self.memory.roots.lock().unwrap()[index] = Word {
             value,
             changed: true,
@@ -194,10 +194,10 @@ unsafe impl World for Model {
     }
 }
 
-type Sim = MarkSweep<SimHeap, Model>;
+pub(super) type Sim = MarkSweep<SimHeap, Model>;
 
 /// A collector whose heap is `root -> first -> second -> third`, the root being the last word.
-fn sim() -> (Arc<Sim>, [usize; 3]) {
+pub(super) fn sim() -> (Arc<Sim>, [usize; 3]) {
     let heap = SimHeap::new(8);
     let objects = [(); 3].map(|()| heap.allocate(Shape::pointers(1)).unwrap());
     heap.store(objects[0], 0, objects[1]);
@@ -217,7 +217,7 @@ fn sim() -> (Arc<Sim>, [usize; 3]) {
 }
 
 /// A store by a mutator that is not stopped in the middle of it.
-fn store(sim: &Sim, object: usize, value: usize) {
+pub(super) fn store(sim: &Sim, object: usize, value: usize) {
     let mut buffer = BarrierBuffer::new();
     let (mut old, mut new) = (sim.heap().load(object, 0), value);
     if planted("neither value is shaded") {
@@ -231,13 +231,13 @@ fn store(sim: &Sim, object: usize, value: usize) {
 
 /// How a mutator's steps come between the collector's.
 #[derive(Clone, Copy)]
-enum How {
+pub(super) enum How {
     OnThread,
     Between,
 }
 
 /// Collects beside a mutator with these steps. The check of the marks looks for what is lost, in the stop.
-fn collect(sim: &Arc<Sim>, how: How, steps: Vec<Step>) {
+pub(super) fn collect(sim: &Arc<Sim>, how: How, steps: Vec<Step>) {
     match how {
         How::OnThread => {
             let theirs = sim.clone();
@@ -322,7 +322,7 @@ fn explore_a_cycle() {
     );
 }
 
-fn explore(name: &str, model: fn(How), plants: &[&'static str]) {
+pub(super) fn explore(name: &str, model: fn(How), plants: &[&'static str]) {
     let threads = Exploration::exhaustive().preemptions(2).stale_reads(0);
     threads
         .executions(10_000)
