@@ -255,7 +255,7 @@ fn contexts(state: &mut u64) {
             go(move || leaf.sleep(Duration::from_secs(3600)))
         })
         .collect();
-    if random(state) % 2 == 0 {
+    if random(state).is_multiple_of(2) {
         time::sleep(micros(state, 300));
         cancel.cancel();
     }
@@ -273,8 +273,8 @@ fn timers(state: &mut u64) {
         let tx = tx.clone();
         let timer = time::after_func(micros(state, 100), move || tx.send(1).unwrap());
         expected += 1;
-        expected += u64::from(random(state) % 3 == 0 && !timer.reset(micros(state, 100)));
-        expected -= u64::from(random(state) % 3 == 0 && timer.stop());
+        expected += u64::from(random(state).is_multiple_of(3) && !timer.reset(micros(state, 100)));
+        expected -= u64::from(random(state).is_multiple_of(3) && timer.stop());
     }
     drop(tx);
     let timer = Arc::new(time::Timer::new(Duration::from_secs(3600)));

@@ -18,6 +18,19 @@ pub enum Scale {
     Linear,
     /// By powers of two.
     Doubling,
+    /// By powers of ten.
+    Tenfold,
+}
+
+impl Scale {
+    /// By powers of what, if so.
+    fn base(self) -> Option<f64> {
+        match self {
+            Scale::Linear => None,
+            Scale::Doubling => Some(2.0),
+            Scale::Tenfold => Some(10.0),
+        }
+    }
 }
 
 /// What a chart says besides its points.
@@ -51,33 +64,29 @@ impl Axis {
     fn of(values: impl Iterator<Item = f64> + Clone, scale: Scale) -> Axis {
         let high = values.clone().fold(f64::MIN_POSITIVE, f64::max);
         let lowest = values.fold(f64::INFINITY, f64::min);
-        match scale {
-            Scale::Linear => Axis {
-                low: 0.0,
-                high: high * 1.05,
-                scale,
-            },
-            Scale::Doubling => Axis {
-                low: 2f64.powf(lowest.max(1e-3).log2().floor()),
-                high: 2f64.powf(high.max(1e-3).log2().ceil()),
-                scale,
-            },
-        }
+        let (low, high) = match scale.base() {
+            None => (0.0, high * 1.05),
+            Some(base) => (
+                base.powf(lowest.max(1e-3).log(base).floor()),
+                base.powf(high.max(1e-3).log(base).ceil()),
+            ),
+        };
+        Axis { low, high, scale }
     }
 
     fn part(&self, value: f64) -> f64 {
-        match self.scale {
-            Scale::Linear => value / self.high,
-            Scale::Doubling => {
-                let all = (self.high / self.low).log2().max(1.0);
-                (value.max(self.low) / self.low).log2() / all
+        match self.scale.base() {
+            None => value / self.high,
+            Some(base) => {
+                let all = (self.high / self.low).log(base).max(1.0);
+                (value.max(self.low) / self.low).log(base) / all
             }
         }
     }
 
     fn ticks(&self) -> Vec<f64> {
-        match self.scale {
-            Scale::Linear => {
+        match self.scale.base() {
+            None => {
                 let rough = self.high / 5.0;
                 let power = 10f64.powf(rough.log10().floor());
                 let step = [1.0, 2.0, 5.0, 10.0]
@@ -88,11 +97,25 @@ impl Axis {
                 let count = (self.high / step) as u32;
                 (0..=count).map(|n| f64::from(n) * step).collect()
             }
-            Scale::Doubling => {
-                let (low, high) = (self.low.log2() as i32, self.high.log2() as i32);
+            Some(base) => {
+                let power = |value: f64| value.log(base).round() as i32;
+                let (low, high) = (power(self.low), power(self.high));
                 let step = ((high - low) / 6).max(1) as usize;
-                (low..=high).step_by(step).map(|n| 2f64.powi(n)).collect()
+                (low..=high).step_by(step).map(|n| base.powi(n)).collect()
             }
+        }
+    }
+
+    /// A number as people write it on such an axis: 1024 as 1Ki, a thousand as 1,000.
+    fn label(&self, value: f64) -> String {
+        const KI: f64 = 1024.0;
+        let whole = |value: f64| value >= 1.0 && value.fract() == 0.0;
+        let is_doubling = self.scale == Scale::Doubling;
+        match value {
+            v if is_doubling && whole(v / KI / KI) => format!("{}Mi", v / KI / KI),
+            v if is_doubling && whole(v / KI) => format!("{}Ki", v / KI),
+            v if whole(v / 1000.0) => format!("{},000", v / 1000.0),
+            v => format!("{}", (v * 1000.0).round() / 1000.0),
         }
     }
 }
@@ -109,12 +132,12 @@ pub fn render(frame: &Frame, series: &[Series]) -> String {
     for tick in x.ticks() {
         let at = across(tick);
         svg.line("grid", (at, TOP), (at, bottom));
-        svg.text(at, bottom + 18.0, Anchor::Middle, &label(tick));
+        svg.text(at, bottom + 18.0, Anchor::Middle, &x.label(tick));
     }
     for tick in y.ticks() {
         let at = up(tick);
         svg.line("grid", (LEFT, at), (right, at));
-        svg.text(LEFT - 8.0, at + 4.0, Anchor::End, &label(tick));
+        svg.text(LEFT - 8.0, at + 4.0, Anchor::End, &y.label(tick));
     }
     let middle = LEFT + WIDTH / 2.0;
     svg.text(middle, bottom + 40.0, Anchor::Middle, frame.x.0);
@@ -140,17 +163,6 @@ pub fn render(frame: &Frame, series: &[Series]) -> String {
         }
     }
     svg.finish()
-}
-
-/// A number as people write it: 1024 as 1Ki.
-fn label(value: f64) -> String {
-    const KI: f64 = 1024.0;
-    let whole = |value: f64| value >= 1.0 && value.fract() == 0.0;
-    match value {
-        v if v >= KI * KI && whole(v / KI / KI) => format!("{}Mi", v / KI / KI),
-        v if v >= KI && whole(v / KI) => format!("{}Ki", v / KI),
-        v => format!("{}", (v * 1000.0).round() / 1000.0),
-    }
 }
 
 #[cfg(test)]
@@ -183,6 +195,9 @@ mod tests {
         let ticks = |high, scale| Axis::of([1.0, high].into_iter(), scale).ticks();
         assert_eq!(ticks(19.0, Scale::Linear), [0.0, 5.0, 10.0, 15.0]);
         assert_eq!(ticks(8.0, Scale::Doubling), [1.0, 2.0, 4.0, 8.0]);
-        assert_eq!(label(2048.0), "2Ki");
+        assert_eq!(ticks(900.0, Scale::Tenfold), [1.0, 10.0, 100.0, 1000.0]);
+        let label = |value, scale| Axis::of([1.0].into_iter(), scale).label(value);
+        assert_eq!(label(2048.0, Scale::Doubling), "2Ki");
+        assert_eq!(label(20_000.0, Scale::Tenfold), "20,000");
     }
 }

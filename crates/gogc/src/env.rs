@@ -197,6 +197,10 @@ pub unsafe trait HeapView: Sync {
     /// Clears all marks, and has what is allocated from now on be born marked. Called with the world stopped and sweeping done.
     fn start_mark(&self);
 
+    /// Called while mutators run, when little is left to be marked: what is marked now, [`before_sweep`](Self::before_sweep) need not look at. Not called by a collector that
+    /// marks with the world stopped.
+    fn look_ahead(&self) {}
+
     /// Called when marking is over and the world is still stopped. The heap clears weak pointers to unmarked
     /// objects, queues unmarked objects that have a finalizer, and passes the latter to `revive`, which keeps
     /// them, and all that they reach, for this cycle.

@@ -13,8 +13,9 @@
 use crate::compose::barrier;
 use crate::compose::heap::GoHeap;
 use crate::compose::world::GoWorld;
+use crate::finalizer::Task;
 use crate::runtime::scheduler;
-use gogc::{Bytes, Collector, HeapView, MarkSweep, Method, ObjectAddr, Phase, Reason};
+use gogc::{Bytes, Collector, HeapView, MarkSweep, Method, ObjectAddr, Phase, Reason, Specials};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -168,6 +169,15 @@ pub(crate) fn shade_each(each: impl FnOnce(&mut barrier::Recorder<'_, GoCollecto
 pub(crate) fn scan_newborn(base: usize) {
     if let Some(collector) = COLLECTOR.get() {
         collector.scan_newborn(ObjectAddr(base));
+    }
+}
+
+/// What is attached to collected objects, of which there are some.
+#[inline]
+pub(crate) fn specials() -> &'static Specials<Task> {
+    match COLLECTOR.get() {
+        Some(collector) => collector.heap().specials(),
+        None => unreachable!("the first object has started the collector"),
     }
 }
 

@@ -6,6 +6,9 @@ struct OfTheWorkspace;
 #[doc = include_str!("../README.md")]
 struct OfTheCrate;
 
+#[doc = include_str!("../../../docs/src/go-to-goruntime.md")]
+struct FromGo;
+
 #[doc = include_str!("../../../docs/src/tokio-to-goruntime.md")]
 struct FromTokio;
 

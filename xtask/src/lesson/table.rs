@@ -88,7 +88,7 @@ const fn lesson(
     }
 }
 
-use Scale::{Doubling, Linear};
+use Scale::{Doubling, Linear, Tenfold};
 
 const CALL: (&str, Scale) = ("nanoseconds for a call and its return", Linear);
 
@@ -102,7 +102,7 @@ pub const LESSONS: &[Lesson] = &[
             "asking",
             "A block is obtained, touched in each of its pages, and given back",
             ("bytes of the block", Doubling),
-            ("nanoseconds", Doubling),
+            ("nanoseconds", Tenfold),
             "the system takes about as long for 64 bytes as for a page; what was used before needs no page faults",
         )],
     ),
@@ -138,7 +138,7 @@ pub const LESSONS: &[Lesson] = &[
             "levels",
             "So many blocks of 64 bytes are allocated, then freed",
             ("blocks", Doubling),
-            ("nanoseconds for a block", Doubling),
+            ("nanoseconds for a block", Tenfold),
             "a few are the thread's own affair; more go through the central lists; new ones come from the page heap, and their pages from the system",
         )],
     ),
@@ -162,8 +162,41 @@ pub const LESSONS: &[Lesson] = &[
             "mark-sweep",
             "A forced collection of objects of 64 bytes",
             ("objects", Doubling),
-            ("milliseconds", Doubling),
+            ("milliseconds", Tenfold),
             "to mark an object costs several times what it costs to sweep its place",
+        )],
+    ),
+    lesson(
+        "counting",
+        "what does reference counting free, and what does it cost?",
+        COLLECTION,
+        &[
+            plot(
+                "circles",
+                "Pairs of dead objects, some of which refer to each other in a circle",
+                ("per cent of the pairs that are circles", Linear),
+                ("per cent of the objects that are freed", Linear),
+                "counts never fall to zero in a circle: it has to be looked for",
+            ),
+            plot(
+                "stops",
+                "A collection that frees a hundred objects, beside a list that lives",
+                ("objects that live", Doubling),
+                ("microseconds", Tenfold),
+                "counting looks at what has changed, marking at what lives",
+            ),
+        ],
+    ),
+    lesson(
+        "generations",
+        "when does it pay to look at young objects more often?",
+        COLLECTION,
+        &[plot(
+            "generations",
+            "65,536 live objects, each new one in the place of the one that has lived longest, or dropped",
+            ("per cent of the objects that survive their youth", Linear),
+            ("bytes looked through for each byte allocated", Linear),
+            "where few survive the young cost little; where all do they are looked at twice and more",
         )],
     ),
     lesson(
@@ -246,7 +279,7 @@ pub const LESSONS: &[Lesson] = &[
             "creation",
             "So many are started and alive at once",
             ("goroutines, or threads", Doubling),
-            ("nanoseconds for each, until all have begun", Doubling),
+            ("nanoseconds for each, until all have begun", Tenfold),
             "a new stack costs page faults; a used one costs a switch and little else",
         )],
     ),
@@ -270,7 +303,7 @@ pub const LESSONS: &[Lesson] = &[
             "hand-off",
             "A token goes round a ring of goroutines",
             ("goroutines in the ring", Doubling),
-            ("nanoseconds for each pass", Doubling),
+            ("nanoseconds for each pass", Tenfold),
             "between ordinary goroutines it is a switch of stacks; between locked ones a thread is woken each time",
         )],
     ),
@@ -296,7 +329,7 @@ pub const LESSONS: &[Lesson] = &[
                 "growth",
                 "Recursion on a fresh stack, and again on one that has grown",
                 ("depth in frames of 80 bytes", Doubling),
-                (CALL.0, Doubling),
+                (CALL.0, Tenfold),
                 "growing costs a constant for each frame, since sizes double; the far right is the cost of memory outside of the caches",
             ),
             plot(
@@ -351,7 +384,7 @@ pub const LESSONS: &[Lesson] = &[
                 "sleeps",
                 "The monitor's sleeps",
                 ("looks since it last had to act", Linear),
-                ("microseconds of sleep", Doubling),
+                ("microseconds of sleep", Tenfold),
                 "fifty short ones, then each twice the last up to 10 ms; where nothing runs, one deep one",
             ),
         ],
@@ -400,7 +433,7 @@ pub const LESSONS: &[Lesson] = &[
             "io",
             "From sending to receiving, by what the other goroutines do",
             ("per cent of the messages that are no later", Linear),
-            ("microseconds", Doubling),
+            ("microseconds", Tenfold),
             "somebody has to look: an idle thread at once, one that schedules at its next turn, else the monitor",
         )],
     ),

@@ -152,16 +152,17 @@ impl Mutator {
 
     fn store(&mut self, gc: &Gc, object: usize, field: usize, new: usize) {
         let old = gc.heap().load(object, field);
-        let (shade_old, shade_new) = match self.barrier {
+        let recorded = match self.barrier {
             Barrier::None => (0, 0),
             Barrier::New => (0, new),
             Barrier::Old => (old, 0),
             Barrier::Both => (old, new),
         };
         let buffer = &mut self.buffer;
+        let (old, shaded) = recorded;
         if gc
             .barrier()
-            .write(ObjectAddr(object), shade_old, shade_new, || buffer)
+            .write(ObjectAddr(object), old, shaded, || buffer)
             == Recorded::Full
         {
             gc.flush_barrier(&mut self.buffer);

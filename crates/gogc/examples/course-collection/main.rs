@@ -4,6 +4,9 @@
 //! By hand: `cargo run --release -p gogc --example course-collection NAME`. Each line is a point, `plot series x y`. With `--tiny` everything is as small as it may be.
 
 mod barrier;
+mod counting;
+mod generations;
+mod mutator;
 mod world;
 
 use std::process::ExitCode;
@@ -13,8 +16,10 @@ fn main() -> ExitCode {
     let tiny = arguments.iter().any(|argument| argument == "--tiny");
     match arguments.first().map(String::as_str) {
         Some("barrier") => barrier::run(tiny),
+        Some("counting") => counting::run(tiny),
+        Some("generations") => generations::run(tiny),
         _ => {
-            eprintln!("one of: barrier");
+            eprintln!("one of: barrier, counting, generations");
             return ExitCode::from(2);
         }
     }

@@ -171,6 +171,9 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
                 self.barrier.set(false);
             }
             round = self.mark_beside_mutators(round);
+            if attempts == 0 {
+                self.heap.look_ahead();
+            }
             let stopping_at = world.now();
             let last = attempts == ATTEMPTS;
             let stopped = world.with_stopped(Stop::End, |roots| self.try_end(&begun, roots, last));

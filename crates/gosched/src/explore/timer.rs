@@ -199,7 +199,7 @@ fn alarm(set_again: bool) {
 
 #[test]
 fn explore_alarms() {
-    let exploration = Exploration::exhaustive().preemptions(1).stale_reads(0);
+    let exploration = Exploration::exhaustive().preemptions(2).stale_reads(0);
     let random = Exploration::random(1).executions(3000);
     for set_again in [false, true] {
         exploration.check("gosched: an alarm goes off or is cancelled", move || {
