@@ -68,8 +68,8 @@ pub use join::{JoinHandle, Panic};
 pub use sched::blocking::{blocking, syscall, yield_now};
 pub use sched::locked::{OsThreadLock, lock_os_thread};
 pub use sched::{
-    Config, MAX_MACHINES, MAX_PROCS, MachineStatus, ProcStatus, Retake, RunError, Scheduler,
-    Snapshot, SpawnError, SpawnOptions,
+    Config, MAX_MACHINES, MAX_PROCS, MachineStatus, ProcStatus, Retake, Roster, RunError,
+    Scheduler, Snapshot, SpawnError, SpawnOptions,
 };
 pub use sleep::{current_id, current_proc, now, sleep, sleep_until, with_current};
 pub use time::Nanos;
