@@ -8,7 +8,7 @@
 //!   demo  test  lint  doc                        the commands
 //!   lesson                                       what the course measures
 //!   bench                                        this runtime beside its peers
-//!   explore  fuzz  checked  coverage  layers  soak  fastpath     the commands that look deeper
+//!   explore  fuzz  crates  checked  coverage  layers  soak  fastpath     the commands that look deeper
 //!   preload                                      the allocator under other people's programs
 //!   kv  tools                                    the two example programs; tools that may be missing
 //!   diagram                                      the picture of the crates
@@ -26,6 +26,7 @@ mod chart;
 mod checked;
 mod console;
 mod coverage;
+mod crates;
 mod demo;
 mod diagram;
 mod doc;
@@ -129,6 +130,11 @@ const COMMANDS: &[Command] = &[
         name: "fuzz",
         help: "the fuzz targets for some seconds each, or over the kept inputs",
         run: fuzz::run,
+    },
+    Command {
+        name: "crates",
+        help: "other people's blocking crates, unchanged, on goroutines",
+        run: crates::run,
     },
     Command {
         name: "doc",

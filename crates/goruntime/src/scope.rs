@@ -51,12 +51,11 @@ struct Shared {
 /// What is borrowed must outlive the scope:
 ///
 /// ```compile_fail,E0597
-/// let mut handles = Vec::new();
 /// goruntime::scope(|s| {
 ///     let inside = String::from("dropped before the goroutine ends");
-///     s.go(|| println!("{inside}"));
+///     let borrowed = &inside;
+///     s.go(move || println!("{borrowed}"));
 /// });
-/// # handles.push(());
 /// ```
 ///
 /// # Panics

@@ -121,6 +121,18 @@ pub const JOBS: &[Job] = &[
         &["fuzz", "--corpus"],
     ),
     own(
+        "crates",
+        "other people's blocking crates on goroutines",
+        false,
+        &["crates"],
+    ),
+    own(
+        "crates-threads",
+        "the same, each goroutine on a thread",
+        true,
+        &["crates", "--threads"],
+    ),
+    own(
         "fastpath",
         "instructions of the hot paths against the golden figures",
         false,

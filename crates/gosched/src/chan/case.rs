@@ -10,6 +10,7 @@ use crate::chan::ends::{Receiver, Sender};
 use crate::chan::error::{RecvError, SendError};
 use crate::chan::select::Case;
 use crate::chan::select::sealed::{Attempt, Known, Lock, Steps, Wakes};
+use crate::time::Nanos;
 use crate::waiter::Node;
 
 /// Where a case is between `new` and `take`. Checked before anything is locked, since a case that
@@ -139,12 +140,13 @@ impl<T: Send> Steps for RecvCase<'_, T> {
         }
     }
 
-    unsafe fn enqueue(&self, waiter: Known, token: u32) {
+    unsafe fn enqueue(&self, waiter: Known, token: u32) -> Nanos {
         // SAFETY: obligation 1; the node is not in use.
         unsafe {
             let node = (*self.node.get()).insert(Node::new(waiter.0, token, self.slot.address()));
             self.receiver.0.state.data().receivers.push_back(node);
         }
+        Nanos::NEVER
     }
 
     unsafe fn dequeue(&self) {
@@ -185,12 +187,13 @@ impl<T: Send> Steps for SendCase<'_, T> {
         }
     }
 
-    unsafe fn enqueue(&self, waiter: Known, token: u32) {
+    unsafe fn enqueue(&self, waiter: Known, token: u32) -> Nanos {
         // SAFETY: obligation 1; the node is not in use.
         unsafe {
             let node = (*self.node.get()).insert(Node::new(waiter.0, token, self.slot.address()));
             self.sender.0.state.data().senders.push_back(node);
         }
+        Nanos::NEVER
     }
 
     unsafe fn dequeue(&self) {

@@ -73,19 +73,16 @@ pub(super) mod sealed {
         /// Tries; if it can proceed, does so and says whom to wake.
         #[doc(hidden)]
         fn attempt(&self) -> Attempt;
+        /// Makes the waiter known. Returns when the case can go ahead though nobody wakes it.
+        ///
         /// # Safety
         /// 1. The lock is held. The case does not move until `dequeue`.
         #[doc(hidden)]
-        unsafe fn enqueue(&self, waiter: Known, token: u32);
+        unsafe fn enqueue(&self, waiter: Known, token: u32) -> Nanos;
         /// # Safety
         /// 1. The lock is held, and `enqueue` has been called.
         #[doc(hidden)]
         unsafe fn dequeue(&self);
-        /// When the case can go ahead with nobody waking the select. Asked after `enqueue`, the lock still held.
-        #[doc(hidden)]
-        fn due(&self) -> Nanos {
-            Nanos::NEVER
-        }
         /// Whether who claims the waiter through this case has done its operation, rather than asking to try again.
         #[doc(hidden)]
         fn is_done_by_claim(&self) -> bool {
@@ -187,12 +184,11 @@ fn run(cases: &[&dyn Case], random: &[u32], by_lock: &[u32], wait: Wait) -> Opti
                 WaitReason::Select
             });
             // In random order too: of two cases on one channel, whoever comes takes the one that queued first.
-            for &i in random {
+            let enqueue = |&i: &u32| {
                 // SAFETY: every lock is held, and the borrow of the cases keeps them in place.
-                unsafe { cases[i as usize].enqueue(Known(&waiter), i + 1) };
-            }
-            let dues = cases.iter().map(|case| case.due());
-            due = dues.min().unwrap_or(Nanos::NEVER);
+                unsafe { cases[i as usize].enqueue(Known(&waiter), i + 1) }
+            };
+            due = random.iter().map(enqueue).min().unwrap_or(Nanos::NEVER);
             unlock_all(cases, by_lock);
         }
 

@@ -173,10 +173,11 @@ impl<C: Steps> Steps for MaybeCase<C> {
         self.0.as_ref().map_or(Attempt::Blocks, Steps::attempt)
     }
 
-    unsafe fn enqueue(&self, waiter: Known, token: u32) {
-        if let Some(case) = &self.0 {
+    unsafe fn enqueue(&self, waiter: Known, token: u32) -> Nanos {
+        match &self.0 {
             // SAFETY: the obligations are the same.
-            unsafe { case.enqueue(waiter, token) }
+            Some(case) => unsafe { case.enqueue(waiter, token) },
+            None => Nanos::NEVER,
         }
     }
 
@@ -185,10 +186,6 @@ impl<C: Steps> Steps for MaybeCase<C> {
             // SAFETY: the obligations are the same.
             unsafe { case.dequeue() }
         }
-    }
-
-    fn due(&self) -> Nanos {
-        self.0.as_ref().map_or(Nanos::NEVER, Steps::due)
     }
 
     fn is_done_by_claim(&self) -> bool {

@@ -248,11 +248,13 @@ impl Steps for TimerCase<'_> {
         }
     }
 
-    unsafe fn enqueue(&self, waiter: Known, token: u32) {
+    unsafe fn enqueue(&self, waiter: Known, token: u32) -> Nanos {
         // SAFETY: obligation 1; the node is not in use.
         unsafe {
             let node = (*self.node.get()).insert(Node::new(waiter.0, token, std::ptr::null()));
-            self.timer.state.data().receivers.push_back(node);
+            let state = self.timer.state.data();
+            state.receivers.push_back(node);
+            state.next
         }
     }
 
@@ -263,11 +265,6 @@ impl Steps for TimerCase<'_> {
                 self.timer.state.data().receivers.remove(node);
             }
         }
-    }
-
-    fn due(&self) -> Nanos {
-        // SAFETY: `select` holds the lock, and no other reference to the state is alive.
-        unsafe { self.timer.state.data() }.next
     }
 
     fn is_done_by_claim(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::panic::Location;
 
 use crate::alarm::{Alarm, Alarms, Host};
+use crate::atomic::Ordering;
 use crate::critical::Section;
 use crate::env::Env;
 use crate::gmp::timer::TimerNode;
@@ -45,7 +46,13 @@ impl<V: Env> Host for Scheduler<V> {
             name: Some("timers".into()),
             ..SpawnOptions::default()
         };
-        self.spawn_at(options, Location::caller(), || self.alarms.run())
+        let runner = || {
+            // It is none of the program's goroutines, and not counted as one.
+            self.live.fetch_sub(1, Ordering::Relaxed);
+            self.alarms.run();
+            self.live.fetch_add(1, Ordering::Relaxed);
+        };
+        self.spawn_at(options, Location::caller(), runner)
             .map(drop)
             .map_err(|error| error.to_string())
     }
