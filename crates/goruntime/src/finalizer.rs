@@ -51,8 +51,10 @@ impl Found {
         if found.is_empty() {
             return;
         }
+        // Taken with its memory: words of the dead in a buffer that is kept would be roots.
+        let found = std::mem::take(&mut *found);
         let mut queue = queue();
-        queue.objects.append(&mut found);
+        queue.objects.extend(found);
         if std::mem::replace(&mut queue.running, true) {
             return;
         }
