@@ -8,6 +8,7 @@
 //! | [`critical`], `lock` | where a thread must not be stopped, and the lock taken there |
 //! | [`goroutine`], [`mod@env`] | what the outside sees and what it supplies |
 //! | `gmp` | G, M, P, their queues and timers |
+//! | [`contention`] | who waits for how long, for who asks |
 //! | `simulated` | what time it is, and who goes first, in a simulation |
 //! | `idle` | who has nothing to do |
 //! | `waiter`, [`sync`], [`poll`], [`chan`], `join` | waiting, for goroutines and threads; independent of the environment |
@@ -20,6 +21,7 @@
 compile_error!("gosched runs on Linux x86-64 only");
 
 pub mod chan;
+pub mod contention;
 pub mod critical;
 pub mod engine;
 pub mod env;
@@ -69,5 +71,5 @@ pub use sched::{
     Config, MAX_MACHINES, MAX_PROCS, MachineStatus, ProcStatus, Retake, RunError, Scheduler,
     Snapshot, SpawnError, SpawnOptions,
 };
-pub use sleep::{current_id, now, sleep, sleep_until, with_current};
+pub use sleep::{current_id, current_site, now, sleep, sleep_until, with_current};
 pub use time::Nanos;

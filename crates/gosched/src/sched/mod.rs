@@ -3,7 +3,7 @@
 //! One file per decision: `spawn` makes goroutines, `switch` changes contexts, `park` stops and
 //! readies them, `find` looks for the next one, `work` is the loop of an M on its own stack,
 //! `threads` wakes Ms, `maker` makes their threads, `network` polls, `blocking` gives the P up, `retake` takes it
-//! away, `procs` changes how many there are, `locked` keeps a goroutine on its thread, `observe` tells what is going on, `deadlock` that nothing is.
+//! away, `procs` changes how many there are, `locked` keeps a goroutine on its thread, `observe` says what is going on, `tell` what happens, `deadlock` that nothing does.
 //!
 //! A scheduler is created once and never freed: its threads do not end. All of its methods
 //! therefore take `&'static self`.
@@ -25,6 +25,7 @@ pub(crate) mod retake;
 pub(crate) mod simulate;
 pub(crate) mod spawn;
 mod switch;
+mod tell;
 mod threads;
 mod work;
 

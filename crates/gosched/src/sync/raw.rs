@@ -13,6 +13,7 @@
 use crate::atomic::{AtomicU32, Ordering, spin_loop};
 use std::ptr;
 
+use crate::contention;
 use crate::critical;
 use crate::goroutine::WaitReason;
 use crate::lock::Lock;
@@ -175,8 +176,12 @@ impl RawMutex {
             self.state.store(locked | waiters, Ordering::Release);
             claimed
         };
-        if let Some(claimed) = claimed {
-            claimed.wake(&inside);
+        let Some(claimed) = claimed else { return };
+        let told = contention::watched().map(|watch| (watch, claimed.waited(Nanos::now())));
+        claimed.wake(&inside);
+        drop(inside);
+        if let Some((watch, time)) = told {
+            (watch.released)(time);
         }
     }
 }
