@@ -22,6 +22,9 @@
 //! | [`future`] | futures run by goroutines, goroutines awaited |
 //! | [`goroutines`] | what every goroutine is doing |
 //! | [`metrics`] | figures of the running program |
+//! | [`profile`] | where memory, processor time and waits come from |
+//! | [`trace`] | what happens when: execution traces, and a recorder of the last seconds |
+//! | [`debug`] | all of these over HTTP: a live page, `/debug/pprof/`, `/metrics` |
 //!
 //! # Environment
 //!
@@ -39,6 +42,8 @@ mod atomic;
 pub mod chan;
 mod collector;
 mod compose;
+pub mod debug;
+mod events;
 mod finalizer;
 pub mod future;
 #[cfg(fuzzing)]
@@ -49,12 +54,14 @@ pub mod goroutines;
 mod limits;
 pub mod metrics;
 pub mod net;
+pub mod profile;
 mod runtime;
 mod settings;
 pub mod simulation;
 pub mod stack;
 pub mod sync;
 pub mod time;
+pub mod trace;
 mod world;
 
 pub use gomem::GoMalloc;

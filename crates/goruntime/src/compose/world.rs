@@ -6,6 +6,8 @@
 use super::roots::{Area, GoRoots, Sources, gather, statics};
 use super::rust_heap::RustHeap;
 use super::{background, barrier};
+use crate::events::{self, What};
+use crate::metrics::pauses;
 use crate::world::modules::with_modules;
 use crate::world::stop::{self, StopError};
 use crate::world::workers::Team;
@@ -66,6 +68,7 @@ pub(crate) fn process_start() -> Instant {
 
 impl Hooks for GoWorld {
     fn event(&self, event: &Event) {
+        note(event);
         if let Event::CycleEnd(stats) = event {
             self.cycle().rust_heap.release();
             crate::metrics::record_cycle(stats);
@@ -73,6 +76,22 @@ impl Hooks for GoWorld {
                 eprintln!("{}", GcTrace(stats));
             }
         }
+    }
+}
+
+/// Has the event in the traces that are being taken.
+fn note(event: &Event) {
+    match event {
+        Event::CycleStart { usage, goal, .. } => events::note_other(What::CycleBegins {
+            heap: (usage.collected + usage.external).0,
+            goal: goal.0,
+        }),
+        Event::PhaseStart { phase, .. } => events::note_other(What::Phase(*phase)),
+        Event::CycleEnd(stats) => events::note_other(What::CycleEnds {
+            cycle: stats.cycle,
+            live: stats.heap_live.0,
+        }),
+        Event::BuffersRefused { .. } => {}
     }
 }
 
@@ -94,7 +113,9 @@ unsafe impl World for GoWorld {
         // The loader's lock first: no stopped thread may hold it. Then the world.
         with_modules(|modules| {
             let statics = statics(modules)?;
+            let pause = pauses::GC.begin();
             stop::with_world_stopped(self.team.tids(), |stopped| {
+                pause.stopped();
                 if stop != Stop::End {
                     barrier::clear();
                 }
