@@ -346,7 +346,6 @@ fn explore_a_snapshot() {
             "a root is left out in the beginning",
             "neither value is shaded",
             "the barrier goes off while objects are marked",
-            "the last stop leaves what is grey",
         ],
     );
 }
