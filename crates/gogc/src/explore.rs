@@ -4,6 +4,7 @@
 //! Each model runs production code; each has bugs planted that it must catch.
 
 mod cycle;
+mod weak;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

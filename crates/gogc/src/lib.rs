@@ -16,6 +16,7 @@
 //!   list                            words to be remembered, in memory from the world
 //!   termination                     when marking is over
 //!   barrier  seen -> mark           what a store must do while marking; blackening
+//!   specials                        weak handles and cleanups
 //!   pacer  assist  gctrace          when to collect; what mutators owe meanwhile; a cycle in Go's words
 //!   collector -> turn               the seam between methods; one cycle at a time
 //!   mark_sweep                      marking with the world stopped, beside mutators, and by generations
@@ -52,6 +53,7 @@ pub mod pacer;
 pub mod pointer_map;
 mod seen;
 mod spans;
+pub mod specials;
 pub mod stats;
 pub mod termination;
 #[cfg(any(test, feature = "testing"))]
@@ -72,6 +74,7 @@ pub use gctrace::GcTrace;
 pub use mark_sweep::{BuildError, Generational, MarkSweep, Method, Thresholds};
 pub use pacer::{Config, ConfigError, GcPercent, Pacer};
 pub use pointer_map::PointerMap;
+pub use specials::Specials;
 pub use stats::{CycleStats, Phase, Reason};
-pub use trace::{Trace, TraceMustNotImplementDrop};
+pub use trace::{Field, Trace, TraceMustNotImplementDrop};
 pub use units::{Bytes, Nanos};

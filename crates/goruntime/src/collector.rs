@@ -8,13 +8,15 @@
 //!
 //! A mutator whose allocation reaches the trigger asks for a collection and goes on. One whose allocation reaches the goal before marking has begun
 //! waits until it has, so that the heap does not outgrow its goal while the collector's thread waits for a processor. While objects are marked,
-//! whoever takes memory for new ones assists.
+//! whoever takes memory for new ones assists; and if more is owed than it finds to do, it waits a little, for the heap must not grow at the pace of mutators while
+//! all work is in the hands of others. Whoever waits lends its processor to those who mark ([`background`]).
 
-use crate::compose::barrier;
 use crate::compose::heap::GoHeap;
 use crate::compose::world::GoWorld;
+use crate::compose::{background, barrier};
+use crate::finalizer::Task;
 use crate::runtime::scheduler;
-use gogc::{Bytes, Collector, HeapView, MarkSweep, Method, ObjectAddr, Phase, Reason};
+use gogc::{Bytes, Collector, HeapView, MarkSweep, Method, ObjectAddr, Phase, Reason, Specials};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -44,6 +46,13 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long a mutator that waits looks away.
 const GLANCE: Duration = Duration::from_millis(1);
+
+/// How long a mutator that owes waits for others to pay, after each of its assists: then it goes on in debt. Each time that a thread has taken a span, 8 KiB of
+/// small objects, it may come to that; so while marking is behind, no thread allocates more than some 30 MB a second.
+const IN_DEBT: Duration = Duration::from_micros(250);
+
+/// The pause before it looks again.
+const DEBT_GLANCE: Duration = Duration::from_micros(20);
 
 /// Of the bytes allocated since the last cycle, what nobody has to assist for any more.
 static PAID: AtomicU64 = AtomicU64::new(0);
@@ -171,6 +180,15 @@ pub(crate) fn scan_newborn(base: usize) {
     }
 }
 
+/// What is attached to collected objects, of which there are some.
+#[inline]
+pub(crate) fn specials() -> &'static Specials<Task> {
+    match COLLECTOR.get() {
+        Some(collector) => collector.heap().specials(),
+        None => unreachable!("the first object has started the collector"),
+    }
+}
+
 /// Runs a whole collection and waits for its end.
 pub(crate) fn collect() {
     start();
@@ -179,6 +197,7 @@ pub(crate) fn collect() {
         requests.forced += 1;
         let ticket = requests.forced;
         requests.wake();
+        let _lent = background::lend();
         while requests.forced_done < ticket {
             requests = DONE.wait(requests).unwrap_or_else(PoisonError::into_inner);
         }
@@ -219,6 +238,9 @@ fn on_trigger() {
     };
     if collector.barrier().is_on() {
         assist(collector);
+        if collector.owes() {
+            wait_in_debt(collector);
+        }
         return;
     }
     let mut requests = requests();
@@ -252,6 +274,25 @@ fn assist(collector: &GoCollector) {
     let allocated = gomem::heap().allocated_since_cycle() as u64;
     let paid = PAID.swap(allocated, Relaxed);
     collector.assist(Bytes(allocated.saturating_sub(paid)));
+}
+
+/// Waits until nothing is owed, looking for work now and then, but not for long.
+#[cold]
+fn wait_in_debt(collector: &GoCollector) {
+    let begin = Instant::now();
+    let _lent = background::lend();
+    while begin.elapsed() < IN_DEBT {
+        std::thread::sleep(DEBT_GLANCE);
+        assist(collector);
+        if !collector.owes() {
+            return;
+        }
+    }
+}
+
+/// Mutators that wait for marking to begin need not wait any longer. The world runs.
+pub(crate) fn mark_has_begun() {
+    DONE.notify_all();
 }
 
 /// Marking begins: what was allocated before costs nothing. The world is stopped.

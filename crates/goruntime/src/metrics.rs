@@ -2,13 +2,21 @@
 
 pub use gosched::goroutine::{GoroutineId, GoroutineInfo, GoroutineState, WaitReason};
 
+mod pauses;
+
+pub use pauses::Pauses;
+
 use gogc::CycleStats;
+use pauses::Recorder;
 use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::time::Duration;
 
 static CYCLES: AtomicU64 = AtomicU64::new(0);
 static PAUSE_LAST: AtomicU64 = AtomicU64::new(0);
-static PAUSE_MAX: AtomicU64 = AtomicU64::new(0);
-static PAUSE_TOTAL: AtomicU64 = AtomicU64::new(0);
+/// Until everybody stood still.
+static STOPPING: Recorder = Recorder::new();
+/// Until everybody was free to run again.
+static PAUSES: Recorder = Recorder::new();
 static LIVE: AtomicU64 = AtomicU64::new(0);
 
 /// The program at one moment.
@@ -22,7 +30,7 @@ pub struct Snapshot {
     pub busy_procs: u32,
     /// Threads that run goroutines.
     pub threads: u32,
-    /// Goroutines that were reported for holding a thread for too long; see [`Stall`](crate::goroutines::Stall).
+    /// Goroutines that were reported because they did not get on; see [`Stall`](crate::goroutines::Stall).
     pub stalls: u64,
     /// Bytes of collected objects that the last collection found alive.
     pub heap_live: u64,
@@ -38,9 +46,9 @@ pub struct Snapshot {
     pub gc_cycles: u64,
     /// The longest stop of the world, in nanoseconds.
     pub gc_pause_max_ns: u64,
-    /// The stop of the last collection, in nanoseconds.
+    /// The longer stop of the last collection, in nanoseconds.
     pub gc_pause_last_ns: u64,
-    /// The stops of all collections together, in nanoseconds.
+    /// All stops of all collections together, in nanoseconds.
     pub gc_pause_total_ns: u64,
 }
 
@@ -49,8 +57,23 @@ pub(crate) fn record_cycle(stats: &CycleStats) {
     CYCLES.fetch_add(1, Relaxed);
     LIVE.store(stats.heap_live.0, Relaxed);
     PAUSE_LAST.store(stats.longest_pause.0, Relaxed);
-    PAUSE_MAX.fetch_max(stats.longest_pause.0, Relaxed);
-    PAUSE_TOTAL.fetch_add(stats.longest_pause.0, Relaxed);
+}
+
+/// The collector has stopped the world: how long it took until all threads stood still, and until they could run again.
+pub(crate) fn record_pause(stopping: Duration, all: Duration) {
+    STOPPING.record(stopping);
+    PAUSES.record(all);
+}
+
+/// The stops of the world for the collector, by their length: from the first thread that is asked to stop until all may run again. Go's
+/// `/sched/pauses/total/gc:seconds`.
+pub fn gc_pauses() -> Pauses {
+    PAUSES.read()
+}
+
+/// The part of each until all threads stood still. Go's `/sched/pauses/stopping/gc:seconds`.
+pub fn gc_stopping() -> Pauses {
+    STOPPING.read()
 }
 
 /// Every goroutine: what it does, why and for how long it has waited, where it was started, and what processor time it has used, if that is
@@ -86,8 +109,8 @@ pub fn snapshot() -> Snapshot {
         heap_sys: heap.heap_sys as u64,
         heap_released: heap.heap_released as u64,
         gc_cycles: CYCLES.load(Relaxed),
-        gc_pause_max_ns: PAUSE_MAX.load(Relaxed),
+        gc_pause_max_ns: PAUSES.longest(),
         gc_pause_last_ns: PAUSE_LAST.load(Relaxed),
-        gc_pause_total_ns: PAUSE_TOTAL.load(Relaxed),
+        gc_pause_total_ns: PAUSES.total(),
     }
 }

@@ -120,7 +120,16 @@ impl Builder {
         self,
         f: impl FnOnce() -> T + Send + 'static,
     ) -> Result<JoinHandle<T>, SpawnError> {
-        scheduler_here().spawn_at(self.options, Location::caller(), f)
+        self.spawn_at(Location::caller(), f)
+    }
+
+    /// Starts it, for a caller elsewhere.
+    pub(crate) fn spawn_at<T: Send + 'static>(
+        self,
+        site: &'static Location<'static>,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<JoinHandle<T>, SpawnError> {
+        scheduler_here().spawn_at(self.options, site, f)
     }
 }
 

@@ -34,6 +34,12 @@ pub fn current_id() -> Option<GoroutineId> {
     current().map(|g| g.id())
 }
 
+/// The P that the calling goroutine runs with, by index; `None` on a plain thread. A hint, for what is kept by P: a moment later it may be another.
+pub fn current_proc() -> Option<u32> {
+    let p = current()?.own_m().last_p()?;
+    Some(p.index)
+}
+
 /// Calls `f` with number, name and place of creation of the goroutine that calls; does nothing on a
 /// plain thread.
 ///

@@ -116,6 +116,14 @@ impl Waiter {
         }
     }
 
+    /// As `wake`, for a goroutine: returns it if it must be made runnable, to who does that with others.
+    ///
+    /// # Safety
+    /// 1. As `wake`; and a goroutine waits.
+    pub(crate) unsafe fn notify(&self) -> Option<GRef> {
+        self.g.filter(|g| g.notify())
+    }
+
     /// Waits to be woken or for the deadline, and returns who claimed.
     #[inline]
     pub(crate) fn wait(&self, deadline: Nanos) -> u32 {
@@ -130,6 +138,7 @@ impl Waiter {
         let wake = Wake {
             target: ptr::from_ref(self).cast(),
             claim: Waiter::expire,
+            discard: None,
         };
         // SAFETY: `g` is the caller and has prepared; the waiter outlives the call.
         unsafe { park_until(g, deadline, wake) }

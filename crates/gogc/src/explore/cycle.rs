@@ -28,7 +28,7 @@ use crate::units::{Bytes, Nanos};
 
 /// Root words: statics or words of the Rust heap, which are looked at beside the mutator, and one register, which is looked at in the stops.
 const WORDS: usize = 3;
-const LAST: usize = WORDS - 1;
+pub(super) const LAST: usize = WORDS - 1;
 const REGISTER: usize = WORDS;
 
 #[derive(Clone, Copy, Default)]
@@ -38,16 +38,16 @@ struct Word {
 }
 
 /// One step, in which the mutator is not stopped.
-type Step = Box<dyn FnMut() + Send>;
+pub(super) type Step = Box<dyn FnMut() + Send>;
 
-struct Memory {
+pub(super) struct Memory {
     roots: Mutex<[Word; WORDS + 1]>,
     /// Steps of a mutator that has no thread of its own.
     steps: Mutex<VecDeque<Step>>,
 }
 
 /// The world; one that presents all its roots in the beginning, and none later, if `SNAPSHOT`.
-struct Model<const SNAPSHOT: bool> {
+pub(super) struct Model<const SNAPSHOT: bool> {
     /// Held by the mutator where it must not be stopped.
     running: Mutex<()>,
     memory: Arc<Memory>,
@@ -69,7 +69,7 @@ fn mutate(memory: &Memory) {
     }
 }
 
-enum Words {
+pub(super) enum Words {
     /// As they were in a stop: those to be presented, and all.
     Copied(Vec<usize>, Vec<usize>),
     /// Each as it is when it is looked at.
@@ -121,11 +121,11 @@ impl<const SNAPSHOT: bool> Model<SNAPSHOT> {
         )
     }
 
-    fn get(&self, index: usize) -> usize {
+    pub(super) fn get(&self, index: usize) -> usize {
         self.words()[index].value
     }
 
-    fn set(&self, index: usize, value: usize) {
+    pub(super) fn set(&self, index: usize, value: usize) {
         self.memory.roots.lock().unwrap()[index] = Word {
             value,
             changed: true,
@@ -207,10 +207,10 @@ unsafe impl<const SNAPSHOT: bool> World for Model<SNAPSHOT> {
     }
 }
 
-type Sim<const SNAPSHOT: bool> = MarkSweep<SimHeap, Model<SNAPSHOT>>;
+pub(super) type Sim<const SNAPSHOT: bool> = MarkSweep<SimHeap, Model<SNAPSHOT>>;
 
 /// A collector whose heap is `root -> first -> second -> third`, the root being the last word.
-fn sim<const SNAPSHOT: bool>() -> (Arc<Sim<SNAPSHOT>>, [usize; 3]) {
+pub(super) fn sim<const SNAPSHOT: bool>() -> (Arc<Sim<SNAPSHOT>>, [usize; 3]) {
     let heap = SimHeap::new(8);
     let objects = [(); 3].map(|()| heap.allocate(Shape::pointers(1)).unwrap());
     heap.store(objects[0], 0, objects[1]);
@@ -230,7 +230,7 @@ fn sim<const SNAPSHOT: bool>() -> (Arc<Sim<SNAPSHOT>>, [usize; 3]) {
 }
 
 /// A store by a mutator that is not stopped in the middle of it.
-fn store<const SNAPSHOT: bool>(sim: &Sim<SNAPSHOT>, object: usize, value: usize) {
+pub(super) fn store<const SNAPSHOT: bool>(sim: &Sim<SNAPSHOT>, object: usize, value: usize) {
     let mut buffer = BarrierBuffer::new();
     let (mut old, mut new) = (sim.heap().load(object, 0), value);
     if planted("neither value is shaded") {
@@ -246,13 +246,13 @@ fn store<const SNAPSHOT: bool>(sim: &Sim<SNAPSHOT>, object: usize, value: usize)
 
 /// How a mutator's steps come between the collector's.
 #[derive(Clone, Copy)]
-enum How {
+pub(super) enum How {
     OnThread,
     Between,
 }
 
 /// Collects beside a mutator with these steps. The check of the marks looks for what is lost, in the stop.
-fn collect<const SNAPSHOT: bool>(sim: &Arc<Sim<SNAPSHOT>>, how: How, steps: Vec<Step>) {
+pub(super) fn collect<const SNAPSHOT: bool>(sim: &Arc<Sim<SNAPSHOT>>, how: How, steps: Vec<Step>) {
     match how {
         How::OnThread => {
             let theirs = sim.clone();
@@ -350,7 +350,7 @@ fn explore_a_snapshot() {
     );
 }
 
-fn explore(name: &str, model: fn(How), plants: &[&'static str]) {
+pub(super) fn explore(name: &str, model: fn(How), plants: &[&'static str]) {
     let threads = Exploration::exhaustive().preemptions(2).stale_reads(0);
     threads
         .executions(10_000)

@@ -10,6 +10,7 @@ use std::sync::PoisonError;
 
 use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::env::{HeapUsage, HeapView, ObjectAddr, SpanId, SweepStep, Wait, WordSink};
+use crate::specials::{Dead, Specials};
 use crate::units::Bytes;
 use crate::word::WORD;
 
@@ -112,6 +113,9 @@ pub struct SimHeap {
     external: AtomicU64,
     finalized: Mutex<Vec<usize>>,
     ages: Ages,
+    specials: Specials<usize>,
+    /// Cleanups that have become due.
+    due: Mutex<Vec<usize>>,
 }
 
 impl SimHeap {
@@ -132,6 +136,8 @@ impl SimHeap {
             external: AtomicU64::new(0),
             finalized: Mutex::new(Vec::new()),
             ages: Ages::default(),
+            specials: Specials::default(),
+            due: Mutex::new(Vec::new()),
         }
     }
 
@@ -261,8 +267,7 @@ impl SimHeap {
     /// Whether the object at `object` is marked.
     #[must_use]
     pub fn marked(&self, object: usize) -> bool {
-        self.resolve(object)
-            .is_some_and(|first| self.is_marked(first))
+        self.leads_to_marked(object)
     }
 
     /// The objects that were found dead and had a finalizer, since the last call.
@@ -273,6 +278,33 @@ impl SimHeap {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         )
+    }
+
+    /// What is attached to objects. Handles are objects of one word, which is no pointer.
+    pub fn specials(&self) -> &Specials<usize> {
+        &self.specials
+    }
+
+    /// The cleanups that have become due since the last call.
+    pub fn take_due(&self) -> Vec<usize> {
+        std::mem::take(&mut self.due.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether what an address leads to is marked.
+    fn leads_to_marked(&self, address: usize) -> bool {
+        self.resolve(address)
+            .is_some_and(|first| self.is_marked(first))
+    }
+
+    fn settle_specials(&self) {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        self.specials.settle(
+            |address| self.leads_to_marked(address),
+            |dead| match dead {
+                Dead::Target(handle) => self.store(handle, 0, 0),
+                Dead::Cleanup(cleanup) => due.push(cleanup),
+            },
+        );
     }
 
     fn release(&self, first: usize) -> usize {
@@ -413,7 +445,13 @@ unsafe impl HeapView for SimHeap {
         self.set_allocate_black(true);
     }
 
+    fn look_ahead(&self) {
+        self.specials
+            .look_ahead(|address| self.leads_to_marked(address), || ());
+    }
+
     fn before_sweep(&self, revive: &mut impl FnMut(usize)) {
+        self.settle_specials();
         let mut finalized = self
             .finalized
             .lock()

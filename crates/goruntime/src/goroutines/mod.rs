@@ -2,11 +2,12 @@
 //!
 //! The world is stopped for the walk, for some ten microseconds and a few more for each goroutine; names are looked up when it runs again.
 //! [`release_stacks`] gives back what those that wait for long do not need of their stacks.
-//! `SIGQUIT` prints all of it and ends the program, as it does with Go; a goroutine that does not get on is reported with its calls ([`Stall`]).
+//! `SIGQUIT` prints all of it and ends the program, as it does with Go; a goroutine that does not get on is reported with its calls ([`Stall`]), and so is who holds the lock that it waits for.
 //!
 //! Invariant: while the world stands still nothing is allocated, for a stopped thread may be inside the allocator if that is not gomem. So there is room
 //! for a batch of goroutines, and the world is stopped again for the next batch.
 
+mod locks;
 mod release;
 mod reporter;
 mod stalls;
@@ -14,8 +15,8 @@ mod symbols;
 mod unwind;
 
 pub use release::release_stacks;
-pub(crate) use reporter::start as start_reporter;
-pub use stalls::{Stall, on_stall};
+pub(crate) use reporter::{is_report_handler, look_at_locks, start as start_reporter};
+pub use stalls::{Cause, Stall, on_stall};
 pub(crate) use stalls::{count as stall_count, found as found_stall};
 
 use crate::compose::gates;
@@ -89,6 +90,36 @@ impl fmt::Display for GoroutineStack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write(f, &mut Symbols::default())
     }
+}
+
+/// The goroutine that calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Current {
+    /// Its number. Never reused; the first is 1.
+    pub id: u64,
+    /// Its name, if it was given one ([`Builder::name`](crate::Builder::name)).
+    pub name: Option<String>,
+    /// Where it was started.
+    pub created_at: Option<&'static Location<'static>>,
+}
+
+/// Which goroutine this is; `None` on a plain thread.
+///
+/// ```
+/// use goruntime::{Builder, goroutines};
+///
+/// let named = Builder::new().name("worker").spawn(goroutines::current)?;
+/// let current = named.join().unwrap().unwrap();
+/// assert_eq!(current.name.as_deref(), Some("worker"));
+/// assert_eq!(goroutines::current(), None);
+/// # Ok::<(), goruntime::SpawnError>(())
+/// ```
+pub fn current() -> Option<Current> {
+    gosched::with_current(|id, name, created_at| Current {
+        id: id.0,
+        name: name.map(str::to_owned),
+        created_at,
+    })
 }
 
 /// Every goroutine that there is, but for those of simulations, in no particular order. May be called from goroutines and threads.

@@ -6,7 +6,8 @@
 //!
 //! The clock stands still while any goroutine can run. When none can, it jumps to the earliest timer; before that, one that waits
 //! for the others to be at rest goes on. While a goroutine waits for a descriptor the clock runs as the true one does, since the
-//! world outside is not simulated.
+//! world outside is not simulated. Alarms that are still set when main has ended are forgotten, and the goroutine that runs them is
+//! sent home.
 //!
 //! Everything in [`Course`] is used by the context that runs on the one M, and by the thread that conducts the simulation while
 //! that M sleeps; the lock makes it plain.
@@ -246,6 +247,13 @@ impl<V: Env> Scheduler<V> {
                     onlooker.status.store(RUNNABLE, Ordering::Relaxed);
                     course.runnable.push(onlooker);
                 }
+                continue;
+            }
+            if course.main_ended
+                && let Some(runner) = self.alarms.dismiss(inside)
+            {
+                runner.status.store(RUNNABLE, Ordering::Relaxed);
+                course.runnable.push(runner);
                 continue;
             }
             if self.network.has_waiters() || course.main_ended || !self.jump(simulation, p) {

@@ -1,0 +1,9 @@
+use goruntime::gc::Trace;
+
+#[derive(Trace)]
+struct Callback {
+    //~ cannot be sent between threads safely
+    run: Box<dyn Fn()>,
+}
+
+fn main() {}
