@@ -146,7 +146,7 @@ fn work() {
 fn watch_over() {
     let mut seen = None;
     loop {
-        crate::time::sleep(PATIENCE);
+        gosched::sleep(PATIENCE);
         let mut queue = queue();
         if queue.tasks.is_empty() {
             queue.watched = false;
