@@ -93,7 +93,8 @@ impl Found {
     /// Hands over what was found, and starts a goroutine for it if none is at work.
     pub(crate) fn hand_over(&self) {
         let mut queue = queue();
-        queue.tasks.extend(self.lock().drain(..));
+        // Taken with its memory: words of the dead in a buffer that is kept would be roots.
+        queue.tasks.extend(std::mem::take(&mut *self.lock()));
         if queue.tasks.is_empty() {
             return;
         }
@@ -145,7 +146,7 @@ fn work() {
 fn watch_over() {
     let mut seen = None;
     loop {
-        crate::time::sleep(PATIENCE);
+        gosched::sleep(PATIENCE);
         let mut queue = queue();
         if queue.tasks.is_empty() {
             queue.watched = false;

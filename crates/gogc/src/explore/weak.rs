@@ -10,6 +10,7 @@ use super::cycle::{How, LAST, Sim, Step, collect, explore, sim, store};
 use crate::atomic::Mutex;
 use crate::barrier::BarrierBuffer;
 use crate::collector::Collector;
+use crate::env::ObjectAddr;
 use crate::testing::Shape;
 
 /// One word that is no pointer.
@@ -22,7 +23,9 @@ const HANDLE: Shape = Shape {
 /// Has both marked if objects are being marked.
 fn shade(sim: &Sim<false>, object: usize, other: usize) {
     let mut buffer = BarrierBuffer::new();
-    let _ = sim.barrier().write(object, other, || &mut buffer);
+    let _ = sim
+        .barrier()
+        .write(ObjectAddr(object), object, other, || &mut buffer);
     sim.flush_barrier(&mut buffer);
 }
 

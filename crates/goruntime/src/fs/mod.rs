@@ -1,8 +1,8 @@
 //! Files and folders, with std's functions.
 //!
 //! The kernel has no way to wait for a file: reading one that is cached takes a microsecond, and reading one that is not holds the thread until the disk answers. So a call here keeps its P and
-//! says that it is in the kernel; if it stays there, the monitor takes the P away after 20 µs to 10 ms (Go's way), and other goroutines go on with it. Giving the P up before each call, as
-//! [`blocking`](crate::blocking) does, is dearer than most of them are; the book has the figures (goruntime, files).
+//! says that it is in the kernel; if it stays there, the monitor takes the P away, mostly within half a millisecond, and other goroutines go on with it (Go's way). Giving the P up before each call, as
+//! [`blocking`](crate::blocking) does, is dearer than most of them are when others want to run; the book has the figures.
 //!
 //! Pipes with a name (FIFOs) and terminals can be waited for: [`File`] parks the goroutine that reads one.
 //!
