@@ -1,5 +1,7 @@
 //! Looking in over HTTP: profiles that other programs open and that name the program's functions, figures that Prometheus reads, and a server that keeps to its
 //! bounds.
+//!
+//! Length: all of it looks into one program, which is expensive to start with a profiler beside it.
 
 use flate2::read::GzDecoder;
 use goruntime::{Builder, chan, debug, go, profile, sync};
