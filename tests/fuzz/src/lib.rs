@@ -25,6 +25,7 @@ mod replies;
 mod requests;
 mod settings;
 mod timers;
+mod web_requests;
 
 /// One target.
 #[derive(Debug)]
@@ -84,6 +85,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "policies",
         run: policies::run,
+    },
+    Target {
+        name: "web-requests",
+        run: web_requests::run,
     },
 ];
 

@@ -128,3 +128,8 @@ fn timers() {
 fn policies() {
     replay("policies");
 }
+
+#[test]
+fn web_requests() {
+    replay("web-requests");
+}
