@@ -176,15 +176,15 @@ fn pipes_in_blocking_mode() {
 fn errors_of_either_side_are_told() {
     let ((source, mut from), (mut to, sink)) = (connection(), connection());
     drop(sink);
-    let bytes = Arc::new(pattern(LENGTH));
-    let sender = go(move || (&source).write_all(&bytes));
+    // Sends until it cannot: how much the system keeps under way is its own affair.
+    let sender = go(move || while (&source).write_all(&[0; 10_000]).is_ok() {});
     let error = copy(&mut from, &mut to).unwrap_err().kind();
     assert!(matches!(
         error,
         ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
     ));
     drop(from);
-    assert!(sender.join().unwrap().is_err());
+    sender.join().unwrap();
 
     let ((_source, mut from), (mut to, _sink)) = (connection(), connection());
     from.set_read_timeout(Some(Duration::from_millis(10)))

@@ -35,7 +35,8 @@ impl Request {
         let Some(length) = self.header("content-length") else {
             return Ok(0);
         };
-        let differs = |(name, value): &(String, String)| name == "content-length" && value != length;
+        let differs =
+            |(name, value): &(String, String)| name == "content-length" && value != length;
         let is_number = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
         if !is_number || self.headers.iter().any(differs) {
             return Err(400);

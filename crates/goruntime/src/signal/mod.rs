@@ -21,9 +21,9 @@ mod handler;
 mod registry;
 
 use crate::chan::Receiver;
+use crate::chan::select::Source;
 use crate::context::{CancelFunc, Context};
 use crate::runtime::Builder;
-use crate::chan::select::Source;
 use std::fmt;
 use std::io;
 use std::ops::Deref;
@@ -130,6 +130,8 @@ impl fmt::Debug for Signal {
 }
 
 /// Signals as they come: a channel to receive from, as itself or in a [`select!`](crate::select). Dropping it is Go's `signal.Stop`.
+///
+/// Dropping it while a signal is under way to this process leaves open which of the two that one finds.
 ///
 /// The channel holds 16 signals. One that finds it full is lost, as is one that comes again before the first was noted.
 pub struct Signals {
