@@ -22,6 +22,7 @@ use std::ptr::NonNull;
 
 use crate::stats::{CycleStats, Phase, Reason};
 use crate::units::{Bytes, Nanos};
+use crate::word::WORD;
 
 mod aged;
 mod counted;
@@ -223,7 +224,8 @@ pub unsafe trait HeapView: Sync {
 /// Where a root was found, for the pacer and for the trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RootKind {
-    /// Stacks, thread-locals and registers.
+    /// Stacks, thread-locals and registers. Code that walks an array may keep only the address of its end there, one past the last element, and count upwards to it;
+    /// such an address is the start of the next object. So each word of this kind also stands for the byte before it.
     Stack,
     /// Statics.
     Global,
@@ -231,6 +233,14 @@ pub enum RootKind {
     RustHeap,
     /// Words known to be pointers, registered by the program.
     Handle,
+}
+
+impl RootKind {
+    /// The other address that a word of a piece of memory stands for, if it does for two.
+    #[inline]
+    pub(crate) fn end_at(self, word: usize) -> Option<usize> {
+        (self == RootKind::Stack && word.is_multiple_of(WORD) && word != 0).then(|| word - 1)
+    }
 }
 
 /// Receives roots; implemented by the collector.
@@ -390,6 +400,13 @@ pub unsafe trait World: Hooks + Sync {
     /// says [`Background::Over`]. How many threads, and which part of the time they may take from the mutators, is the world's to decide; a quarter of its
     /// processors, and those that are idle, is what the pacer counts on. The threads are not mutators.
     fn mark_in_background(&self, step: &(impl Fn(Bytes, Processor) -> Background + Sync));
+
+    /// Asked by a step of [`mark_in_background`](Self::mark_in_background) that has looked through what it was given: whether it may do so once more. Then it need not give
+    /// back what it has found and not yet looked through, which costs the good order of it.
+    fn go_on(&self, on: Processor) -> bool {
+        let _ = on;
+        false
+    }
 
     /// Runs `body` on some threads, at the same time or one after the other: at least one, at most
     /// [`procs`](Self::procs). The threads are not mutators: `with_stopped` has not stopped them.

@@ -369,6 +369,10 @@ impl<H: HeapView, W: World> Collector for MarkSweep<H, W> {
         }
     }
 
+    fn owes(&self) -> bool {
+        self.barrier.is_on() && self.account.owes()
+    }
+
     fn sweep(&self, limit: Bytes) -> SweepStep {
         self.sweep_some(limit)
     }

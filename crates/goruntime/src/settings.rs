@@ -17,6 +17,8 @@ pub struct Settings {
     pub follow_group_limit: bool,
     /// `GODEBUG=gctrace=1`: a line on standard error for each collection.
     pub gc_trace: bool,
+    /// `GODEBUG=gctrace=2`: another one for the stops of the world in it.
+    pub gc_trace_pauses: bool,
     /// `GODEBUG=gcstoptheworld=1`: the world stands still for all of marking.
     pub stop_the_world: bool,
     /// `GODEBUG=gccheckmark=1`: after each marking everything is marked once more with the world stopped, and compared. A difference ends the process.
@@ -40,6 +42,7 @@ impl Default for Settings {
             collector: gogc::Config::default(),
             follow_group_limit: true,
             gc_trace: false,
+            gc_trace_pauses: false,
             stop_the_world: false,
             check_marks: false,
             track_writes: true,
@@ -116,7 +119,10 @@ impl Settings {
             ]
             .contains(&key);
             match (key, number) {
-                ("gctrace", Ok(n)) => settings.gc_trace = n > 0,
+                ("gctrace", Ok(n)) => {
+                    settings.gc_trace = n > 0;
+                    settings.gc_trace_pauses = n > 1;
+                }
                 ("gcstoptheworld", Ok(n)) => settings.stop_the_world = n > 0,
                 ("gccheckmark", Ok(n)) => settings.check_marks = n > 0,
                 ("gctrackwrites", Ok(n)) => settings.track_writes = n > 0,
@@ -200,7 +206,7 @@ mod tests {
         assert!(
             s.gc_trace && s.sched_detail && s.stop_the_world && s.check_marks && s.clobber_free
         );
-        assert!(!s.track_writes);
+        assert!(!s.track_writes && !s.gc_trace_pauses);
         assert_eq!(s.sched_trace, Some(Duration::from_millis(250)));
     }
 

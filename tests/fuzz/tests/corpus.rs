@@ -133,3 +133,13 @@ fn policies() {
 fn web_requests() {
     replay("web-requests");
 }
+
+#[test]
+fn http() {
+    replay("http");
+}
+
+#[test]
+fn symbols() {
+    replay("symbols");
+}

@@ -51,7 +51,7 @@ pub fn run(tiny: bool) {
 fn freed<C: Collector>(gc: &C, heap: &SimHeap, pairs: usize, circles: usize) -> f64 {
     let mut mutator = Mutator::new(gc, heap);
     for pair in 0..pairs {
-        let (first, second) = (mutator.allocate(1), mutator.allocate(1));
+        let (second, first) = (mutator.allocate(1), mutator.allocate(1));
         mutator.store(first, 0, second);
         if pair < circles {
             mutator.store(second, 0, first);

@@ -214,19 +214,29 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         first + ROUNDS
     }
 
-    /// One step of a background worker.
+    /// One step of a background worker, or several in a row.
     fn background(&self, roots: &W::Roots, budget: Bytes, on: Processor) -> Background {
-        let begin = self.world.now();
-        let marker = Marker::new(&self.heap, &self.world, &self.marking);
-        let (done, state) = marker.slice(roots, budget);
-        let end = self.world.now();
-        let spent = match on {
-            Processor::Dedicated => &self.spent.background,
-            Processor::Idle => &self.spent.idle,
+        let mut begin = self.world.now();
+        let mut note = |done| {
+            let end = self.world.now();
+            let spent = match on {
+                Processor::Dedicated => &self.spent.background,
+                Processor::Idle => &self.spent.idle,
+            };
+            spent.fetch_add(end.saturating_sub(begin).0, Ordering::Relaxed);
+            begin = end;
+            self.account.earn(done);
+            self.revise_assists(end);
         };
-        spent.fetch_add(end.saturating_sub(begin).0, Ordering::Relaxed);
-        self.account.earn(done);
-        self.revise_assists(end);
+        let marker = Marker::new(&self.heap, &self.world, &self.marking);
+        let (done, state) = marker.slices(roots, budget, |done| {
+            let go_on = self.world.go_on(on);
+            if go_on {
+                note(done);
+            }
+            go_on
+        });
+        note(done);
         match state {
             Slice::More => Background::Marked(done),
             Slice::Dry => Background::Dry(done),
