@@ -28,7 +28,9 @@ pub fn run(data: &[u8]) {
         let expected = nearest
             .filter(|(_, s)| s.1 == 0 || offset - s.0 < s.1)
             .map(|(n, s)| (format!("f{n}").into_bytes(), offset - s.0));
-        let found = table.find(offset).map(|(name, within)| (name.to_vec(), within));
+        let found = table
+            .find(offset)
+            .map(|(name, within)| (name.to_vec(), within));
         assert_eq!(found, expected, "at {offset} of {symbols:?}");
     }
     for _ in 0..damage {

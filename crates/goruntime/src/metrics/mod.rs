@@ -1,6 +1,6 @@
 //! Figures of the running program.
 //!
-//! [`snapshot`] has the few that a program wants to know of itself; [`all`] and [`read`] have what Go's `runtime/metrics` has, under its names; [`prometheus`] writes
+//! [`snapshot`] has the few that a program wants to know of itself; [`all`] and [`read`] have what Go's `runtime/metrics` has, under its names; [`prometheus()`] writes
 //! them for that collector, under the names that its Go client gives them. All of them are cheap enough to be asked for each second.
 
 mod histogram;
