@@ -261,7 +261,9 @@ fn a_recorder_keeps_the_last_while_and_goes_on() {
 #[test]
 fn several_may_be_taken_at_the_same_time() {
     let out = [Shared::default(), Shared::default()];
-    let traces = out.clone().map(|out| trace::start(Format::Perfetto, out).unwrap());
+    let traces = out
+        .clone()
+        .map(|out| trace::start(Format::Perfetto, out).unwrap());
     ping_pong(20);
     for (trace, out) in traces.into_iter().zip(out) {
         assert!(trace.stop().unwrap().events > 40);
@@ -289,7 +291,9 @@ fn a_trace_whose_file_cannot_be_written_says_so() {
 #[test]
 fn a_trace_can_be_had_over_http() {
     let playing = go(|| ping_pong(2000));
-    let response = debug::respond(debug::Request::get("/debug/pprof/trace?seconds=0.1&format=perfetto"));
+    let response = debug::respond(debug::Request::get(
+        "/debug/pprof/trace?seconds=0.1&format=perfetto",
+    ));
     assert_eq!(response.status, 200);
     assert_eq!(
         response.header("Content-Disposition"),
@@ -302,13 +306,19 @@ fn a_trace_can_be_had_over_http() {
 /// What Go's own reader makes of a trace in its format: each event on a line.
 fn told_by_go(name: &str, trace: &[u8]) -> Option<String> {
     let Some(go) = find_go() else {
-        println!("skipped: `go tool trace` reading it, for there is no Go here (`cargo xtask bench sched` installs one)");
+        println!(
+            "skipped: `go tool trace` reading it, for there is no Go here (`cargo xtask bench sched` installs one)"
+        );
         return None;
     };
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let file = folder.join(format!("{name}-{}.trace", std::process::id()));
     std::fs::write(&file, trace).unwrap();
-    let output = go_tool(&go, folder).args(["tool", "trace", "-d=parsed"]).arg(&file).output().unwrap();
+    let output = go_tool(&go, folder)
+        .args(["tool", "trace", "-d=parsed"])
+        .arg(&file)
+        .output()
+        .unwrap();
     std::fs::remove_file(&file).unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let complaints = String::from_utf8_lossy(&output.stderr);
@@ -324,7 +334,9 @@ fn go_reads_a_trace_in_its_format() {
     let trace = trace::start(Format::Go, out.clone()).unwrap();
     ping_pong(ROUNDS);
     goruntime::gc::collect();
-    go(|| goruntime::blocking(|| std::thread::sleep(Duration::from_millis(1)))).join().unwrap();
+    go(|| goruntime::blocking(|| std::thread::sleep(Duration::from_millis(1))))
+        .join()
+        .unwrap();
     // Goroutines that lose their P, wait on plain threads, and give way.
     let computing: Vec<_> = (0..4)
         .map(|_| {
@@ -350,9 +362,15 @@ fn go_reads_a_trace_in_its_format() {
     assert!(count("StateTransition") > 4 * ROUNDS, "{said}");
     assert!(count("Runnable->Running") > 2 * ROUNDS, "{said}");
     assert!(count("Reason=\"chan ") > ROUNDS, "{said}");
-    assert!(said.contains("traces.rs:"), "where goroutines were started: {said}");
+    assert!(
+        said.contains("traces.rs:"),
+        "where goroutines were started: {said}"
+    );
     if !cfg!(feature = "system-allocator") {
-        assert!(said.contains("GC concurrent mark phase") || said.contains("GC "), "{said}");
+        assert!(
+            said.contains("GC concurrent mark phase") || said.contains("GC "),
+            "{said}"
+        );
         assert!(said.contains("stop-the-world (collection)"), "{said}");
     }
 }

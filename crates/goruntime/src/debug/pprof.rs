@@ -154,7 +154,7 @@ fn trace(request: &Request<'_>) -> Response {
             let body = std::mem::take(&mut *body.bytes());
             Response::new(200, "application/octet-stream", body).with(
                 "Content-Disposition",
-                "attachment; filename=\"trace.pftrace\"",
+                &format!("attachment; filename=\"{name}\""),
             )
         }
         Err(why) => Response::text(500, &format!("Could not enable tracing: {why}")),

@@ -162,7 +162,9 @@ impl Replay {
             self.known.insert(g.id.0, (name, file, line));
         });
         let procs = snapshot.procs.len() as u32;
-        (0..procs).chain([RUNTIME]).for_each(|p| drop(self.proc(p)));
+        for p in (0..procs).chain([RUNTIME]) {
+            self.proc(p);
+        }
         self.emit(RUNTIME, kind::PROCS_CHANGE, &[procs.into(), 0]);
         let mut seen = HashSet::new();
         let mut settled = HashSet::new();
@@ -424,10 +426,11 @@ impl Replay {
     fn scheduler(&mut self, what: E, p: Option<u32>) {
         match what {
             E::Created(g, site) => self.create(g.0, site, p.unwrap_or(RUNTIME)),
-            E::Running(g) => match p {
-                Some(p) => self.run(g.0, p),
-                None => {}
-            },
+            E::Running(g) => {
+                if let Some(p) = p {
+                    self.run(g.0, p);
+                }
+            }
             E::Parked(g, reason) => self.block(g, p, reason.as_str()),
             E::Blocking(g) => self.block(g, p, "blocks its thread"),
             E::Readied(g) => {
@@ -487,7 +490,14 @@ impl Replay {
         let entries = stacks.into_iter().map(|(name, (number, file, line))| {
             let mut entry = vec![kind::STACK];
             // The address is any that is not another's.
-            for value in [*number, 1, *number, self.strings[name.as_str()], self.strings[file.as_str()], u64::from(*line)] {
+            for value in [
+                *number,
+                1,
+                *number,
+                self.strings[name.as_str()],
+                self.strings[file.as_str()],
+                u64::from(*line),
+            ] {
                 varint(&mut entry, value);
             }
             entry

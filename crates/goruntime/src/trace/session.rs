@@ -202,7 +202,9 @@ impl FlightRecorder {
         };
         let begin = events.first().map_or(oldest.0, |event| event.time);
         let mut writer = Writer::new(format, out, begin)?;
-        events.into_iter().try_for_each(|event| writer.event(event))?;
+        events
+            .into_iter()
+            .try_for_each(|event| writer.event(event))?;
         writer.finish(0)?;
         Ok(summary)
     }
