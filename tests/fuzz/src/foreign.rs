@@ -11,3 +11,5 @@ pub mod requests;
 pub mod tool_replies;
 #[path = "../../../crates/goruntime/examples/kv-load/wire.rs"]
 pub mod wire;
+
+pub mod lisp;

@@ -21,6 +21,7 @@ mod mark;
 mod pages;
 mod policies;
 mod process_heap;
+mod programs;
 mod replies;
 mod requests;
 mod settings;
@@ -84,6 +85,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "policies",
         run: policies::run,
+    },
+    Target {
+        name: "programs",
+        run: programs::run,
     },
 ];
 

@@ -128,3 +128,8 @@ fn timers() {
 fn policies() {
     replay("policies");
 }
+
+#[test]
+fn programs() {
+    replay("programs");
+}
