@@ -218,6 +218,21 @@ pub(crate) fn goal() -> u64 {
     COLLECTOR.get().map_or(0, |c| c.goal().0)
 }
 
+/// `GOGC` in force; all ones for none.
+pub(crate) fn percent() -> u64 {
+    match config().percent {
+        gogc::GcPercent::Percent(percent) => percent.into(),
+        gogc::GcPercent::Off => u64::MAX,
+    }
+}
+
+/// The memory limit in force; as in Go the largest signed number for none.
+pub(crate) fn memory_limit() -> u64 {
+    config()
+        .memory_limit
+        .map_or(i64::MAX as u64, |limit| limit.0)
+}
+
 /// When the last cycle ended, in nanoseconds of the monotonic clock (`now` while there is nothing to collect), and whether one is under way.
 pub(crate) fn last_end(now: u64) -> (u64, bool) {
     let Some(collector) = COLLECTOR.get() else {

@@ -26,6 +26,9 @@
 //! | [`future`] | futures run by goroutines, goroutines awaited |
 //! | [`goroutines`] | what every goroutine is doing |
 //! | [`metrics`] | figures of the running program |
+//! | [`profile`] | where memory, processor time and waits come from |
+//! | [`trace`] | what happens when: execution traces, and a recorder of the last seconds |
+//! | [`debug`] | all of these over HTTP: a live page, `/debug/pprof/`, `/metrics` |
 //!
 //! # Environment
 //!
@@ -45,6 +48,8 @@ pub mod chan;
 mod collector;
 mod compose;
 pub mod context;
+pub mod debug;
+mod events;
 mod finalizer;
 pub mod fs;
 pub mod future;
@@ -59,6 +64,7 @@ pub mod metrics;
 pub mod net;
 mod pipe;
 pub mod process;
+pub mod profile;
 mod runtime;
 mod scope;
 mod settings;
@@ -67,6 +73,7 @@ pub mod simulation;
 pub mod stack;
 pub mod sync;
 pub mod time;
+pub mod trace;
 mod watched;
 mod world;
 

@@ -11,6 +11,3 @@ struct FromGo;
 
 #[doc = include_str!("../../../docs/src/tokio-to-goruntime.md")]
 struct FromTokio;
-
-#[doc = include_str!("../../../docs/src/go-to-goruntime.md")]
-struct FromGo;

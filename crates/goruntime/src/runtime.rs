@@ -39,8 +39,9 @@ fn start() -> &'static Scheduler<GoEnv> {
         Some(procs) => config.procs = procs,
         None => FOLLOWS.store(true, Ordering::Relaxed),
     }
-    let scheduler = Scheduler::new(config, engine, poller, GoHooks);
+    let scheduler = Scheduler::new(config, engine, poller, GoHooks::OWN);
     engine::report_overflows();
+    crate::goroutines::report_panics();
     monitor::start(scheduler);
     if crate::goroutines::start_reporter() {
         scheduler.add_service_thread();

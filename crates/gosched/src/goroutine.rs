@@ -25,7 +25,8 @@ macro_rules! wait_reasons {
         pub enum WaitReason { $($(#[$doc])* $name,)* }
 
         impl WaitReason {
-            pub(crate) const ALL: &'static [WaitReason] = &[$(WaitReason::$name,)*];
+            /// Every reason, by its number (`reason as u8`).
+            pub const ALL: &'static [WaitReason] = &[$(WaitReason::$name,)*];
 
             /// As Go's goroutine dumps print it.
             pub fn as_str(self) -> &'static str {

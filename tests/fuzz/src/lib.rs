@@ -16,6 +16,7 @@ pub mod foreign;
 mod glob;
 mod heap;
 mod heap_options;
+mod http;
 mod maps;
 mod mark;
 mod pages;
@@ -25,6 +26,7 @@ mod programs;
 mod replies;
 mod requests;
 mod settings;
+mod symbols;
 mod timers;
 
 /// One target.
@@ -61,6 +63,14 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "maps",
         run: maps::run,
+    },
+    Target {
+        name: "http",
+        run: http::run,
+    },
+    Target {
+        name: "symbols",
+        run: symbols::run,
     },
     Target {
         name: "heap",

@@ -133,3 +133,13 @@ fn policies() {
 fn programs() {
     replay("programs");
 }
+
+#[test]
+fn http() {
+    replay("http");
+}
+
+#[test]
+fn symbols() {
+    replay("symbols");
+}

@@ -1,9 +1,9 @@
 //! Children: their pipes, their end, and what they inherit.
 
+use goruntime::go;
 use goruntime::io::{copy, pipe};
 use goruntime::process::{Command, Stdio};
 use goruntime::signal::Signal;
-use goruntime::{go, time};
 use goruntime_tests::refuse::{self, Call};
 use goruntime_tests::{child, is_child};
 use std::io::{ErrorKind, Read, Write};
@@ -57,7 +57,7 @@ fn waiting_parks() {
         .drain(..)
         .map(|mut child| go(move || child.wait().unwrap()))
         .collect();
-    go(|| time::sleep(Duration::from_millis(30)))
+    go(|| goruntime::time::sleep(Duration::from_millis(30)))
         .join()
         .unwrap();
     let n = threads();

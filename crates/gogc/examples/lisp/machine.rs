@@ -1,5 +1,7 @@
 //! The interpreter: a loop over instructions.
 //!
+//! Length: an instruction set belongs in one place.
+//!
 //! Invariants:
 //! - All values that the program can still reach from here are on the stack below `top`, or are the closure that runs, which is put on top where the world can stop.
 //! - Whatever the program does wrong, each access to an object is checked against its kind and length before; a wrong program gets a message.

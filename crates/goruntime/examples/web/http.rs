@@ -5,6 +5,7 @@ use goruntime::io::copy_n;
 use goruntime::net::TcpStream;
 use goruntime::time::{self, Duration};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::Shutdown;
 
 /// The longest head of a request, in bytes.
 const HEAD: u64 = 16 << 10;
@@ -100,15 +101,26 @@ pub fn serve(stream: &TcpStream, answer: impl Fn(&Request) -> Response) {
     let mut reader = BufReader::new(stream);
     loop {
         stream.set_read_deadline(Some(time::now() + PATIENCE));
-        let (response, keep, is_head) = match read(&mut reader) {
+        let request = match read(&mut reader) {
             Ok(None) => return,
-            Ok(Some(request)) => (answer(&request), request.keep, request.method == "HEAD"),
-            Err(status) => (Response::error(status), false, false),
+            Ok(Some(request)) => request,
+            Err(status) => return refuse(stream, status),
         };
+        let response = answer(&request);
+        let is_head = request.method == "HEAD";
         // A client that is gone cannot be told.
-        if write(stream, response, keep, is_head).is_err() || !keep {
+        if write(stream, response, request.keep, is_head).is_err() || !request.keep {
             return;
         }
+    }
+}
+
+/// Says what is wrong, and listens on for a moment: closing a connection with something unread resets it, and the client would not see the answer.
+fn refuse(mut stream: &TcpStream, status: u16) {
+    if write(stream, Response::error(status), false, false).is_ok() {
+        let _ = stream.shutdown(Shutdown::Write);
+        stream.set_read_deadline(Some(time::now() + Duration::from_secs(1)));
+        let _ = copy_n(&mut stream, &mut io::sink(), BODY);
     }
 }
 

@@ -8,18 +8,22 @@
 //! for a batch of goroutines, and the world is stopped again for the next batch.
 
 mod locks;
+mod panics;
 mod release;
 mod reporter;
 mod stalls;
-mod symbols;
-mod unwind;
+pub(crate) mod symbol_table;
+pub(crate) mod symbols;
+pub(crate) mod unwind;
 
+pub(crate) use panics::report_panics;
 pub use release::release_stacks;
 pub(crate) use reporter::{is_report_handler, look_at_locks, start as start_reporter};
 pub use stalls::{Cause, Stall, on_stall};
 pub(crate) use stalls::{count as stall_count, found as found_stall};
 
 use crate::compose::gates;
+use crate::metrics::pauses;
 use crate::runtime::scheduler;
 use crate::world::modules::with_modules;
 use crate::world::stop::{self, Stopped};
@@ -32,7 +36,7 @@ use std::panic::Location;
 use std::thread;
 use std::time::Duration;
 use symbols::Symbols;
-use unwind::{DEPTH, Start, Unwinder};
+use unwind::{DEPTH, Start, Unwinder, Words};
 
 /// Goroutines that are walked while the world is stopped once.
 const BATCH: usize = 1000;
@@ -155,6 +159,23 @@ fn on_thread_of_its_own<T: Send + 'static>(
     })
 }
 
+/// Says that no goroutine can ever run again, and where each of them waits, and ends the process as Go does.
+pub(crate) fn die_of_deadlock(deadlock: &gosched::goroutine::Deadlock) -> ! {
+    let text = on_thread_of_its_own(|| {
+        let mut text = Vec::new();
+        write_stacks(capture()?, &mut text)?;
+        Ok(text)
+    });
+    match text {
+        Ok(text) => {
+            let text = String::from_utf8_lossy(&text);
+            eprint!("fatal error: all goroutines are asleep - deadlock!\n\n{text}");
+        }
+        Err(_) => eprint!("{deadlock}"),
+    }
+    std::process::exit(2);
+}
+
 /// Writes every goroutine, as [`GoroutineStack`] is displayed, with an empty line between two; those that the runtime keeps for itself come last.
 ///
 /// # Errors
@@ -188,7 +209,9 @@ fn capture() -> io::Result<Vec<GoroutineStack>> {
         with_modules(|modules| {
             // SAFETY: they stay loaded while `with_modules` runs.
             let mut unwinder = unsafe { Unwinder::new(modules) };
+            let pause = pauses::OTHER.begin();
             stop::with_world_stopped(&[], |stopped| {
+                pause.stopped();
                 batch.threads.gather(stopped);
                 let threads = &batch.threads;
                 let runs = |stack: &Range<usize>| threads.may_run_on(stack);
@@ -233,6 +256,7 @@ impl Threads {
                     ip: thread.ip,
                     sp: thread.sp,
                     fp: thread.fp,
+                    others: None,
                 });
             }
         });
@@ -301,11 +325,14 @@ impl Goroutines {
                 ip: at.instruction,
                 sp: at.stack,
                 fp: at.frame,
+                others: None,
             });
             if let Some(start) = threads.on(range).copied().or(parked) {
                 let live = start.sp & !7..range.end;
                 // SAFETY: from the stack pointer to its end a stack is mapped.
-                unsafe { unwinder.walk(start, live, |call| self.calls.push(call)) };
+                unsafe {
+                    unwinder.walk(start, Words::in_place(live), |call| self.calls.push(call))
+                };
             }
         }
         self.infos.push((info, self.calls.len()));

@@ -2,7 +2,7 @@
 //!
 //! | | |
 //! | --- | --- |
-//! | [`copy`], [`copy_n`] | from any reader to any writer; inside the kernel where both are descriptors |
+//! | [`copy()`], [`copy_n`] | from any reader to any writer; inside the kernel where both are descriptors |
 //! | [`copy_bidirectional`] | both ways between two connections, as a proxy does it |
 //! | [`pipe`] | a pipe of the system's, whose ends wait as sockets do |
 //! | [`memory_pipe`] | a pipe between goroutines, without the system |

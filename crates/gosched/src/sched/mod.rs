@@ -3,7 +3,7 @@
 //! One file per decision: `spawn` makes goroutines, `switch` changes contexts, `park` stops and
 //! readies them, `find` looks for the next one, `work` is the loop of an M on its own stack,
 //! `threads` wakes Ms, `maker` makes their threads, `network` polls, `blocking` gives the P up, `retake` takes it
-//! away, `procs` changes how many there are, `locked` keeps a goroutine on its thread, `alarm` has things done at a time, `observe` tells what is going on, `roster` where stacks are, `deadlock` that
+//! away, `procs` changes how many there are, `locked` keeps a goroutine on its thread, `alarm` has things done at a time, `observe` says what is going on, `tell` what happens, `roster` where stacks are, `deadlock` that
 //! nothing is.
 //!
 //! A scheduler is created once and never freed: its threads do not end. All of its methods
@@ -28,6 +28,7 @@ mod roster;
 pub(crate) mod simulate;
 pub(crate) mod spawn;
 mod switch;
+mod tell;
 mod threads;
 mod work;
 

@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use crate::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::critical::{self, Section};
-use crate::env::{Env, Event, Hooks};
+use crate::env::{Env, Event};
 use crate::gmp::g::{GList, GRef, NOTIFIED, RUNNABLE, current};
 use crate::gmp::m::Fate;
 use crate::gmp::p::P;
@@ -306,7 +306,7 @@ impl<V: Env> Scheduler<V> {
             if next.is_none() && !simulation.is_over() {
                 return self.leave(machine);
             }
-            self.hooks.event(Event::Yielded(g.header().id()));
+            self.tell(Some(machine), || Event::Yielded(g.header().id()));
             self.switch_away(g, machine, Fate::Yielded.of(g.header()), next);
         }
     }

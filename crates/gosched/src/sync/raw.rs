@@ -16,6 +16,7 @@
 use crate::atomic::{AtomicU32, AtomicU64, Ordering, spin_loop};
 use std::ptr;
 
+use crate::contention;
 use crate::critical;
 use crate::gmp::g::{self, Blocked};
 use crate::goroutine::WaitReason;
@@ -189,8 +190,12 @@ impl RawMutex {
             self.state.store(locked | waiters, Ordering::Release);
             claimed
         };
-        if let Some(claimed) = claimed {
-            claimed.wake(&inside);
+        let Some(claimed) = claimed else { return };
+        let told = contention::watched().map(|watch| (watch, claimed.waited(Nanos::now())));
+        claimed.wake(&inside);
+        drop(inside);
+        if let Some((watch, time)) = told {
+            (watch.released)(time);
         }
     }
 }

@@ -1,22 +1,30 @@
-//! Figures of the running program, cheap enough to be asked for at any time.
+//! Figures of the running program.
+//!
+//! [`snapshot`] has the few that a program wants to know of itself; [`all`] and [`read`] have what Go's `runtime/metrics` has, under its names; [`prometheus()`] writes
+//! them for that collector, under the names that its Go client gives them. All of them are cheap enough to be asked for each second.
+
+mod histogram;
+mod memory;
+mod names;
+pub(crate) mod pauses;
+mod prometheus;
+
+pub use histogram::Histogram;
+pub use names::{Description, Value, all, read};
+pub use prometheus::prometheus;
 
 pub use gosched::goroutine::{GoroutineId, GoroutineInfo, GoroutineState, WaitReason};
+pub(crate) use memory::mem_stats;
 
-mod pauses;
-
-pub use pauses::Pauses;
-
-use gogc::CycleStats;
-use pauses::Recorder;
+use gogc::stats::{PhaseCpu, Tally};
+use gogc::{CycleStats, Nanos, Reason};
 use std::sync::atomic::{AtomicU64, Ordering::*};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 static CYCLES: AtomicU64 = AtomicU64::new(0);
 static PAUSE_LAST: AtomicU64 = AtomicU64::new(0);
-/// Until everybody stood still.
-static STOPPING: Recorder = Recorder::new();
-/// Until everybody was free to run again.
-static PAUSES: Recorder = Recorder::new();
+static PAUSE_MAX: AtomicU64 = AtomicU64::new(0);
 static LIVE: AtomicU64 = AtomicU64::new(0);
 
 /// The program at one moment.
@@ -52,28 +60,43 @@ pub struct Snapshot {
     pub gc_pause_total_ns: u64,
 }
 
-/// Keeps what a finished cycle has to tell.
+/// What all cycles together came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cycles {
+    /// Those that the program asked for.
+    pub(crate) forced: u64,
+    pub(crate) cpu: PhaseCpu,
+    /// What the last one looked through.
+    pub(crate) marked: Tally,
+    /// When the last one ended, in nanoseconds since 1970; 0 if there was none.
+    pub(crate) last_end: u64,
+}
+
+static ALL: Mutex<Option<Cycles>> = Mutex::new(None);
+
+pub(crate) fn cycles() -> Cycles {
+    let all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    all.unwrap_or_default()
+}
+
+/// Keeps what a finished cycle has to tell. Called when the world runs again.
 pub(crate) fn record_cycle(stats: &CycleStats) {
     CYCLES.fetch_add(1, Relaxed);
     LIVE.store(stats.heap_live.0, Relaxed);
     PAUSE_LAST.store(stats.longest_pause.0, Relaxed);
-}
-
-/// The collector has stopped the world: how long it took until all threads stood still, and until they could run again.
-pub(crate) fn record_pause(stopping: Duration, all: Duration) {
-    STOPPING.record(stopping);
-    PAUSES.record(all);
-}
-
-/// The stops of the world for the collector, by their length: from the first thread that is asked to stop until all may run again. Go's
-/// `/sched/pauses/total/gc:seconds`.
-pub fn gc_pauses() -> Pauses {
-    PAUSES.read()
-}
-
-/// The part of each until all threads stood still. Go's `/sched/pauses/stopping/gc:seconds`.
-pub fn gc_stopping() -> Pauses {
-    STOPPING.read()
+    PAUSE_MAX.fetch_max(stats.longest_pause.0, Relaxed);
+    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = all.get_or_insert_default();
+    all.forced += u64::from(stats.reason == Reason::Forced);
+    let add = |sum: &mut Nanos, part: Nanos| *sum = Nanos(sum.0 + part.0);
+    add(&mut all.cpu.sweep_termination, stats.cpu.sweep_termination);
+    add(&mut all.cpu.assist, stats.cpu.assist);
+    add(&mut all.cpu.background, stats.cpu.background);
+    add(&mut all.cpu.idle, stats.cpu.idle);
+    add(&mut all.cpu.mark_termination, stats.cpu.mark_termination);
+    all.marked = stats.marked;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    all.last_end = now.map_or(0, |time| time.as_nanos() as u64);
 }
 
 /// Every goroutine: what it does, why and for how long it has waited, where it was started, and what processor time it has used, if that is
@@ -109,8 +132,8 @@ pub fn snapshot() -> Snapshot {
         heap_sys: heap.heap_sys as u64,
         heap_released: heap.heap_released as u64,
         gc_cycles: CYCLES.load(Relaxed),
-        gc_pause_max_ns: PAUSES.longest(),
+        gc_pause_max_ns: PAUSE_MAX.load(Relaxed),
         gc_pause_last_ns: PAUSE_LAST.load(Relaxed),
-        gc_pause_total_ns: PAUSES.total(),
+        gc_pause_total_ns: pauses::GC.total.sum(),
     }
 }
