@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::panic::Location;
+use std::ptr;
 use std::sync::Arc;
 
 use crate::time::Nanos;
@@ -138,6 +139,35 @@ pub struct ResumePoint {
     pub frame: usize,
 }
 
+/// What a parked goroutine waits on, while the world is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitsOn {
+    pub(crate) reason: WaitReason,
+    pub(crate) hidden: usize,
+}
+
+impl WaitsOn {
+    /// An address in a form in which it is none; 0 for null.
+    #[inline]
+    pub(crate) fn hide(on: *const ()) -> usize {
+        if on.is_null() {
+            0
+        } else {
+            !on.expose_provenance()
+        }
+    }
+
+    /// What was hidden.
+    pub(crate) fn on(&self) -> Option<*const ()> {
+        (self.hidden != 0).then(|| ptr::with_exposed_provenance(!self.hidden))
+    }
+
+    /// Whether it waits for what nobody can bring about.
+    pub fn is_forever(&self) -> bool {
+        self.reason == WaitReason::SelectNoCases
+    }
+}
+
 /// A goroutine's stack, while the world is stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StackInfo {
@@ -147,6 +177,8 @@ pub struct StackInfo {
     pub saved_sp: Option<usize>,
     /// Where the goroutine goes on; `None` as above.
     pub resume: Option<ResumePoint>,
+    /// What it waits on; `None` if it is not parked.
+    pub waits_on: Option<WaitsOn>,
 }
 
 impl GoroutineInfo {

@@ -7,7 +7,7 @@
 use crate::runtime::scheduler;
 use crate::world::stop::on_stack;
 use gosched::env::{EngineError, Entry, StackSpec, ThreadLocals};
-use gosched::goroutine::{ResumePoint, StackInfo};
+use gosched::goroutine::{GoroutineId, GoroutineInfo, ResumePoint, StackInfo, WaitsOn};
 use gostack::altstack::AltStack;
 use gostack::context::{Context, TlsOffset};
 use gostack::execution::{ContextPool, ExecutionContext};
@@ -268,25 +268,40 @@ pub(crate) struct Parked {
     pub(crate) live: Range<usize>,
     /// Its thread pointer.
     pub(crate) tp: usize,
+    /// What it waits on; `None` if it does not wait.
+    pub(crate) waits_on: Option<WaitsOn>,
 }
 
-/// Calls `each` with every goroutine that none of the threads runs whose stack pointers are given.
+/// A goroutine's stack.
+pub(crate) enum Stack {
+    /// No thread runs on it.
+    Parked(Parked),
+    /// A thread does; all of it.
+    InUse(Range<usize>),
+}
+
+/// Calls `each` with the number and the stack of every goroutine. The stack pointers of all threads are given.
 ///
 /// # Safety
 /// 1. The world is stopped, and these are the stack pointers of all threads.
-pub(crate) unsafe fn for_each_parked(running: &[usize], mut each: impl FnMut(Parked)) {
+pub(crate) unsafe fn for_each_stack(running: &[usize], mut each: impl FnMut(GoroutineId, Stack)) {
     let layout = TlsLayout::discover().ok();
     let mut running = running.to_vec();
     running.sort_unstable();
     let runs = |stack: &Range<usize>| on_stack(&running, |&sp| sp, stack).is_some();
-    let mut each = |_, stack: StackInfo| {
-        if let (Some(range), Some(sp), Some(layout)) = (stack.range, stack.saved_sp, layout) {
-            each(Parked {
-                live: sp..range.end,
-                tp: layout.thread_pointer_below(range.end),
-            });
-        }
-    };
+    let mut each =
+        |info: GoroutineInfo, stack: StackInfo| match (stack.range, stack.saved_sp, layout) {
+            (Some(range), Some(sp), Some(layout)) => {
+                let parked = Parked {
+                    live: sp..range.end,
+                    tp: layout.thread_pointer_below(range.end),
+                    waits_on: stack.waits_on,
+                };
+                each(info.id, Stack::Parked(parked));
+            }
+            (Some(range), None, _) => each(info.id, Stack::InUse(range)),
+            _ => {}
+        };
     for scheduler in std::iter::once(scheduler()).chain(super::simulated::schedulers()) {
         // SAFETY: obligation 1.
         unsafe { scheduler.for_each_stopped_goroutine(runs, &mut each) }

@@ -30,13 +30,15 @@
 //! is stopped.
 
 use super::barrier;
-use super::engine::{Parked, for_each_parked};
+use super::engine::{Stack, for_each_stack};
 use super::rust_heap::{Part, RustHeap};
 use crate::world::maps::{self, Maps};
 use crate::world::modules::Module;
-use crate::world::stop::{StopError, Stopped};
+use crate::world::stop::{StopError, Stopped, StoppedThread};
+use crate::world::threads::Tid;
 use gogc::{RootKind, RootSink, Roots, Stop};
 use gomem::MallocShare;
+use gosched::goroutine::{GoroutineId, WaitsOn};
 use std::cell::Cell;
 use std::ops::Range;
 use std::ptr::with_exposed_provenance;
@@ -143,6 +145,81 @@ fn control_block_size() -> usize {
             .as_ref()
             .map_or(1 << 20, |size| *size as usize)
     }
+}
+
+/// All that is held outside of the heap, by whom: registers, stacks and thread-locals of threads and of goroutines. Statics are the caller's to know.
+///
+/// # Errors
+/// As [`gather`].
+pub(crate) fn held(
+    modules: &[Module],
+    stopped: &Stopped<'_>,
+    sources: &Sources,
+) -> Result<Vec<Held>, StopError> {
+    let mut g = Gatherer {
+        ranges: Vec::new(),
+        maps: MapList::new(&sources.maps)?,
+        modules,
+        control_block: sources.control_block,
+    };
+    let (mut running, mut held) = (Vec::new(), Vec::new());
+    stopped.for_each_thread(|thread| {
+        running.push(thread.sp);
+        g.thread(&thread);
+        held.push(Held {
+            holder: Holder::Thread(thread.tid),
+            tp: thread.tp,
+            areas: std::mem::take(&mut g.ranges),
+            waits_on: None,
+        });
+    });
+    let threads = running.len();
+    let each = |id: GoroutineId, stack| match stack {
+        Stack::Parked(parked) => {
+            g.dynamic_tls(parked.tp);
+            g.push(RootKind::Stack, parked.live);
+            held.push(Held {
+                holder: Holder::Goroutine(id.0),
+                tp: parked.tp,
+                areas: std::mem::take(&mut g.ranges),
+                waits_on: parked.waits_on,
+            });
+        }
+        Stack::InUse(range) => {
+            // Running threads come first, in the order of their stack pointers' list.
+            let at = running.iter().position(|sp| range.contains(sp));
+            if let Some(held) = at.and_then(|at| held[..threads].get_mut(at)) {
+                held.holder = Holder::Goroutine(id.0);
+            }
+        }
+    };
+    // SAFETY: `stopped` is the evidence, and every one of its threads was just listed.
+    unsafe { for_each_stack(&running, each) };
+    if g.maps.failed() {
+        return Err(unreadable(libc::EIO));
+    }
+    Ok(held)
+}
+
+/// Who holds something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// The statics of a loaded object, by its place in the list of those.
+    Module(usize),
+    /// A thread that runs no goroutine.
+    Thread(Tid),
+    /// A goroutine, by its number; if a thread runs it, with what that thread has of its own.
+    Goroutine(u64),
+}
+
+/// What somebody holds.
+pub(crate) struct Held {
+    pub(crate) holder: Holder,
+    /// Its thread pointer.
+    pub(crate) tp: usize,
+    pub(crate) areas: Vec<Area>,
+    /// What the goroutine is parked on.
+    pub(crate) waits_on: Option<WaitsOn>,
 }
 
 /// What is found out once.
@@ -271,14 +348,13 @@ pub(crate) fn gather(
     let mut running = Vec::new();
     stopped.for_each_thread(|thread| {
         running.push(thread.sp);
-        for registers in thread.registers {
-            g.push(RootKind::Stack, registers);
-        }
-        g.stack(thread.sp - RED_ZONE, thread.tp);
-        g.dynamic_tls(thread.tp);
+        g.thread(&thread);
     });
     parked.clear();
-    let each = |goroutine: Parked| {
+    let each = |_, stack| {
+        let Stack::Parked(goroutine) = stack else {
+            return;
+        };
         g.dynamic_tls(goroutine.tp);
         match stop {
             Stop::Begin => split(RootKind::Stack, goroutine.live, |area| parked.push(area)),
@@ -286,7 +362,7 @@ pub(crate) fn gather(
         }
     };
     // SAFETY: `stopped` is the evidence, and every one of its threads was just listed.
-    unsafe { for_each_parked(&running, each) };
+    unsafe { for_each_stack(&running, each) };
     if g.maps.failed() {
         return Err(unreadable(libc::EIO));
     }
@@ -326,6 +402,15 @@ struct Gatherer<'a> {
 impl Gatherer<'_> {
     fn push(&mut self, kind: RootKind, range: Range<usize>) {
         split(kind, range, |area| self.ranges.push(area));
+    }
+
+    /// Registers, stacks and thread-locals of a thread.
+    fn thread(&mut self, thread: &StoppedThread) {
+        for registers in &thread.registers {
+            self.push(RootKind::Stack, registers.clone());
+        }
+        self.stack(thread.sp - RED_ZONE, thread.tp);
+        self.dynamic_tls(thread.tp);
     }
 
     fn map_of(&self, address: usize) -> Option<Range<usize>> {

@@ -1,18 +1,20 @@
 //! What every goroutine is doing: its state and its calls, whether it runs, waits, or is in a system call.
 //!
 //! The world is stopped for the walk, for some ten microseconds and a few more for each goroutine; names are looked up when it runs again.
-//! [`release_stacks`] gives back what those that wait for long do not need of their stacks.
+//! [`leaked`] finds those that nobody can wake any more, and [`release_stacks`] gives back what those that wait for long do not need of their stacks.
 //! `SIGQUIT` prints all of it and ends the program, as it does with Go; a goroutine that does not get on is reported with its calls ([`Stall`]).
 //!
 //! Invariant: while the world stands still nothing is allocated, for a stopped thread may be inside the allocator if that is not gomem. So there is room
 //! for a batch of goroutines, and the world is stopped again for the next batch.
 
+mod leaks;
 mod release;
 mod reporter;
 mod stalls;
 mod symbols;
 mod unwind;
 
+pub use leaks::leaked;
 pub use release::release_stacks;
 pub(crate) use reporter::start as start_reporter;
 pub use stalls::{Stall, on_stall};
@@ -112,7 +114,7 @@ pub fn all() -> io::Result<Vec<GoroutineStack>> {
 }
 
 /// Runs something on a thread that is none of the runtime's, so that a calling goroutine is found as all others are.
-fn on_thread_of_its_own<T: Send + 'static>(
+pub(crate) fn on_thread_of_its_own<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     gosched::blocking(|| {

@@ -358,11 +358,14 @@ fn run(cases: &[&dyn Case], random: &[u32], by_lock: &[u32], wait: Wait) -> Opti
         }
     };
     let waiter = Waiter::new();
-    waiter.prepare(if cases.is_empty() {
-        WaitReason::SelectNoCases
-    } else {
-        WaitReason::Select
-    });
+    waiter.prepare(
+        if cases.is_empty() {
+            WaitReason::SelectNoCases
+        } else {
+            WaitReason::Select
+        },
+        &raw const cases,
+    );
     // In random order too: of two cases on one channel, whoever comes takes the one that queued first.
     for &i in random {
         // SAFETY: every lock is held, and the borrow of the cases keeps them in place.
@@ -382,6 +385,16 @@ fn run(cases: &[&dyn Case], random: &[u32], by_lock: &[u32], wait: Wait) -> Opti
     unlock_all(cases, by_lock);
     drop(inside);
     (token != TIMED_OUT).then(|| token as usize - 1)
+}
+
+/// Calls `each` with the addresses of the channels of a goroutine that is parked in [`select`].
+///
+/// # Safety
+/// 1. `cases` is what `run` has prepared the wait with, and the goroutine stands still.
+pub(crate) unsafe fn for_each_channel(cases: *const (), mut each: impl FnMut(usize)) {
+    // SAFETY: obligation 1: they live in the frame of `run`, or are borrowed there.
+    let cases = unsafe { *cases.cast::<&[&dyn Case]>() };
+    (0..cases.len() as u32).for_each(|i| each(address(cases, i)));
 }
 
 fn address(cases: &[&dyn Case], i: u32) -> usize {

@@ -40,7 +40,7 @@
 //! environment, so that channels and locks need not either: they reach the scheduler through `ops`,
 //! a table with one entry per blocking operation.
 
-use crate::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use crate::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::any::TypeId;
 use std::cell::{Cell, UnsafeCell};
 use std::panic::Location;
@@ -51,7 +51,7 @@ use std::time::Instant;
 use crate::critical::{self, Section};
 use crate::gmp::body::Body;
 use crate::gmp::m::{M, MRef};
-use crate::goroutine::{GoroutineId, GoroutineState, WaitReason};
+use crate::goroutine::{GoroutineId, GoroutineState, WaitReason, WaitsOn};
 use crate::here::here;
 use crate::lock::Lock;
 use crate::time::Nanos;
@@ -80,6 +80,8 @@ pub(crate) struct Header {
     m: AtomicPtr<M>,
     pub(crate) id: AtomicU64,
     reason: AtomicU8,
+    /// What it waits on, see [`Header::prepare_park`]; 0 for nothing. In disguise, so that it is no way to that for a collector that looks through headers.
+    waits_on: AtomicUsize,
     /// The M that it is locked to.
     thread: AtomicPtr<M>,
     /// How often it is.
@@ -189,6 +191,7 @@ impl Header {
             m: AtomicPtr::new(ptr::null_mut()),
             id: AtomicU64::new(0),
             reason: AtomicU8::new(0),
+            waits_on: AtomicUsize::new(0),
             thread: AtomicPtr::new(ptr::null_mut()),
             lock_depth: Cell::new(0),
             in_syscall: AtomicBool::new(false),
@@ -297,11 +300,31 @@ impl Header {
 
     /// Announces that the calling goroutine is going to wait. From here on it may be made known to
     /// wakers.
+    ///
+    /// `on` is what somebody has to reach in order to wake it: the channel, the lock. For
+    /// [`WaitReason::Select`] it is the slice of cases, a `&[&dyn Case]` that outlives the wait. Null if a
+    /// descriptor or a timer does it.
     #[inline]
-    pub(crate) fn prepare_park(&self, reason: WaitReason) {
+    pub(crate) fn prepare_park(&self, reason: WaitReason, on: *const ()) {
         debug_assert_eq!(self.status.load(Ordering::Relaxed), RUNNING);
         self.reason.store(reason as u8, Ordering::Relaxed);
+        self.waits_on.store(WaitsOn::hide(on), Ordering::Relaxed);
         self.status.store(PARKING, Ordering::Release);
+    }
+
+    /// The wait that was announced has a deadline: it ends in any case.
+    #[inline]
+    pub(crate) fn wait_ends(&self) {
+        self.waits_on.store(0, Ordering::Relaxed);
+    }
+
+    /// Why it waits, and on what, if it is parked and has not been readied.
+    pub(crate) fn parked_on(&self) -> Option<WaitsOn> {
+        let parked = self.status.load(Ordering::Acquire) == PARKING | SAVED;
+        parked.then(|| WaitsOn {
+            reason: self.reason(),
+            hidden: self.waits_on.load(Ordering::Relaxed),
+        })
     }
 
     /// Takes back `prepare_park`. Only if nobody can ready the goroutine.
