@@ -379,6 +379,60 @@ fn by_a_pointer_to_a_part() {
     check(part.load(), 30);
 }
 
+/// Neither the queue of what is to be dropped, nor what is left of it in memory that it used, keeps the dead.
+#[test]
+fn the_memory_of_what_was_dropped_is_free_after_the_next_collection() {
+    use std::sync::atomic::{AtomicUsize, Ordering::*};
+    const OBJECTS: usize = 4000;
+    const BYTES: usize = 8 << 10;
+    if !goruntime_tests::is_child() {
+        // In a process without the other tests' objects.
+        let name = "the_memory_of_what_was_dropped_is_free_after_the_next_collection";
+        let out = goruntime_tests::child(name, &[]);
+        assert!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+        return;
+    }
+    static DROPPED: AtomicUsize = AtomicUsize::new(0);
+    struct Counts;
+    impl Drop for Counts {
+        fn drop(&mut self) {
+            DROPPED.fetch_add(1, SeqCst);
+        }
+    }
+    #[derive(Trace)]
+    struct Holder {
+        bytes: [u8; BYTES],
+        counts: Box<Counts>,
+    }
+    #[inline(never)]
+    fn make() {
+        for _ in 0..OBJECTS {
+            let holder = Gc::new(Holder {
+                bytes: [1; BYTES],
+                counts: Box::new(Counts),
+            });
+            std::hint::black_box((&holder.bytes, &holder.counts));
+        }
+    }
+    go(make).join().unwrap();
+    let patience = std::time::Duration::from_secs(20);
+    goruntime_tests::eventually("the drop glue to run", patience, || {
+        goruntime::gc::collect();
+        // A conservative collector may keep a few.
+        DROPPED.load(SeqCst) > OBJECTS * 9 / 10
+    });
+    let free = || {
+        goruntime::gc::collect();
+        let in_use = goruntime::metrics::snapshot().heap_alloc as usize;
+        in_use < OBJECTS * BYTES / 2
+    };
+    goruntime_tests::eventually("their memory to be free", patience, free);
+}
+
 #[test]
 fn garbage_is_really_freed_and_drop_glue_runs_once() {
     use std::sync::atomic::{AtomicUsize, Ordering::*};

@@ -35,9 +35,17 @@ impl Account {
         self.set_ratio(ratio);
     }
 
-    /// From now on a byte costs so much.
+    /// From now on a byte costs so much. If nothing, what is owed is forgiven: collection has to stand back.
     pub(crate) fn set_ratio(&self, ratio: f64) {
         self.ratio.store(ratio.to_bits(), Ordering::Relaxed);
+        if ratio == 0.0 {
+            self.balance.fetch_max(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether enough is owed to assist for.
+    pub(crate) fn owes(&self) -> bool {
+        self.balance.load(Ordering::Relaxed) <= -LEAST
     }
 
     /// Takes what `allocated` bytes cost. Returns how much work the caller should do now, if any.
@@ -108,5 +116,13 @@ mod tests {
         let account = Account::default();
         account.open(0.0);
         assert_eq!(account.charge(Bytes(u64::MAX)), None);
+        account.set_ratio(1.0);
+        account.charge(Bytes(1 << 20));
+        assert!(account.owes());
+        account.set_ratio(0.0);
+        assert!(!account.owes());
+        account.earn(Bytes(5));
+        account.set_ratio(0.0);
+        assert_eq!(account.balance(), 5, "credit stays");
     }
 }

@@ -75,6 +75,12 @@ pub trait Collector {
     /// The caller has allocated so many bytes. It may have to mark for that, some hundred microseconds at most. Cheap when nothing is marked.
     fn assist(&self, allocated: Bytes);
 
+    /// Mutators have allocated faster than marking can bear, and more is owed than [`assist`](Self::assist) could pay, because all work is in the hands of
+    /// others: whoever allocates had better wait before it does so again.
+    fn owes(&self) -> bool {
+        false
+    }
+
     /// Sweeps some `limit` bytes of the heap, on behalf of whoever has time.
     fn sweep(&self, limit: Bytes) -> SweepStep;
 

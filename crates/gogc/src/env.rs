@@ -22,6 +22,13 @@ use std::ptr::NonNull;
 
 use crate::stats::{CycleStats, Phase, Reason};
 use crate::units::{Bytes, Nanos};
+use crate::word::WORD;
+
+mod aged;
+mod counted;
+
+pub use aged::{Age, AgedHeap};
+pub use counted::CountedHeap;
 
 /// The address of the first byte of an object: what a grey object is remembered by. A multiple of the word
 /// size, never 0.
@@ -94,8 +101,8 @@ pub struct SweepStep {
 ///    moment during the call. Visiting other words is allowed.
 /// 5. `scannable` is at least the offset of the end of the last such word; `pointer_free` is true only if
 ///    there is none.
-/// 6. Objects allocated while the barrier is on are born marked, and their pointers are shaded, see
-///    [`barrier`](crate::barrier). They are marked before `resolve` finds them.
+/// 6. Objects allocated between `start_mark` and `start_sweep` are born marked. They are marked before `resolve` finds them. (What they are born with passes the
+///    [`barrier`](crate::barrier).)
 /// 7. Only unmarked objects are freed, and only between `start_sweep` and the next `start_mark`; an object
 ///    born after `start_sweep` is not freed by that sweep.
 /// 8. Between `start_mark` and `start_sweep` no method takes a lock that a stopped mutator may hold.
@@ -217,7 +224,8 @@ pub unsafe trait HeapView: Sync {
 /// Where a root was found, for the pacer and for the trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RootKind {
-    /// Stacks, thread-locals and registers.
+    /// Stacks, thread-locals and registers. Code that walks an array may keep only the address of its end there, one past the last element, and count upwards to it;
+    /// such an address is the start of the next object. So each word of this kind also stands for the byte before it.
     Stack,
     /// Statics.
     Global,
@@ -225,6 +233,14 @@ pub enum RootKind {
     RustHeap,
     /// Words known to be pointers, registered by the program.
     Handle,
+}
+
+impl RootKind {
+    /// The other address that a word of a piece of memory stands for, if it does for two.
+    #[inline]
+    pub(crate) fn end_at(self, word: usize) -> Option<usize> {
+        (self == RootKind::Stack && word.is_multiple_of(WORD) && word != 0).then(|| word - 1)
+    }
 }
 
 /// Receives roots; implemented by the collector.
@@ -343,6 +359,7 @@ pub trait Hooks {
 ///    a mutator's barrier has recorded and not yet handed to the collector. The roots of `Stop::Whole` are all roots. Those of `Stop::End` are all
 ///    but words that have not changed, nor begun to be roots, since they were presented in this cycle: by the roots of its `Stop::Begin`, or by roots
 ///    of `with_running`, in the course of that call. (What a stop at the end presents does not count, as it may not be the last.)
+///    If the world is a [`SNAPSHOT`](World::SNAPSHOT), those of `Stop::Begin` are all roots, and those of `Stop::End` at least the recorded words.
 /// 6. Memory that `with_running` presents stays mapped and readable until the call returns.
 /// 7. `mark_in_background` returns only when every call of the step has returned.
 /// 8. The world does not stop while a mutator is within [`Collector::flush_barrier`](crate::Collector::flush_barrier),
@@ -354,6 +371,12 @@ pub unsafe trait World: Hooks + Sync {
 
     /// Why the world could not be stopped.
     type Error;
+
+    /// Every mutator's roots are presented in `Stop::Begin`, and not again.
+    ///
+    /// For worlds whose roots are few and quickly looked through, as those of an interpreter with a stack of its own. What is marked then is what was reachable at
+    /// the beginning and what was born since, and the last stop has next to nothing to do.
+    const SNAPSHOT: bool = false;
 
     /// Stops all mutators but the caller, which counts as one of them: its stack, too, is in the roots. Runs
     /// `f`, restarts them.
@@ -377,6 +400,13 @@ pub unsafe trait World: Hooks + Sync {
     /// says [`Background::Over`]. How many threads, and which part of the time they may take from the mutators, is the world's to decide; a quarter of its
     /// processors, and those that are idle, is what the pacer counts on. The threads are not mutators.
     fn mark_in_background(&self, step: &(impl Fn(Bytes, Processor) -> Background + Sync));
+
+    /// Asked by a step of [`mark_in_background`](Self::mark_in_background) that has looked through what it was given: whether it may do so once more. Then it need not give
+    /// back what it has found and not yet looked through, which costs the good order of it.
+    fn go_on(&self, on: Processor) -> bool {
+        let _ = on;
+        false
+    }
 
     /// Runs `body` on some threads, at the same time or one after the other: at least one, at most
     /// [`procs`](Self::procs). The threads are not mutators: `with_stopped` has not stopped them.

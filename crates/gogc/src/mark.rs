@@ -145,7 +145,7 @@ impl Marking {
         self.forgot.swap(false, Ordering::Relaxed)
     }
 
-    /// What the markers that have ended have done this cycle.
+    /// What the markers have done this cycle, as far as they have said so.
     pub(crate) fn tally(&self) -> Tally {
         let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
         Tally {
@@ -279,6 +279,24 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
             self.shade_seen();
         }
         self.seen.put(word);
+    }
+
+    /// Takes note of what else the words of a stack stand for that were seen last, those with these indices and above.
+    #[cold]
+    fn see_ends(&mut self, from: usize) {
+        let mut ends = [0; Gather::MOST];
+        let words = &self.seen.words()[from..];
+        let found = words
+            .iter()
+            .filter_map(|&word| RootKind::Stack.end_at(word));
+        let count = ends
+            .iter_mut()
+            .zip(found)
+            .map(|(to, end)| *to = end)
+            .count();
+        for &end in &ends[..count] {
+            self.see(end);
+        }
     }
 
     /// Makes the white objects among those that were seen grey.
@@ -419,6 +437,11 @@ impl<'a, H: HeapView, W: World> Marker<'a, H, W> {
         heap.scan(object, range, self);
     }
 
+    /// Makes known what was done so far.
+    fn publish(&mut self) {
+        self.marking.tally.add(&std::mem::take(&mut self.tally));
+    }
+
     /// Shades what mutators have recorded in a barrier buffer, and empties it.
     pub(crate) fn absorb(&mut self, buffer: &mut crate::barrier::BarrierBuffer) {
         for &word in buffer.words() {
@@ -481,8 +504,15 @@ impl<H: HeapView, W: World> RootSink for Marker<'_, H, W> {
         }
         for first in (0..words).step_by(Gather::MOST) {
             let mask = u64::MAX >> Gather::MOST.saturating_sub(words - first);
+            if self.seen.is_full() {
+                self.shade_seen();
+            }
+            let before = self.seen.words().len();
             // SAFETY: within the range, which is aligned and readable by the caller's obligations.
-            unsafe { self.masked(start.wrapping_add(first), mask) };
+            unsafe { self.seen.put_masked(start.wrapping_add(first), mask) };
+            if self.seen.words().len() > before && kind == RootKind::Stack {
+                self.see_ends(before);
+            }
         }
     }
 
@@ -496,6 +526,6 @@ impl<H: HeapView, W: World> Drop for Marker<'_, H, W> {
         self.shade_seen();
         self.gray.flush();
         self.spans.flush();
-        self.marking.tally.add(&self.tally);
+        self.publish();
     }
 }

@@ -13,7 +13,7 @@ use crate::gather::Gather;
 /// Words in a batch. Twice what can be gathered at once, for a batch is worked off when there may not be room for more.
 const WORDS: usize = 128;
 
-/// The batch. Its words lie within the bounds of the heap.
+/// The batch. Its words lie within the bounds of the heap, or are the address of its end, which may be that of the last object.
 pub(crate) struct Seen {
     words: [MaybeUninit<usize>; WORDS],
     len: usize,
@@ -23,13 +23,13 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// An empty batch of words within `bounds`.
+    /// An empty batch of words within `bounds`, the end included.
     pub(crate) fn new(bounds: Range<usize>) -> Seen {
         Seen {
             words: [const { MaybeUninit::uninit() }; WORDS],
             len: 0,
             low: bounds.start,
-            span: bounds.end.saturating_sub(bounds.start),
+            span: bounds.end.saturating_add(1).saturating_sub(bounds.start),
             gather: Gather::best(),
         }
     }
@@ -82,14 +82,14 @@ mod tests {
     #[test]
     fn what_is_put_in_and_in_bounds_is_there_in_order() {
         let mut seen = Seen::new(100..200);
-        for word in [0, 100, 99, 150, 200, 199, usize::MAX] {
+        for word in [0, 100, 99, 150, 200, 201, usize::MAX] {
             seen.put(word);
         }
-        assert_eq!(seen.words(), [100, 150, 199]);
+        assert_eq!(seen.words(), [100, 150, 200]);
         let more: Vec<usize> = (0..64).map(|n| n * 4).collect();
         // SAFETY: a live array of 64 words.
         unsafe { seen.put_masked(more.as_ptr(), u64::MAX) };
-        let expected = [100, 150, 199].into_iter().chain((100..200).step_by(4));
+        let expected = [100, 150, 200].into_iter().chain((100..=200).step_by(4));
         assert_eq!(seen.words(), expected.collect::<Vec<_>>());
         seen.clear();
         assert!(seen.words().is_empty());

@@ -65,6 +65,28 @@ impl Crew {
         self.busy.fetch_sub(1, Ordering::Release);
     }
 
+    /// As [`next`](Self::next) for a marker that works in slices, but waits for some microseconds at most: `None` when they are over as well.
+    ///
+    /// The caller's queue is empty.
+    pub(crate) fn wait_a_little<'p>(&self, pool: &'p BufferPool) -> Option<Owned<'p>> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.busy.fetch_sub(1, Ordering::Release);
+        let mut backoff = Backoff::default();
+        let work = loop {
+            if pool.has_full()
+                && let Some(work) = pool.take_full()
+            {
+                break Some(work);
+            }
+            if self.idle() || !backoff.wait_shortly() {
+                break None;
+            }
+        };
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        work
+    }
+
     /// Whether no marker is at work: then all that they had is in the pool.
     pub(crate) fn idle(&self) -> bool {
         self.busy.load(Ordering::Acquire) == 0

@@ -8,11 +8,12 @@
 //!
 //! A mutator whose allocation reaches the trigger asks for a collection and goes on. One whose allocation reaches the goal before marking has begun
 //! waits until it has, so that the heap does not outgrow its goal while the collector's thread waits for a processor. While objects are marked,
-//! whoever takes memory for new ones assists.
+//! whoever takes memory for new ones assists; and if more is owed than it finds to do, it waits a little, for the heap must not grow at the pace of mutators while
+//! all work is in the hands of others. Whoever waits lends its processor to those who mark ([`background`]).
 
-use crate::compose::barrier;
 use crate::compose::heap::GoHeap;
 use crate::compose::world::GoWorld;
+use crate::compose::{background, barrier};
 use crate::finalizer::Task;
 use crate::runtime::scheduler;
 use gogc::{Bytes, Collector, HeapView, MarkSweep, Method, ObjectAddr, Phase, Reason, Specials};
@@ -45,6 +46,13 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long a mutator that waits looks away.
 const GLANCE: Duration = Duration::from_millis(1);
+
+/// How long a mutator that owes waits for others to pay, after each of its assists: then it goes on in debt. Each time that a thread has taken a span, 8 KiB of
+/// small objects, it may come to that; so while marking is behind, no thread allocates more than some 30 MB a second.
+const IN_DEBT: Duration = Duration::from_micros(250);
+
+/// The pause before it looks again.
+const DEBT_GLANCE: Duration = Duration::from_micros(20);
 
 /// Of the bytes allocated since the last cycle, what nobody has to assist for any more.
 static PAID: AtomicU64 = AtomicU64::new(0);
@@ -189,6 +197,7 @@ pub(crate) fn collect() {
         requests.forced += 1;
         let ticket = requests.forced;
         requests.wake();
+        let _lent = background::lend();
         while requests.forced_done < ticket {
             requests = DONE.wait(requests).unwrap_or_else(PoisonError::into_inner);
         }
@@ -207,6 +216,21 @@ pub(crate) fn collect_periodic() {
 /// The size of heap at which the next cycle is to be over; 0 while nothing is collected.
 pub(crate) fn goal() -> u64 {
     COLLECTOR.get().map_or(0, |c| c.goal().0)
+}
+
+/// `GOGC` in force; all ones for none.
+pub(crate) fn percent() -> u64 {
+    match config().percent {
+        gogc::GcPercent::Percent(percent) => percent.into(),
+        gogc::GcPercent::Off => u64::MAX,
+    }
+}
+
+/// The memory limit in force; as in Go the largest signed number for none.
+pub(crate) fn memory_limit() -> u64 {
+    config()
+        .memory_limit
+        .map_or(i64::MAX as u64, |limit| limit.0)
 }
 
 /// When the last cycle ended, in nanoseconds of the monotonic clock (`now` while there is nothing to collect), and whether one is under way.
@@ -229,6 +253,9 @@ fn on_trigger() {
     };
     if collector.barrier().is_on() {
         assist(collector);
+        if collector.owes() {
+            wait_in_debt(collector);
+        }
         return;
     }
     let mut requests = requests();
@@ -262,6 +289,25 @@ fn assist(collector: &GoCollector) {
     let allocated = gomem::heap().allocated_since_cycle() as u64;
     let paid = PAID.swap(allocated, Relaxed);
     collector.assist(Bytes(allocated.saturating_sub(paid)));
+}
+
+/// Waits until nothing is owed, looking for work now and then, but not for long.
+#[cold]
+fn wait_in_debt(collector: &GoCollector) {
+    let begin = Instant::now();
+    let _lent = background::lend();
+    while begin.elapsed() < IN_DEBT {
+        std::thread::sleep(DEBT_GLANCE);
+        assist(collector);
+        if !collector.owes() {
+            return;
+        }
+    }
+}
+
+/// Mutators that wait for marking to begin need not wait any longer. The world runs.
+pub(crate) fn mark_has_begun() {
+    DONE.notify_all();
 }
 
 /// Marking begins: what was allocated before costs nothing. The world is stopped.

@@ -12,6 +12,7 @@
 
 use crate::gc::TypeInfo;
 use std::collections::VecDeque;
+use std::mem::MaybeUninit;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -72,6 +73,9 @@ fn queue() -> MutexGuard<'static, Queue> {
 }
 
 /// Found while the world stands still, to be handed over when it runs again: a stopped thread may hold the queue's lock.
+///
+/// Invariant: what of the buffer is not in use reads as zero. It is memory of the Rust heap, so words of the dead that were left in it would be roots; and
+/// so would what was there before in a buffer that was got in the stop, when roots have been looked at already.
 #[derive(Default)]
 pub(crate) struct Found(Mutex<Vec<Task>>);
 
@@ -87,13 +91,21 @@ impl Found {
 
     /// Adds a task, likewise.
     pub(crate) fn push(&self, task: Task) {
-        self.lock().push(task);
+        let mut found = self.lock();
+        if found.len() == found.capacity() {
+            found.reserve(64);
+            found.spare_capacity_mut().fill_with(MaybeUninit::zeroed);
+        }
+        found.push(task);
     }
 
     /// Hands over what was found, and starts a goroutine for it if none is at work.
     pub(crate) fn hand_over(&self) {
         let mut queue = queue();
-        queue.tasks.extend(self.lock().drain(..));
+        let mut found = self.lock();
+        queue.tasks.extend(found.drain(..));
+        found.spare_capacity_mut().fill_with(MaybeUninit::zeroed);
+        drop(found);
         if queue.tasks.is_empty() {
             return;
         }
@@ -145,7 +157,7 @@ fn work() {
 fn watch_over() {
     let mut seen = None;
     loop {
-        crate::time::sleep(PATIENCE);
+        gosched::sleep(PATIENCE);
         let mut queue = queue();
         if queue.tasks.is_empty() {
             queue.watched = false;

@@ -17,6 +17,8 @@ pub struct Settings {
     pub follow_group_limit: bool,
     /// `GODEBUG=gctrace=1`: a line on standard error for each collection.
     pub gc_trace: bool,
+    /// `GODEBUG=gctrace=2`: another one for the stops of the world in it.
+    pub gc_trace_pauses: bool,
     /// `GODEBUG=gcstoptheworld=1`: the world stands still for all of marking.
     pub stop_the_world: bool,
     /// `GODEBUG=gccheckmark=1`: after each marking everything is marked once more with the world stopped, and compared. A difference ends the process.
@@ -31,7 +33,7 @@ pub struct Settings {
     pub sched_trace: Option<Duration>,
     /// `GODEBUG=scheddetail=1`: with `schedtrace`, a line for each P, M and G as well.
     pub sched_detail: bool,
-    /// `GODEBUG=stalltrace=N`: goroutines are reported that hold a thread for N milliseconds; 0 for never, `None` for ten seconds.
+    /// `GODEBUG=stalltrace=N`: goroutines are reported that do not get on for N milliseconds (ten seconds); `None` for never, which is said by 0.
     pub stall_trace: Option<Duration>,
 }
 
@@ -42,6 +44,7 @@ impl Default for Settings {
             collector: gogc::Config::default(),
             follow_group_limit: true,
             gc_trace: false,
+            gc_trace_pauses: false,
             stop_the_world: false,
             check_marks: false,
             track_writes: true,
@@ -49,7 +52,7 @@ impl Default for Settings {
             type_names: false,
             sched_trace: None,
             sched_detail: false,
-            stall_trace: None,
+            stall_trace: Some(Duration::from_secs(10)),
         }
     }
 }
@@ -120,7 +123,10 @@ impl Settings {
             ]
             .contains(&key);
             match (key, number) {
-                ("gctrace", Ok(n)) => settings.gc_trace = n > 0,
+                ("gctrace", Ok(n)) => {
+                    settings.gc_trace = n > 0;
+                    settings.gc_trace_pauses = n > 1;
+                }
                 ("gcstoptheworld", Ok(n)) => settings.stop_the_world = n > 0,
                 ("gccheckmark", Ok(n)) => settings.check_marks = n > 0,
                 ("gctrackwrites", Ok(n)) => settings.track_writes = n > 0,
@@ -131,7 +137,7 @@ impl Settings {
                 }
                 ("scheddetail", Ok(n)) => settings.sched_detail = n > 0,
                 ("stalltrace", Ok(n)) => {
-                    settings.stall_trace = Some(Duration::from_millis(n.into()));
+                    settings.stall_trace = (n > 0).then(|| Duration::from_millis(n.into()));
                 }
                 (_, Err(_)) if known => {
                     complain(format!("GODEBUG: {key}={value:?} is not a number"));
@@ -201,11 +207,11 @@ mod tests {
         assert_eq!(s.collector.percent, GcPercent::Off);
         assert_eq!(s.collector.memory_limit, Some(Bytes::mib(512)));
         assert!(!s.follow_group_limit);
-        assert_eq!(s.stall_trace, Some(Duration::ZERO));
+        assert_eq!(s.stall_trace, None);
         assert!(
             s.gc_trace && s.sched_detail && s.stop_the_world && s.check_marks && s.clobber_free
         );
-        assert!(!s.track_writes && s.type_names);
+        assert!(!s.track_writes && !s.gc_trace_pauses && s.type_names);
         assert_eq!(s.sched_trace, Some(Duration::from_millis(250)));
     }
 

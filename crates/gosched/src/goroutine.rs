@@ -26,7 +26,8 @@ macro_rules! wait_reasons {
         pub enum WaitReason { $($(#[$doc])* $name,)* }
 
         impl WaitReason {
-            pub(crate) const ALL: &'static [WaitReason] = &[$(WaitReason::$name,)*];
+            /// Every reason, by its number (`reason as u8`).
+            pub const ALL: &'static [WaitReason] = &[$(WaitReason::$name,)*];
 
             /// As Go's goroutine dumps print it.
             pub fn as_str(self) -> &'static str {
@@ -71,6 +72,8 @@ wait_reasons! {
     GcWorkerIdle = "GC worker (idle)",
     /// The finalizer goroutine has no work.
     FinalizerWait = "finalizer wait",
+    /// The goroutine that runs alarms has none that is due.
+    TimerIdle = "timer goroutine (idle)",
     /// In a simulation: the others are not at rest.
     Synctest = "synctest.Wait",
 }
@@ -126,6 +129,8 @@ pub struct GoroutineInfo {
     /// Processor time that it has used, up to its last switch and since accounting was switched on
     /// ([`Scheduler::set_cpu_accounting`](crate::Scheduler::set_cpu_accounting)); zero without.
     pub cpu: Nanos,
+    /// The goroutine that holds the [`Mutex`](crate::sync::Mutex) which this one waits for. Known only where goroutines were looked at while the world was stopped.
+    pub held_by: Option<GoroutineId>,
 }
 
 /// Registers of code that does not run, from which a walk of its calls begins.
@@ -143,28 +148,35 @@ pub struct ResumePoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitsOn {
     pub(crate) reason: WaitReason,
-    pub(crate) hidden: usize,
+    pub(crate) on: Hidden,
 }
 
 impl WaitsOn {
-    /// An address in a form in which it is none; 0 for null.
+    /// Whether it goes on only if somebody does something with what it waits on; otherwise a timer, a descriptor or the runtime sees to it.
+    pub fn is_up_to_others(&self) -> bool {
+        self.on != Hidden::NOTHING
+    }
+}
+
+/// An address in a form in which it is none: to a collector that looks through what the scheduler knows of a goroutine, it is no way to what lies there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hidden(pub(crate) usize);
+
+impl Hidden {
+    pub(crate) const NOTHING: Hidden = Hidden(0);
+
+    /// Of null: [`NOTHING`](Self::NOTHING).
     #[inline]
-    pub(crate) fn hide(on: *const ()) -> usize {
-        if on.is_null() {
-            0
+    pub(crate) fn new<T>(at: *const T) -> Hidden {
+        if at.is_null() {
+            Hidden::NOTHING
         } else {
-            !on.expose_provenance()
+            Hidden(!at.expose_provenance())
         }
     }
 
-    /// What was hidden.
-    pub(crate) fn on(&self) -> Option<*const ()> {
-        (self.hidden != 0).then(|| ptr::with_exposed_provenance(!self.hidden))
-    }
-
-    /// Whether it waits for what nobody can bring about.
-    pub fn is_forever(&self) -> bool {
-        self.reason == WaitReason::SelectNoCases
+    pub(crate) fn get<T>(self) -> Option<*const T> {
+        (self != Hidden::NOTHING).then(|| ptr::with_exposed_provenance(!self.0))
     }
 }
 
@@ -195,6 +207,9 @@ impl GoroutineInfo {
         let minutes = self.waiting_for.0 / 60_000_000_000;
         if minutes >= 1 {
             write!(f, ", {minutes} minutes")?;
+        }
+        if let Some(holder) = self.held_by {
+            write!(f, ", held by goroutine {holder}")?;
         }
         f.write_str("]")?;
         if let Some(name) = &self.name {
@@ -249,11 +264,19 @@ mod tests {
             m: None,
             locked: false,
             cpu: Nanos::ZERO,
+            held_by: None,
         };
         assert_eq!(info.to_string(), "goroutine 7 [chan receive, 2 minutes]:\n");
         info.waiting_for = Nanos::ZERO;
         info.state = GoroutineState::Running;
         info.name = Some("reader".into());
         assert_eq!(info.to_string(), "goroutine 7 [running] {name: reader}:\n");
+        info.name = None;
+        info.state = GoroutineState::Waiting(WaitReason::MutexLock);
+        info.held_by = Some(GoroutineId(3));
+        assert_eq!(
+            info.to_string(),
+            "goroutine 7 [sync.Mutex.Lock, held by goroutine 3]:\n"
+        );
     }
 }

@@ -20,6 +20,7 @@
 //! writes it, and whoever switches to it must have seen that write.
 
 use core::cell::UnsafeCell;
+use core::mem::offset_of;
 use core::ptr::{NonNull, null_mut};
 
 /// The words below the stack pointer of a context that does not run, lowest first.
@@ -106,6 +107,23 @@ impl Context {
         }
     }
 
+    /// As [`saved_sp`](Self::saved_sp), of a place where a context is kept at times, for who cannot know whether one is there at the moment: then it may be any number.
+    ///
+    /// # Safety
+    ///
+    /// 1. The memory at `this` is readable.
+    #[inline]
+    pub unsafe fn saved_sp_at(this: *const Self) -> usize {
+        let place = this.cast::<u8>().wrapping_add(offset_of!(Self, sp));
+        let sp: usize;
+        // SAFETY: reads a word of memory that is readable. To the compiler the instruction is opaque: it claims nothing about what is there, nor about who writes
+        // it meanwhile; an aligned word is not torn on x86-64.
+        unsafe {
+            core::arch::asm!("mov {}, [{}]", out(reg) sp, in(reg) place, options(nostack, preserves_flags, readonly));
+        }
+        sp.wrapping_sub(size_of::<Saved>())
+    }
+
     /// The thread-local at `offset`, as [`TlsLayout::offset_of`](crate::tls::TlsLayout::offset_of) gives it, *in this
     /// context*, which need not be the running one; `None` if the context shares its thread's thread-locals.
     ///
@@ -172,5 +190,13 @@ mod tests {
             .unwrap();
         assert_ne!(mine, other);
         assert_eq!(mine, Context::adopt_thread().thread_pointer() as usize);
+    }
+
+    #[test]
+    fn a_saved_stack_pointer_is_read_from_its_place() {
+        let context = Context::new(core::ptr::without_provenance_mut(4096), null_mut());
+        // SAFETY: a context.
+        let at = unsafe { Context::saved_sp_at(&context) };
+        assert_eq!(at, context.saved_sp() as usize);
     }
 }

@@ -15,6 +15,7 @@ import (
 func init() {
 	workloads["allocate"] = runAllocate
 	workloads["binary_trees"] = runTrees
+	workloads["buffers"] = runBuffers
 	workloads["churn"] = runChurn
 	workloads["mark"] = runMark
 	workloads["barrier"] = runBarrier

@@ -11,7 +11,7 @@ pub mod workloads {
     pub mod malloc;
     pub mod net;
     pub mod process;
-    mod random;
+    pub mod random;
     pub mod sched;
     pub mod stack;
     pub mod sysmon;

@@ -1,3 +1,5 @@
+//! A field that borrows.
+
 use goruntime::gc::{Gc, Trace};
 
 #[derive(Trace)]

@@ -1,3 +1,5 @@
+//! Collected pointers in a `Cell` of std.
+
 use goruntime::gc::{Gc, Trace};
 use std::cell::Cell;
 

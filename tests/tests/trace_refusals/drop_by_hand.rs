@@ -1,3 +1,5 @@
+//! A `Drop` by hand.
+
 use goruntime::gc::Trace;
 
 //~ conflicting implementations of trait `TraceMustNotImplementDrop` for type `File`

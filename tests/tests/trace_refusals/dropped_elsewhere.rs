@@ -1,3 +1,5 @@
+//! Drop glue that may run on its own thread only.
+
 use goruntime::gc::Trace;
 
 #[derive(Trace)]

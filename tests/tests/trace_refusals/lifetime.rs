@@ -1,3 +1,5 @@
+//! A type with a lifetime.
+
 use goruntime::gc::Trace;
 
 #[derive(Trace)]

@@ -1,3 +1,5 @@
+//! A packed layout.
+
 use goruntime::gc::{Gc, Trace};
 
 #[derive(Trace)]

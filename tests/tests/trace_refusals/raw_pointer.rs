@@ -1,3 +1,5 @@
+//! A raw pointer that nobody answers for.
+
 use goruntime::gc::Trace;
 
 #[derive(Trace)]

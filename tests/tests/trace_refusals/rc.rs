@@ -1,3 +1,5 @@
+//! An `Rc`, whose drop glue belongs to one thread.
+
 use goruntime::gc::Trace;
 use std::rc::Rc;
 

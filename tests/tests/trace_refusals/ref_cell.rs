@@ -1,3 +1,5 @@
+//! Collected pointers in a `RefCell` of std.
+
 use goruntime::gc::{Gc, Trace};
 use std::cell::RefCell;
 

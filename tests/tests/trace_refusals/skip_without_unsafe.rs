@@ -1,3 +1,5 @@
+//! A field that is skipped, and nobody answers for it.
+
 use goruntime::gc::Trace;
 
 #[derive(Trace)]

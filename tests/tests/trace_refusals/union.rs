@@ -1,3 +1,5 @@
+//! A union.
+
 use goruntime::gc::{Gc, Trace};
 
 #[derive(Trace)]

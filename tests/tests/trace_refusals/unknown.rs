@@ -1,3 +1,5 @@
+//! A field of which the collector knows nothing.
+
 use goruntime::gc::Trace;
 
 struct Foreign;

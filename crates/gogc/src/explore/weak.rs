@@ -10,6 +10,7 @@ use super::cycle::{How, LAST, Sim, Step, collect, explore, sim, store};
 use crate::atomic::Mutex;
 use crate::barrier::BarrierBuffer;
 use crate::collector::Collector;
+use crate::env::ObjectAddr;
 use crate::testing::Shape;
 
 /// One word that is no pointer.
@@ -20,14 +21,16 @@ const HANDLE: Shape = Shape {
 };
 
 /// Has both marked if objects are being marked.
-fn shade(sim: &Sim, object: usize, other: usize) {
+fn shade(sim: &Sim<false>, object: usize, other: usize) {
     let mut buffer = BarrierBuffer::new();
-    let _ = sim.barrier().write(object, other, || &mut buffer);
+    let _ = sim
+        .barrier()
+        .write(ObjectAddr(object), object, other, || &mut buffer);
     sim.flush_barrier(&mut buffer);
 }
 
 /// Gives `object` a handle, which the caller puts where it is found.
-fn attach(sim: &Sim, object: usize) -> usize {
+fn attach(sim: &Sim<false>, object: usize) -> usize {
     let handle = sim.heap().allocate(HANDLE).unwrap();
     sim.heap().store(handle, 0, object);
     let attached = sim.heap().specials().attach_handle(object, handle);
@@ -38,7 +41,7 @@ fn attach(sim: &Sim, object: usize) -> usize {
 }
 
 /// The target of a handle is there, or the handle is empty.
-fn assert_valid(sim: &Sim, handle: usize) {
+fn assert_valid(sim: &Sim<false>, handle: usize) {
     assert!(
         sim.heap().objects().contains(&handle),
         "the handle was freed too early"
@@ -53,19 +56,19 @@ fn assert_valid(sim: &Sim, handle: usize) {
 /// A mutator reads the handle of an object that nothing else leads to, and has what it finds be the end of the list. Invariants: what it finds stays alive;
 /// in the end the handle tells the truth.
 fn upgrade(how: How) {
-    let (sim, [_, second, third]) = sim();
+    let (sim, [_, second, third]) = sim::<false>();
     sim.heap().store(second, 0, 0);
     sim.world().set(1, attach(&sim, third));
     let seen = Arc::new(Mutex::new(0));
-    let with = |f: fn(&Sim, &mut usize, usize)| -> Step {
+    let with = |f: fn(&Sim<false>, &mut usize, usize)| -> Step {
         let (sim, seen) = (Arc::downgrade(&sim), seen.clone());
         Box::new(move || f(&sim.upgrade().unwrap(), &mut seen.lock().unwrap(), second))
     };
-    fn read(sim: &Sim, seen: &mut usize, _: usize) {
+    fn read(sim: &Sim<false>, seen: &mut usize, _: usize) {
         *seen = sim.heap().load(sim.world().get(1), 0);
         shade(sim, *seen, 0);
     }
-    fn keep(sim: &Sim, seen: &mut usize, _: usize) {
+    fn keep(sim: &Sim<false>, seen: &mut usize, _: usize) {
         sim.world().set(0, *seen);
     }
     let mut steps = if planted("the target is kept in another section than it was read in") {
@@ -96,10 +99,10 @@ fn explore_an_upgrade() {
 
 /// A mutator moves an object from a root to one that was scanned before, gives it a handle, and lets go of it.
 fn attach_late(how: How) {
-    let (sim, [_, second, third]) = sim();
+    let (sim, [_, second, third]) = sim::<false>();
     sim.heap().store(second, 0, 0);
     sim.world().set(1, third);
-    let with = |f: fn(&Sim)| -> Step {
+    let with = |f: fn(&Sim<false>)| -> Step {
         let sim = Arc::downgrade(&sim);
         Box::new(move || f(&sim.upgrade().unwrap()))
     };

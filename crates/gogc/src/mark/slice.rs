@@ -19,18 +19,34 @@ pub(crate) enum Slice {
 }
 
 impl<H: HeapView, W: World> Marker<'_, H, W> {
-    /// Bytes looked through so far.
+    /// Bytes looked through since the last [`publish`](Self::publish).
     pub(crate) fn looked_at(&self) -> Bytes {
         self.tally.looked_at()
     }
 
     /// Scans root jobs and blackens until some `budget` bytes are looked through, or nothing is to be had. Consumes the marker, which gives back
     /// what it has.
-    pub(crate) fn slice(mut self, roots: &impl Roots, budget: Bytes) -> (Bytes, Slice) {
+    pub(crate) fn slice(self, roots: &impl Roots, budget: Bytes) -> (Bytes, Slice) {
+        self.slices(roots, budget, |_| false)
+    }
+
+    /// The same, and again as long as `go_on` says so, which is told how much was looked through each time.
+    pub(crate) fn slices(
+        mut self,
+        roots: &impl Roots,
+        budget: Bytes,
+        mut go_on: impl FnMut(Bytes) -> bool,
+    ) -> (Bytes, Slice) {
         let crew = &self.marking.crew;
         crew.enter();
-        let more = self.slice_here(roots, budget);
-        let done = self.looked_at();
+        let (done, more) = loop {
+            let more = self.slice_here(roots, budget);
+            let done = self.looked_at();
+            self.publish();
+            if !more || !go_on(done) {
+                break (done, more);
+            }
+        };
         let marking = self.marking;
         // What is left must be in the pool before the crew is told that this marker is not busy.
         drop(self);
@@ -50,26 +66,23 @@ impl<H: HeapView, W: World> Marker<'_, H, W> {
 
     /// Whether the budget ended it.
     fn slice_here(&mut self, roots: &impl Roots, budget: Bytes) -> bool {
+        let marking = self.marking;
         loop {
-            while let Some(job) = self.marking.crew.claim(roots.jobs()) {
+            while let Some(job) = marking.crew.claim(roots.jobs()) {
                 roots.scan(job, self);
                 if self.looked_at() >= budget {
                     return true;
                 }
             }
-            // So often is the budget looked at.
-            let mut steps = 64;
+            let others = self.looked_at().saturating_sub(self.tally.heap_scanned);
             while self.step() {
-                steps -= 1;
-                if steps == 0 {
-                    steps = 64;
-                    if self.looked_at() >= budget {
-                        return true;
-                    }
-                    self.share_if_hungry();
+                if self.tally.heap_scanned + others >= budget {
+                    return true;
                 }
+                self.share_if_hungry();
             }
-            match self.marking.pool.take_full() {
+            let work = marking.pool.take_full();
+            match work.or_else(|| marking.crew.wait_a_little(&marking.pool)) {
                 Some(work) => self.adopt(work),
                 None => return false,
             }

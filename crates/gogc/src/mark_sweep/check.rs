@@ -179,7 +179,9 @@ impl<H: HeapView, W: World> RootSink for Reference<'_, H, W> {
             let at = start.wrapping_add(i);
             // SAFETY: within the range, which is aligned and readable by the caller's obligations.
             let word = unsafe { word::load(at) };
-            self.see(word, From::Root(kind, at.addr()));
+            for word in std::iter::once(word).chain(kind.end_at(word)) {
+                self.see(word, From::Root(kind, at.addr()));
+            }
         }
     }
 

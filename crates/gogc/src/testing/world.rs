@@ -151,15 +151,15 @@ impl SimWorld {
         f(&mut roots.all[area].1)
     }
 
-    /// All words of all root areas.
+    /// All words of all root areas, with what else they stand for (see [`RootKind::Stack`]).
     #[must_use]
     pub fn root_words(&self) -> Vec<usize> {
-        lock(&self.roots)
-            .all
-            .iter()
-            .flat_map(|(_, words)| words)
-            .copied()
-            .collect()
+        let areas = lock(&self.roots);
+        let words = areas.all.iter().flat_map(|(kind, words)| {
+            let ends = words.iter().filter_map(|&word| kind.end_at(word));
+            words.iter().copied().chain(ends)
+        });
+        words.collect()
     }
 
     /// Runs `f` as a mutator: not while the world is stopped. `f` must not collect, which would wait for itself.

@@ -1,14 +1,22 @@
 //! How much of the processors marking beside the program may have.
 //!
 //! A quarter of the Ps' time is the collector's: so many threads of its team, one at least, work for a part of the time that adds up to it, in turns of
-//! a millisecond. Besides, as many of its threads as there are Ps without work mark as long as there are: then nobody misses the time.
+//! a millisecond. Besides, as many of its threads as there are processors to spare mark as long as there are: then nobody misses the time.
 //! (Go has goroutines do it, which take a P. Here they are threads, because they must go on while the world stands still, and so the kernel decides
 //! who runs; the pauses see to it that it gives them no more than their part.)
+//!
+//! To spare are Ps without work, and processors that are *lent*: their goroutine waits for the collector. It need not mark itself, and so need not be told what is to
+//! be looked at: a thread of the team does it on its processor, as the kernel sees to.
+//!
+//! **Nobody sleeps while there is something to do.** A thread with nothing to do sleeps on the word [`CALLS`], for some time at most. It reads the word, looks
+//! whether there is something, notes in [`ASLEEP`] that it is going to sleep, and sleeps if the word is the same. Who has something changes what the thread looks at,
+//! then the word, then looks at `ASLEEP`. All are sequentially consistent: either the thread sees the change, or finds the word changed, or is seen and woken.
 
 use crate::runtime::scheduler;
+use crate::world::futex;
 use crate::world::workers::Team;
 use gogc::{Background, Bytes, Processor};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
 use std::time::{Duration, Instant};
 
 /// What is looked through at a stretch: a millisecond or less, so that it is soon noticed when a processor is wanted. (What waits in a marker's queues is given to all
@@ -24,11 +32,57 @@ const DRY: Duration = Duration::from_micros(50);
 /// The pause before another look for an idle P.
 const IDLE: Duration = Duration::from_micros(200);
 
-/// How many processors goroutines have no use for: Ps that nobody has, but for those that were taken from a goroutine which goes on running without.
+/// Threads that work on processors to spare.
+static ON_IDLE: AtomicUsize = AtomicUsize::new(0);
+
+/// Processors that are lent.
+static LENT: AtomicUsize = AtomicUsize::new(0);
+
+/// Changes when there is something to do.
+static CALLS: AtomicU32 = AtomicU32::new(0);
+
+/// Threads that sleep until it does.
+static ASLEEP: AtomicU32 = AtomicU32::new(0);
+
+/// As long as this exists, the processor of the calling thread is the collector's to mark with.
+pub(crate) struct Lent(());
+
+/// The calling thread waits for the collector.
+pub(crate) fn lend() -> Lent {
+    LENT.fetch_add(1, SeqCst);
+    call();
+    Lent(())
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        LENT.fetch_sub(1, SeqCst);
+    }
+}
+
+/// Wakes whoever sleeps.
+fn call() {
+    CALLS.fetch_add(1, SeqCst);
+    if ASLEEP.load(SeqCst) != 0 {
+        futex::wake(&CALLS, usize::MAX);
+    }
+}
+
+/// Sleeps until there is something to do that there was not when `CALLS` was `seen`, but not for longer than this.
+fn sleep(seen: u32, most: Duration) {
+    ASLEEP.fetch_add(1, SeqCst);
+    futex::wait(&CALLS, seen, Some(most));
+    ASLEEP.fetch_sub(1, SeqCst);
+}
+
+/// How many processors goroutines have no use for: Ps that nobody has, but for those that were taken from a goroutine which goes on running without, and
+/// those that are lent.
 fn idle_procs() -> usize {
     let mut without = 0;
     scheduler().for_each_machine(|machine| without += usize::from(machine.blocked));
-    (scheduler().idle_procs() as usize).saturating_sub(without)
+    // A goroutine that waits for a collection has given up its P, and is lent.
+    let all = scheduler().idle_procs() as usize + LENT.load(SeqCst);
+    all.saturating_sub(without)
 }
 
 /// How many threads share a quarter of `procs` processors, and which part of its time each works.
@@ -40,75 +94,59 @@ fn quarter(procs: usize) -> (usize, f64) {
     )
 }
 
+/// Whether a thread that works on such a processor may go on doing so. One that works on the quarter's gives back what it has before it rests.
+pub(crate) fn go_on(on: Processor) -> bool {
+    on == Processor::Idle && idle_procs() >= ON_IDLE.load(SeqCst)
+}
+
 /// Has the team, and the calling thread, run `step` until there is nothing to do.
 pub(crate) fn mark(team: &Team, step: &(impl Fn(Bytes, Processor) -> Background + Sync)) {
     let (dedicated, part) = quarter(crate::max_procs());
     let members = AtomicUsize::new(0);
-    let round = Round {
-        on_idle: AtomicUsize::new(0),
-        over: AtomicBool::new(false),
-    };
+    let over = AtomicBool::new(false);
     team.run(&|| {
-        if members.fetch_add(1, Relaxed) < dedicated {
-            round.work(part, step);
-        } else {
-            round.work_on_idle(step);
+        let is_dedicated = members.fetch_add(1, Relaxed) < dedicated;
+        work(&over, is_dedicated.then_some(part), step);
+        // Whoever comes out does so because nothing is left.
+        if !over.swap(true, SeqCst) {
+            call();
         }
     });
 }
 
-/// The members of the team at work.
-struct Round {
-    /// Those that work because a P is idle.
-    on_idle: AtomicUsize,
-    /// One of them was told that nothing is left.
-    over: AtomicBool,
-}
-
-impl Round {
-    /// Works for a part of the time, and for all of it while a P is idle.
-    fn work(&self, part: f64, step: &impl Fn(Bytes, Processor) -> Background) {
-        let mut worked = Duration::ZERO;
-        loop {
-            let idle = idle_procs() > 0;
-            let begin = Instant::now();
-            let on = if idle {
-                Processor::Idle
-            } else {
-                Processor::Dedicated
-            };
-            match step(STEP, on) {
-                Background::Over => return self.over.store(true, Relaxed),
-                Background::Dry(_) => {
-                    std::thread::sleep(DRY);
+/// Works while there is a processor to spare, and where not for a part of the time, if there is one.
+fn work(over: &AtomicBool, part: Option<f64>, step: &impl Fn(Bytes, Processor) -> Background) {
+    let mut worked = Duration::ZERO;
+    while !over.load(SeqCst) {
+        let seen = CALLS.load(SeqCst);
+        // One is left to a thread of the quarter.
+        let others = ON_IDLE
+            .fetch_add(1, SeqCst)
+            .max(usize::from(part.is_none()));
+        let idle = idle_procs() > others;
+        let begin = Instant::now();
+        let idle_result = idle.then(|| step(STEP, Processor::Idle));
+        ON_IDLE.fetch_sub(1, SeqCst);
+        let result = match (idle_result, part) {
+            (None, Some(_)) => Some(step(STEP, Processor::Dedicated)),
+            (result, _) => result,
+        };
+        match result {
+            Some(Background::Over) => return,
+            Some(Background::Dry(_)) => {
+                sleep(seen, DRY);
+                worked = Duration::ZERO;
+            }
+            Some(Background::Marked(_)) if idle => worked = Duration::ZERO,
+            Some(Background::Marked(_)) => {
+                worked += begin.elapsed();
+                if worked >= TURN {
+                    let part = part.unwrap_or(1.0);
+                    sleep(seen, worked.mul_f64((1.0 - part) / part));
                     worked = Duration::ZERO;
                 }
-                Background::Marked(_) if idle => worked = Duration::ZERO,
-                Background::Marked(_) => {
-                    worked += begin.elapsed();
-                    if worked >= TURN {
-                        std::thread::sleep(worked.mul_f64((1.0 - part) / part));
-                        worked = Duration::ZERO;
-                    }
-                }
             }
-        }
-    }
-
-    /// Works while there are more idle Ps than others that do so.
-    fn work_on_idle(&self, step: &impl Fn(Bytes, Processor) -> Background) {
-        while !self.over.load(Relaxed) {
-            let others = self.on_idle.fetch_add(1, Relaxed);
-            // One is taken by a thread of the quarter.
-            let spare = idle_procs().saturating_sub(1) > others;
-            let result = spare.then(|| step(STEP, Processor::Idle));
-            self.on_idle.fetch_sub(1, Relaxed);
-            match result {
-                Some(Background::Over) => return,
-                Some(Background::Marked(_)) => {}
-                Some(Background::Dry(_)) => std::thread::sleep(DRY),
-                None => std::thread::sleep(IDLE),
-            }
+            None => sleep(seen, IDLE),
         }
     }
 }

@@ -16,13 +16,14 @@
 
 use super::heap::{scan_object, type_of};
 pub(crate) use super::roots::Holder;
-use super::roots::{Held, Sources, held, statics};
+use super::roots::{Held, Loaded, Sources, held, statics};
 use crate::gc::TypeInfo;
 use crate::world::memory::Table;
 use crate::world::modules::{Module, with_modules};
 use crate::world::stop;
 use gogc::{RootKind, WordSink};
 use gomem::{CollectedKind, MallocShare, Object};
+use gosched::goroutine::WaitsOn;
 use std::io;
 use std::ops::Range;
 use std::ptr::with_exposed_provenance;
@@ -354,6 +355,7 @@ fn stopped<R>(
     let sources = Sources::new();
     with_modules(|modules| {
         let modules: Vec<Module> = modules.to_vec();
+        let loaded = Loaded::of(&modules).map_err(io::Error::other)?;
         let mut all = Vec::new();
         for (number, module) in modules.iter().enumerate() {
             all.push(Held {
@@ -364,7 +366,7 @@ fn stopped<R>(
             });
         }
         let walked = stop::with_world_stopped(&[], |stopped| {
-            all.extend(held(&modules, stopped, &sources)?);
+            all.extend(held(&loaded, stopped, &sources)?);
             let mut graph = Graph::new(keeps_edges);
             let result = graph.as_mut().map(|graph| walk(graph, &all));
             Ok(graph.zip(result))
@@ -453,20 +455,16 @@ pub(crate) fn unwakeable() -> io::Result<Vec<u64>> {
 
 /// Is it awake, or may it be woken, as far as is known?
 fn can_be_woken(graph: &Graph, held: &Held) -> bool {
-    let Some(waits_on) = held.waits_on else {
+    let Some(waits_on) = held.waits_on.filter(WaitsOn::is_up_to_others) else {
         return true;
     };
-    if waits_on.is_forever() {
-        return false;
-    }
-    let (mut any, mut reached) = (false, false);
+    let mut reached = false;
     // SAFETY: the world has been stopped since.
     unsafe {
         waits_on.for_each(|address| {
-            any = true;
             // What is not in the heap, a static or a place on a stack, is there for all.
             reached |= !graph.is_in_heap(address) || graph.find(address).is_some();
         });
     }
-    !any || reached
+    reached
 }

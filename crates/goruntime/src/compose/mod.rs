@@ -11,11 +11,12 @@
 //! | `simulated` | the schedulers of simulations, for the collector to walk |
 //! | `background` | how much of gosched's processors marking may have |
 //! | `barrier` | gogc's barrier buffers, shared among threads under gomem's critical sections |
+//! | `stacks` | gosched's goroutines as roots, by what gostack says of their stacks |
 //! | `rust_heap` | gomem's malloc spans as roots, by what the kernel knows of written pages |
 //! | `gates` | the stop signal's questions, answered by gosched, gomem and gostack |
 //! | `monitor` | gosysmon's target, out of gosched's figures and gomem's scavenger |
 
-mod background;
+pub(crate) mod background;
 pub(crate) mod barrier;
 pub(crate) mod env;
 pub(crate) mod gates;
@@ -28,6 +29,7 @@ mod roots;
 mod rust_heap;
 #[cfg(not(feature = "thread-engine"))]
 pub(crate) mod simulated;
+mod stacks;
 #[cfg(feature = "thread-engine")]
 pub(crate) mod thread_engine;
 pub(crate) mod world;

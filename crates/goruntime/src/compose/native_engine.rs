@@ -4,10 +4,11 @@
 //! gomem keeps the cache of the OS thread in a thread-local word, so each switch copies that word from the context being left to
 //! the one entered, which both run on the same thread.
 
+use super::env::GoEnv;
 use crate::runtime::scheduler;
-use crate::world::stop::on_stack;
+use gosched::Scheduler;
 use gosched::env::{EngineError, Entry, StackSpec, ThreadLocals};
-use gosched::goroutine::{GoroutineId, GoroutineInfo, ResumePoint, StackInfo, WaitsOn};
+use gosched::goroutine::ResumePoint;
 use gostack::altstack::AltStack;
 use gostack::context::{Context, TlsOffset};
 use gostack::execution::{ContextPool, ExecutionContext};
@@ -262,50 +263,40 @@ unsafe impl gosched::env::Engine for NativeEngine {
 
 thread_local!(static ALT: RefCell<Option<AltStack>> = const { RefCell::new(None) });
 
-/// A goroutine that does not run.
-pub(crate) struct Parked {
-    /// From its saved stack pointer to the end of its stack, thread-locals included.
-    pub(crate) live: Range<usize>,
-    /// Its thread pointer.
-    pub(crate) tp: usize,
-    /// What it waits on; `None` if it does not wait.
-    pub(crate) waits_on: Option<WaitsOn>,
+/// Whose goroutines have stacks of their own: the program's scheduler, and those of simulations.
+pub(crate) fn schedulers() -> impl Iterator<Item = &'static Scheduler<GoEnv>> {
+    std::iter::once(scheduler()).chain(super::simulated::schedulers())
 }
 
-/// A goroutine's stack.
-pub(crate) enum Stack {
-    /// No thread runs on it.
-    Parked(Parked),
-    /// A thread does; all of it.
-    InUse(Range<usize>),
+/// The thread-local block at the top of a stack.
+pub(crate) struct Block {
+    /// Its lowest address; below are control area and frames.
+    pub(crate) start: usize,
+    pub(crate) thread_pointer: usize,
 }
 
-/// Calls `each` with the number and the stack of every goroutine. The stack pointers of all threads are given.
+/// The block of the stack that ends at `top`.
+pub(crate) fn block_below(top: usize) -> Option<Block> {
+    let layout = TlsLayout::discover().ok()?;
+    Some(Block {
+        start: top - layout.block_bytes(),
+        thread_pointer: layout.thread_pointer_below(top),
+    })
+}
+
+/// Whether that is the address of a static thread-local of the context with this thread pointer.
+pub(crate) fn is_static_local(address: usize, thread_pointer: usize) -> bool {
+    let below = TlsLayout::discover().map_or(0, TlsLayout::block_bytes);
+    (thread_pointer - below..thread_pointer).contains(&address)
+}
+
+/// The lowest live address of the context that is kept there, if one is and does not run; otherwise any number.
 ///
 /// # Safety
-/// 1. The world is stopped, and these are the stack pointers of all threads.
-pub(crate) unsafe fn for_each_stack(running: &[usize], mut each: impl FnMut(GoroutineId, Stack)) {
-    let layout = TlsLayout::discover().ok();
-    let mut running = running.to_vec();
-    running.sort_unstable();
-    let runs = |stack: &Range<usize>| on_stack(&running, |&sp| sp, stack).is_some();
-    let mut each =
-        |info: GoroutineInfo, stack: StackInfo| match (stack.range, stack.saved_sp, layout) {
-            (Some(range), Some(sp), Some(layout)) => {
-                let parked = Parked {
-                    live: sp..range.end,
-                    tp: layout.thread_pointer_below(range.end),
-                    waits_on: stack.waits_on,
-                };
-                each(info.id, Stack::Parked(parked));
-            }
-            (Some(range), None, _) => each(info.id, Stack::InUse(range)),
-            _ => {}
-        };
-    for scheduler in std::iter::once(scheduler()).chain(super::simulated::schedulers()) {
-        // SAFETY: obligation 1.
-        unsafe { scheduler.for_each_stopped_goroutine(runs, &mut each) }
-    }
+/// 1. The memory there is readable.
+pub(crate) unsafe fn saved_sp_at(context: *const NativeContext) -> usize {
+    // SAFETY: (1).
+    unsafe { Context::saved_sp_at(context_of(context)) }
 }
 
 /// The engine.

@@ -6,7 +6,7 @@
 //! | stack of a thread, and of the goroutine it runs | from the stack pointer (less the red zone) to the end of the stack |
 //! | static thread-locals | between the stack and the thread control block, or in the mapping of the latter |
 //! | dynamic thread-locals | found through the control block's vector (dtv) |
-//! | stack and thread-locals of a goroutine that does not run | from its saved stack pointer to the end of its stack |
+//! | stack and thread-locals of a goroutine that does not run | from its saved stack pointer to the end of its stack, see [`stacks`] |
 //! | statics | writable segments of every loaded object |
 //! | the Rust heap | live blocks of malloc spans |
 //!
@@ -18,7 +18,7 @@
 //! | | first stop | beside the program | last stop |
 //! | --- | --- | --- | --- |
 //! | threads: registers, stacks, thread-locals | all | | all |
-//! | goroutines that did not run in the first stop | | all, as they were then | all |
+//! | goroutines that do not run | | all that there were in the first stop | all |
 //! | statics | all | | all |
 //! | the Rust heap | | all | what may have been written since |
 //! | stores that the barrier has recorded | | | all |
@@ -29,19 +29,20 @@
 //! Invariant: in a stop nothing here takes a lock that a stopped thread may hold; memory comes from gomem, in whose critical sections nobody
 //! is stopped.
 
-use super::barrier;
-use super::engine::{Stack, for_each_stack};
 use super::rust_heap::{Part, RustHeap};
+use super::stacks::{self, Look, Segments, Stacks};
+use super::{barrier, engine};
 use crate::world::maps::{self, Maps};
 use crate::world::modules::Module;
-use crate::world::stop::{StopError, Stopped, StoppedThread};
+use crate::world::stop::{StopError, Stopped, StoppedThread, on_stack, thread_pointer};
 use crate::world::threads::Tid;
 use gogc::{RootKind, RootSink, Roots, Stop};
 use gomem::MallocShare;
-use gosched::goroutine::{GoroutineId, WaitsOn};
+use gosched::goroutine::{GoroutineInfo, StackInfo, WaitsOn};
 use std::cell::Cell;
 use std::ops::Range;
 use std::ptr::with_exposed_provenance;
+use std::sync::Arc;
 
 /// Below the stack pointer, a leaf function may keep this much (System V ABI for x86-64, "red zone").
 const RED_ZONE: usize = 128;
@@ -50,14 +51,23 @@ const RED_ZONE: usize = 128;
 const CHUNK: usize = 256 << 10;
 
 /// A range of memory with roots in it.
-pub(crate) type Area = (RootKind, Range<usize>);
+pub(super) type Area = (RootKind, Range<usize>);
 
-/// What is to be looked through, cut into jobs: one for each range, one for each share of the Rust heap, and one for the barrier's records.
+/// What is to be looked through, cut into jobs: one for each share of the Rust heap, for each range, for each chunk of goroutines, and for the barrier's records.
 pub(crate) struct GoRoots {
-    ranges: Vec<Area>,
     shares: Vec<MallocShare<'static>>,
     rust_heap: Part,
+    ranges: Vec<Area>,
+    stacks: Option<(Arc<Stacks>, Look)>,
     recorded: bool,
+}
+
+/// A job.
+enum Job<'r> {
+    Share(&'r MallocShare<'static>),
+    Range(&'r Area),
+    Stacks(usize),
+    Recorded,
 }
 
 // SAFETY:
@@ -65,43 +75,72 @@ pub(crate) struct GoRoots {
 // 2. Scanning reads memory, and walks malloc spans, which takes no lock.
 unsafe impl Roots for GoRoots {
     fn jobs(&self) -> usize {
-        self.shares.len() + self.ranges.len() + usize::from(self.recorded)
+        let known = self.shares.len() + self.ranges.len();
+        known + self.chunks() + usize::from(self.recorded)
     }
 
     fn scan(&self, job: usize, sink: &mut impl RootSink) {
-        let Some(range) = job.checked_sub(self.shares.len()) else {
-            scan_share(&self.shares[job], &self.rust_heap, sink);
-            return;
-        };
-        let Some((kind, range)) = self.ranges.get(range) else {
-            barrier::for_each_recorded(|word| sink.word(RootKind::Handle, word));
-            return;
-        };
-        // SAFETY: `gather` put in only ranges that are mapped and readable, on word bounds; they stay so while the world is stopped. Beside
-        // the program only stacks of goroutines are looked at, whose pools are never unmapped.
-        unsafe { sink.range(*kind, range.start as *const usize, range.len() / WORD) };
-        if *kind == RootKind::Stack {
-            ends_of_objects(range.clone(), sink);
-        }
+        self.look(self.job(job), &self.rust_heap, sink);
     }
 
     fn scan_all(&self, sink: &mut impl RootSink) {
-        let shares = self.shares.len();
-        for share in &self.shares {
-            scan_share(share, &Part::All, sink);
+        for job in 0..self.jobs() {
+            self.look(self.job(job), &Part::All, sink);
         }
-        (shares..self.jobs()).for_each(|job| self.scan(job, sink));
     }
 }
 
 impl GoRoots {
     /// What is looked through beside the program: stacks of goroutines, and a part of the Rust heap.
-    pub(crate) fn beside(stacks: Vec<Area>, rust_heap: Part) -> GoRoots {
+    pub(crate) fn beside(stacks: Option<Arc<Stacks>>, rust_heap: Part) -> GoRoots {
         GoRoots {
-            ranges: stacks,
             shares: gomem::heap().malloc_shares().collect(),
             rust_heap,
+            ranges: Vec::new(),
+            stacks: stacks.map(|stacks| (stacks, Look::Beside)),
             recorded: false,
+        }
+    }
+
+    fn chunks(&self) -> usize {
+        self.stacks
+            .as_ref()
+            .map_or(0, |(stacks, _)| stacks.chunks())
+    }
+
+    fn job(&self, mut number: usize) -> Job<'_> {
+        if let Some(share) = self.shares.get(number) {
+            return Job::Share(share);
+        }
+        number -= self.shares.len();
+        if let Some(range) = self.ranges.get(number) {
+            return Job::Range(range);
+        }
+        number -= self.ranges.len();
+        if number < self.chunks() {
+            Job::Stacks(number)
+        } else {
+            Job::Recorded
+        }
+    }
+
+    fn look(&self, job: Job<'_>, rust_heap: &Part, sink: &mut impl RootSink) {
+        match job {
+            Job::Share(share) => scan_share(share, rust_heap, sink),
+            Job::Range((kind, range)) => {
+                let start = with_exposed_provenance(range.start);
+                // SAFETY: `gather` put in only ranges that are mapped and readable, on word bounds; they stay so while the world is stopped.
+                unsafe { sink.range(*kind, start, range.len() / WORD) };
+            }
+            Job::Stacks(chunk) => {
+                if let Some((stacks, look)) = &self.stacks {
+                    // SAFETY: `gather` and `beside` say what is the case.
+                    unsafe { stacks.scan(chunk, look, sink) };
+                }
+            }
+            Job::Recorded => {
+                barrier::for_each_recorded(|word| sink.word(RootKind::Handle, word));
+            }
         }
     }
 }
@@ -123,18 +162,6 @@ fn scan_share(share: &MallocShare<'static>, part: &Part, sink: &mut impl RootSin
 
 const WORD: usize = size_of::<usize>();
 
-/// Code that walks an array may keep only the address of its end, one past the last element, and count upwards to it. Such an address is
-/// the start of the next object; so on stacks and in registers each word also stands for the byte before it.
-fn ends_of_objects(range: Range<usize>, sink: &mut impl RootSink) {
-    for at in range.step_by(WORD) {
-        // SAFETY: within a range that is mapped and on word bounds.
-        let word = unsafe { gogc::word::load(at as *const usize) };
-        if word.is_multiple_of(WORD) && word != 0 {
-            sink.word(RootKind::Stack, word - 1);
-        }
-    }
-}
-
 /// The size of libc's thread control block, which it exports for debuggers; so much that the end of the mapping decides, if it does not.
 /// To be called before the world is stopped.
 fn control_block_size() -> usize {
@@ -145,81 +172,6 @@ fn control_block_size() -> usize {
             .as_ref()
             .map_or(1 << 20, |size| *size as usize)
     }
-}
-
-/// All that is held outside of the heap, by whom: registers, stacks and thread-locals of threads and of goroutines. Statics are the caller's to know.
-///
-/// # Errors
-/// As [`gather`].
-pub(crate) fn held(
-    modules: &[Module],
-    stopped: &Stopped<'_>,
-    sources: &Sources,
-) -> Result<Vec<Held>, StopError> {
-    let mut g = Gatherer {
-        ranges: Vec::new(),
-        maps: MapList::new(&sources.maps)?,
-        modules,
-        control_block: sources.control_block,
-    };
-    let (mut running, mut held) = (Vec::new(), Vec::new());
-    stopped.for_each_thread(|thread| {
-        running.push(thread.sp);
-        g.thread(&thread);
-        held.push(Held {
-            holder: Holder::Thread(thread.tid),
-            tp: thread.tp,
-            areas: std::mem::take(&mut g.ranges),
-            waits_on: None,
-        });
-    });
-    let threads = running.len();
-    let each = |id: GoroutineId, stack| match stack {
-        Stack::Parked(parked) => {
-            g.dynamic_tls(parked.tp);
-            g.push(RootKind::Stack, parked.live);
-            held.push(Held {
-                holder: Holder::Goroutine(id.0),
-                tp: parked.tp,
-                areas: std::mem::take(&mut g.ranges),
-                waits_on: parked.waits_on,
-            });
-        }
-        Stack::InUse(range) => {
-            // Running threads come first, in the order of their stack pointers' list.
-            let at = running.iter().position(|sp| range.contains(sp));
-            if let Some(held) = at.and_then(|at| held[..threads].get_mut(at)) {
-                held.holder = Holder::Goroutine(id.0);
-            }
-        }
-    };
-    // SAFETY: `stopped` is the evidence, and every one of its threads was just listed.
-    unsafe { for_each_stack(&running, each) };
-    if g.maps.failed() {
-        return Err(unreadable(libc::EIO));
-    }
-    Ok(held)
-}
-
-/// Who holds something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Holder {
-    /// The statics of a loaded object, by its place in the list of those.
-    Module(usize),
-    /// A thread that runs no goroutine.
-    Thread(Tid),
-    /// A goroutine, by its number; if a thread runs it, with what that thread has of its own.
-    Goroutine(u64),
-}
-
-/// What somebody holds.
-pub(crate) struct Held {
-    pub(crate) holder: Holder,
-    /// Its thread pointer.
-    pub(crate) tp: usize,
-    pub(crate) areas: Vec<Area>,
-    /// What the goroutine is parked on.
-    pub(crate) waits_on: Option<WaitsOn>,
 }
 
 /// What is found out once.
@@ -243,7 +195,7 @@ impl Sources {
 ///
 /// # Errors
 /// When the list of mappings cannot be read.
-pub(crate) fn statics(modules: &[Module]) -> Result<Vec<Area>, StopError> {
+pub(super) fn statics(modules: &[Module]) -> Result<Vec<Area>, StopError> {
     let mut maps = Vec::new();
     maps::for_each_writable(|map| maps.push(map)).map_err(unreadable)?;
     let mut found = Vec::new();
@@ -325,24 +277,51 @@ impl<'a> MapList<'a> {
     }
 }
 
-/// Finds, while the world stands still, what is to be looked at in this stop. The stacks of goroutines that do not run are given to `parked` if they are
-/// to be looked at later.
+/// What is known of the loaded objects.
+pub(crate) struct Loaded {
+    /// Their statics.
+    statics: Vec<Area>,
+    /// The loader's numbers for the thread-local storage, and its size, of those that have it elsewhere in each context.
+    dynamic: Vec<(usize, usize)>,
+    segments: Segments,
+}
+
+impl Loaded {
+    /// Called on the thread that has listed the modules, while the loader's lock is held, and before the world is stopped.
+    ///
+    /// # Errors
+    /// When the list of mappings cannot be read.
+    pub(crate) fn of(modules: &[Module]) -> Result<Loaded, StopError> {
+        let tp = thread_pointer();
+        let is_static = |own| engine::is_static_local(own, tp);
+        let locals = modules.iter().filter_map(|module| module.tls);
+        Ok(Loaded {
+            statics: statics(modules)?,
+            dynamic: locals
+                .filter(|locals| !is_static(locals.own))
+                .map(|locals| (locals.id, locals.size))
+                .collect(),
+            segments: stacks::segments(modules, is_static, tp),
+        })
+    }
+}
+
+/// Finds, while the world stands still, what is to be looked at in this stop.
 ///
 /// # Errors
 /// When the list of mappings cannot be read: without it neither stacks nor statics have a known extent.
 pub(crate) fn gather(
     stop: Stop,
-    statics: &[Area],
-    modules: &[Module],
+    loaded: &Loaded,
     stopped: &Stopped<'_>,
     sources: &Sources,
-    parked: &mut Vec<Area>,
+    stacks: &mut Arc<Stacks>,
     rust_heap: &mut RustHeap,
 ) -> Result<GoRoots, StopError> {
     let mut g = Gatherer {
-        ranges: statics.to_vec(),
+        ranges: loaded.statics.clone(),
         maps: MapList::new(&sources.maps)?,
-        modules,
+        dynamic: &loaded.dynamic,
         control_block: sources.control_block,
     };
     let mut running = Vec::new();
@@ -350,24 +329,23 @@ pub(crate) fn gather(
         running.push(thread.sp);
         g.thread(&thread);
     });
-    parked.clear();
-    let each = |_, stack| {
-        let Stack::Parked(goroutine) = stack else {
-            return;
+    running.sort_unstable();
+    let known = Arc::get_mut(stacks).expect("nobody looks at stacks between two rounds");
+    known.set_segments(&loaded.segments);
+    // SAFETY: `stopped` is the evidence.
+    unsafe { known.update() };
+    if !loaded.dynamic.is_empty() {
+        let each = |tp| {
+            let none = g.ranges.len();
+            g.dynamic_tls(tp, none);
         };
-        g.dynamic_tls(goroutine.tp);
-        match stop {
-            Stop::Begin => split(RootKind::Stack, goroutine.live, |area| parked.push(area)),
-            Stop::Whole | Stop::End => g.push(RootKind::Stack, goroutine.live),
-        }
-    };
-    // SAFETY: `stopped` is the evidence, and every one of its threads was just listed.
-    unsafe { for_each_stack(&running, each) };
+        // SAFETY: as above, and every stopped thread was just listed.
+        unsafe { known.for_each_thread_pointer(&running, each) };
+    }
     if g.maps.failed() {
         return Err(unreadable(libc::EIO));
     }
     Ok(GoRoots {
-        ranges: g.ranges,
         shares: match stop {
             Stop::Begin => Vec::new(),
             Stop::Whole | Stop::End => gomem::heap().malloc_shares().collect(),
@@ -376,8 +354,89 @@ pub(crate) fn gather(
             Stop::Begin | Stop::Whole => Part::All,
             Stop::End => rust_heap.end(),
         },
+        ranges: g.ranges,
+        stacks: (stop != Stop::Begin).then(|| (stacks.clone(), Look::Stopped(running))),
         recorded: stop == Stop::End,
     })
+}
+
+/// Who holds something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// The statics of a loaded object, by its place in the list of those.
+    Module(usize),
+    /// A thread that runs no goroutine.
+    Thread(Tid),
+    /// A goroutine, by its number; if a thread runs it, with what that thread has of its own.
+    Goroutine(u64),
+}
+
+/// What somebody holds.
+pub(super) struct Held {
+    pub(super) holder: Holder,
+    /// Its thread pointer.
+    pub(super) tp: usize,
+    pub(super) areas: Vec<Area>,
+    /// What the goroutine is parked on.
+    pub(super) waits_on: Option<WaitsOn>,
+}
+
+/// All that is held outside of the heap, by whom, while the world stands still: registers, stacks and thread-locals of threads and of goroutines. Statics are the caller's to know.
+///
+/// # Errors
+/// As [`gather`].
+pub(super) fn held(
+    loaded: &Loaded,
+    stopped: &Stopped<'_>,
+    sources: &Sources,
+) -> Result<Vec<Held>, StopError> {
+    let mut g = Gatherer {
+        ranges: Vec::new(),
+        maps: MapList::new(&sources.maps)?,
+        dynamic: &loaded.dynamic,
+        control_block: sources.control_block,
+    };
+    let (mut threads, mut held) = (Vec::new(), Vec::new());
+    stopped.for_each_thread(|thread| {
+        threads.push((thread.sp, held.len()));
+        g.thread(&thread);
+        held.push(Held {
+            holder: Holder::Thread(thread.tid),
+            tp: thread.tp,
+            areas: std::mem::take(&mut g.ranges),
+            waits_on: None,
+        });
+    });
+    threads.sort_unstable();
+    let thread_on = |stack: &Range<usize>| on_stack(&threads, |thread| thread.0, stack);
+    let mut each = |info: GoroutineInfo, stack: StackInfo| {
+        let Some(range) = stack.range else { return };
+        let holder = Holder::Goroutine(info.id.0);
+        if let Some(&(_, number)) = thread_on(&range) {
+            held[number].holder = holder;
+        } else if let Some(sp) = stack.saved_sp {
+            let tp = engine::block_below(range.end).map_or(0, |block| block.thread_pointer);
+            if tp != 0 {
+                g.dynamic_tls(tp, 0);
+            }
+            g.push(RootKind::Stack, sp..range.end);
+            held.push(Held {
+                holder,
+                tp,
+                areas: std::mem::take(&mut g.ranges),
+                waits_on: stack.waits_on,
+            });
+        }
+    };
+    for scheduler in engine::schedulers() {
+        let runs = |stack: &Range<usize>| thread_on(stack).is_some();
+        // SAFETY: `stopped` is the evidence, and every one of its threads was just listed.
+        unsafe { scheduler.for_each_stopped_goroutine(runs, &mut each) };
+    }
+    if g.maps.failed() {
+        return Err(unreadable(libc::EIO));
+    }
+    Ok(held)
 }
 
 /// Cuts a range into pieces on word bounds.
@@ -394,7 +453,8 @@ fn split(kind: RootKind, range: Range<usize>, mut each: impl FnMut(Area)) {
 struct Gatherer<'a> {
     ranges: Vec<Area>,
     maps: MapList<'a>,
-    modules: &'a [Module],
+    /// Thread-local storage that lies elsewhere in each context.
+    dynamic: &'a [(usize, usize)],
     /// The size of libc's thread control block.
     control_block: usize,
 }
@@ -409,8 +469,9 @@ impl Gatherer<'_> {
         for registers in &thread.registers {
             self.push(RootKind::Stack, registers.clone());
         }
+        let first = self.ranges.len();
         self.stack(thread.sp - RED_ZONE, thread.tp);
-        self.dynamic_tls(thread.tp);
+        self.dynamic_tls(thread.tp, first);
     }
 
     fn map_of(&self, address: usize) -> Option<Range<usize>> {
@@ -440,10 +501,13 @@ impl Gatherer<'_> {
         }
     }
 
-    /// Thread-locals of modules loaded at run time, which libc keeps outside of the stack.
-    fn dynamic_tls(&mut self, tp: usize) {
+    /// Thread-locals of modules loaded at run time, which libc keeps outside of the stack; unless they lie in one of the ranges from index `first` on.
+    fn dynamic_tls(&mut self, tp: usize, first: usize) {
         /// A slot whose block has not been allocated.
         const UNALLOCATED: usize = usize::MAX;
+        if self.dynamic.is_empty() {
+            return;
+        }
         // SAFETY: `tp` is the thread pointer of a live context that stands still: its second word is the dtv, an array of pairs whose
         // element -1 holds its length (glibc's `dtv_t`; psABI, "Thread-Local Storage", for the rest).
         let (dtv, len) = unsafe {
@@ -453,16 +517,18 @@ impl Gatherer<'_> {
             }
             (dtv, (*dtv.sub(1))[0])
         };
-        for module in self.modules {
-            let Some((id, size)) = module.tls else {
-                continue;
-            };
+        for &(id, size) in self.dynamic {
             if id == 0 || id > len {
                 continue;
             }
             // SAFETY: `id` is at most the length of the vector.
             let block = unsafe { (*dtv.add(id))[0] };
-            if block != UNALLOCATED && block != 0 && self.map_of(block).is_some() {
+            let seen = |(_, range): &Area| range.contains(&block);
+            if block != UNALLOCATED
+                && block != 0
+                && !self.ranges[first..].iter().any(seen)
+                && self.map_of(block).is_some()
+            {
                 self.push(RootKind::Stack, block..block + size);
             }
         }

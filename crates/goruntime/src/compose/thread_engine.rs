@@ -3,7 +3,8 @@
 //! Slower by orders of magnitude, but every tool that understands threads understands it. Stacks, thread-locals and overflow reports
 //! are the operating system's and std's.
 
-use gosched::goroutine::{GoroutineId, WaitsOn};
+use super::env::GoEnv;
+use gosched::Scheduler;
 use std::ops::Range;
 
 /// The engine.
@@ -17,29 +18,36 @@ pub(crate) fn new() -> Result<Engine, String> {
     Ok(Engine::new())
 }
 
-/// A goroutine that does not run.
-pub(crate) struct Parked {
-    /// The live part of its stack.
-    pub(crate) live: Range<usize>,
-    /// Its thread pointer.
-    pub(crate) tp: usize,
-    /// What it waits on; `None` if it does not wait.
-    pub(crate) waits_on: Option<WaitsOn>,
+/// Whose goroutines have stacks of their own: nobody's.
+pub(crate) fn schedulers() -> impl Iterator<Item = &'static Scheduler<GoEnv>> {
+    std::iter::empty()
 }
 
-/// A goroutine's stack.
-pub(crate) enum Stack {
-    /// No thread runs on it.
-    Parked(Parked),
-    /// A thread does; all of it.
-    InUse(Range<usize>),
+/// The thread-local block at the top of a stack.
+pub(crate) struct Block {
+    pub(crate) start: usize,
+    pub(crate) thread_pointer: usize,
 }
 
-/// Calls `each` with nothing: every goroutine is a thread, and found as such.
+/// There is none: every goroutine is a thread, and found as such.
+pub(crate) fn block_below(_top: usize) -> Option<Block> {
+    None
+}
+
+/// Whether that is the address of a static thread-local: of no goroutine's.
+pub(crate) fn is_static_local(_address: usize, _thread_pointer: usize) -> bool {
+    false
+}
+
+/// Nothing is kept there.
 ///
 /// # Safety
-/// 1. As for the native engine: the world is stopped.
-pub(crate) unsafe fn for_each_stack(_running: &[usize], _each: impl FnMut(GoroutineId, Stack)) {}
+/// None.
+pub(crate) unsafe fn saved_sp_at(
+    _context: *const <Engine as gosched::env::Engine>::Context,
+) -> usize {
+    0
+}
 
 /// No stack is a goroutine's own: each belongs to a thread, and is found as such.
 pub(crate) fn stack_of(_address: usize) -> Option<Range<usize>> {

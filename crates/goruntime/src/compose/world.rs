@@ -3,16 +3,20 @@
 //! Implements gogc's `World` over [`crate::world`] and the scheduler's list of goroutines. Roots are gathered when everybody
 //! stands still, as ranges of memory, and scanned in parallel by the collector's own team of threads: in the stop or beside the program.
 
-use super::roots::{Area, GoRoots, Sources, gather, statics};
+use super::roots::{GoRoots, Loaded, Sources, gather};
 use super::rust_heap::RustHeap;
+use super::stacks::Stacks;
 use super::{background, barrier};
-use crate::world::modules::with_modules;
+use crate::events::{self, What};
+use crate::metrics;
+use crate::world::modules::{self, with_known_modules};
 use crate::world::stop::{self, StopError};
 use crate::world::workers::Team;
 use gogc::{Background, Bytes, Event, GcTrace, Hooks, Nanos, Processor, Stop, World};
+use std::fmt;
 use std::ptr::{NonNull, null_mut};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The process.
 pub(crate) struct GoWorld {
@@ -23,11 +27,35 @@ pub(crate) struct GoWorld {
     cycle: Mutex<Cycle>,
 }
 
-/// What a cycle remembers from one of its parts to the next.
+/// What a cycle remembers from one of its parts to the next, and of the cycle before.
 struct Cycle {
-    /// Stacks of goroutines that did not run when marking began.
-    parked: Vec<Area>,
+    modules: modules::Known,
+    /// Of those modules.
+    loaded: Option<Loaded>,
+    /// Of this cycle, for the trace.
+    pauses: Vec<Pause>,
+    stacks: Arc<Stacks>,
     rust_heap: RustHeap,
+}
+
+/// One stop of the world.
+struct Pause {
+    stop: Stop,
+    /// Until everybody stood still.
+    stopping: Duration,
+    /// Until it was known then what is to be looked at.
+    gathering: Duration,
+    /// All of it.
+    total: Duration,
+}
+
+impl fmt::Display for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rest = self.total - self.stopping - self.gathering;
+        let [stopping, gathering, rest] =
+            [self.stopping, self.gathering, rest].map(|time| time.as_micros());
+        write!(f, "{:?} {stopping}+{gathering}+{rest} us", self.stop)
+    }
 }
 
 impl GoWorld {
@@ -42,7 +70,10 @@ impl GoWorld {
             origin: process_start(),
             sources: Sources::new(),
             cycle: Mutex::new(Cycle {
-                parked: Vec::new(),
+                modules: modules::Known::default(),
+                loaded: None,
+                pauses: Vec::with_capacity(8),
+                stacks: Arc::default(),
                 rust_heap: RustHeap::new(crate::settings::get().track_writes),
             }),
         })
@@ -66,13 +97,37 @@ pub(crate) fn process_start() -> Instant {
 
 impl Hooks for GoWorld {
     fn event(&self, event: &Event) {
+        note(event);
         if let Event::CycleEnd(stats) = event {
-            self.cycle().rust_heap.release();
-            crate::metrics::record_cycle(stats);
-            if crate::settings::get().gc_trace {
+            let mut cycle = self.cycle();
+            cycle.rust_heap.release();
+            metrics::record_cycle(stats);
+            let settings = crate::settings::get();
+            if settings.gc_trace {
                 eprintln!("{}", GcTrace(stats));
             }
+            if settings.gc_trace_pauses {
+                let pauses: Vec<String> = cycle.pauses.iter().map(Pause::to_string).collect();
+                eprintln!("gc {} pauses: {}", stats.cycle, pauses.join(", "));
+            }
+            cycle.pauses.clear();
         }
+    }
+}
+
+/// Has the event in the traces that are being taken.
+fn note(event: &Event) {
+    match event {
+        Event::CycleStart { usage, goal, .. } => events::note_other(What::CycleBegins {
+            heap: (usage.collected + usage.external).0,
+            goal: goal.0,
+        }),
+        Event::PhaseStart { phase, .. } => events::note_other(What::Phase(*phase)),
+        Event::CycleEnd(stats) => events::note_other(What::CycleEnds {
+            cycle: stats.cycle,
+            live: stats.heap_live.0,
+        }),
+        Event::BuffersRefused { .. } => {}
     }
 }
 
@@ -90,32 +145,67 @@ unsafe impl World for GoWorld {
     type Error = StopError;
 
     fn with_stopped<R>(&self, stop: Stop, f: impl FnOnce(&GoRoots) -> R) -> Result<R, StopError> {
-        let Cycle { parked, rust_heap } = &mut *self.cycle();
+        let Cycle {
+            modules,
+            loaded,
+            pauses,
+            stacks,
+            rust_heap,
+        } = &mut *self.cycle();
         // The loader's lock first: no stopped thread may hold it. Then the world.
-        with_modules(|modules| {
-            let statics = statics(modules)?;
-            stop::with_world_stopped(self.team.tids(), |stopped| {
+        with_known_modules(modules, |modules, changed| {
+            if changed {
+                *loaded = None;
+            }
+            let loaded = match loaded {
+                Some(known) => known,
+                None => loaded.insert(Loaded::of(modules)?),
+            };
+            let pause = metrics::pauses::GC.begin();
+            let begin = Instant::now();
+            let (mut stopped_at, mut gathered_at) = (begin, begin);
+            let result = stop::with_world_stopped(self.team.tids(), |stopped| {
+                stopped_at = Instant::now();
+                pause.stopped();
                 if stop != Stop::End {
                     barrier::clear();
                 }
                 let sources = &self.sources;
-                gather(stop, &statics, modules, stopped, sources, parked, rust_heap)
-                    .map(|roots| f(&roots))
-            })?
+                let roots = gather(stop, loaded, stopped, sources, stacks, rust_heap)?;
+                gathered_at = Instant::now();
+                Ok(f(&roots))
+            });
+            drop(pause);
+            let (stopping, total) = (stopped_at - begin, begin.elapsed());
+            pauses.push(Pause {
+                stop,
+                stopping,
+                gathering: gathered_at.saturating_duration_since(stopped_at),
+                total,
+            });
+            result?
         })
     }
 
     fn with_running<R>(&self, round: u32, f: impl FnOnce(&GoRoots, Bytes) -> R) -> R {
+        if round == 0 {
+            crate::collector::mark_has_begun();
+        }
         let mut cycle = self.cycle();
         // The order matters: pages are watched before the blocks that lie in caches are noted.
         let (part, amount) = cycle.rust_heap.round(round);
-        let roots = GoRoots::beside(std::mem::take(&mut cycle.parked), part);
+        let stacks = (round == 0).then(|| cycle.stacks.clone());
+        let roots = GoRoots::beside(stacks, part);
         drop(cycle);
         f(&roots, amount)
     }
 
     fn mark_in_background(&self, step: &(impl Fn(Bytes, Processor) -> Background + Sync)) {
         background::mark(&self.team, step);
+    }
+
+    fn go_on(&self, on: Processor) -> bool {
+        background::go_on(on)
     }
 
     fn run_workers(&self, body: &(impl Fn() + Sync)) {

@@ -13,8 +13,8 @@ pub struct Module {
     pub name: String,
     /// Writable segments: statics.
     pub data: Vec<Range<usize>>,
-    /// The loader's number for its thread-local storage, and the size of that; `None` if it has none.
-    pub tls: Option<(usize, usize)>,
+    /// Its thread-local storage; `None` if it has none.
+    pub tls: Option<ThreadLocals>,
     /// Executable segments.
     pub code: Vec<Range<usize>>,
     /// Other readable segments: tables and constants.
@@ -23,65 +23,82 @@ pub struct Module {
     pub unwind: Option<Range<usize>>,
 }
 
+/// The thread-local storage of a loaded object.
+#[derive(Clone, Copy, Debug)]
+pub struct ThreadLocals {
+    /// The loader's number for it.
+    pub id: usize,
+    /// Its size.
+    pub size: usize,
+    /// Where the thread that made the list has it; 0 if it has none yet.
+    pub own: usize,
+}
+
+/// What is remembered of the modules from one look to the next.
+#[derive(Default)]
+pub struct Known {
+    modules: Vec<Module>,
+    /// How many objects were ever loaded, and unloaded, when they were listed.
+    changes: Option<(u64, u64)>,
+}
+
 /// Collects the list of modules and calls `f` with it while the loader's lock is held.
 pub fn with_modules<R>(f: impl FnOnce(&[Module]) -> R) -> R {
-    struct Walk<F, R> {
-        modules: Vec<Module>,
-        total: usize,
+    with_known_modules(&mut Known::default(), |modules, _| f(modules))
+}
+
+/// The same for who asks again and again: the list is made anew only if it has changed. `f` is told whether it was.
+pub fn with_known_modules<R>(known: &mut Known, f: impl FnOnce(&[Module], bool) -> R) -> R {
+    struct Walk<'k, F, R> {
+        known: &'k mut Known,
         f: Option<F>,
         result: Option<R>,
     }
 
-    unsafe extern "C" fn visit<F: FnOnce(&[Module]) -> R, R>(
+    unsafe extern "C" fn list(
         info: *mut libc::dl_phdr_info,
         _size: usize,
         data: *mut c_void,
     ) -> i32 {
-        // SAFETY: `data` is the Walk passed below, used by this thread alone; `info` is valid for this call.
-        let (walk, info) = unsafe { (&mut *data.cast::<Walk<F, R>>(), &*info) };
-        walk.modules.push(describe(info));
-        // Only the last callback knows the whole list. It runs `f` with the lock still held.
-        if walk.modules.len() == walk.total
-            && let Some(f) = walk.f.take()
-        {
-            walk.result = Some(f(&walk.modules));
-        }
+        // SAFETY: `data` is the list passed below, used by this thread alone; `info` is valid for this call.
+        let (modules, info) = unsafe { (&mut *data.cast::<Vec<Module>>(), &*info) };
+        modules.push(describe(info));
         0
     }
 
-    unsafe extern "C" fn count(_: *mut libc::dl_phdr_info, _: usize, data: *mut c_void) -> i32 {
-        // SAFETY: `data` is the counter passed below.
-        unsafe { *data.cast::<usize>() += 1 };
-        0
-    }
-
-    unsafe extern "C" fn outer<F: FnOnce(&[Module]) -> R, R>(
-        _: *mut libc::dl_phdr_info,
-        _: usize,
+    unsafe extern "C" fn outer<F: FnOnce(&[Module], bool) -> R, R>(
+        info: *mut libc::dl_phdr_info,
+        size: usize,
         data: *mut c_void,
     ) -> i32 {
-        // SAFETY: `data` is the Walk passed below. The loader's lock is recursive, and held by the outer walk: the
-        // number of objects cannot change between counting and visiting.
-        unsafe {
-            let walk = data.cast::<Walk<F, R>>();
-            let mut total = 0usize;
-            libc::dl_iterate_phdr(Some(count), (&raw mut total).cast());
-            (*walk).total = total;
-            (*walk).modules.reserve(total);
-            libc::dl_iterate_phdr(Some(visit::<F, R>), data);
+        // SAFETY: `data` is the Walk passed below, used by this thread alone; `info` is valid for this call.
+        let (walk, info) = unsafe { (&mut *data.cast::<Walk<'_, F, R>>(), &*info) };
+        // A libc from before these counters has a shorter structure.
+        let changes =
+            (size >= size_of::<libc::dl_phdr_info>()).then_some((info.dlpi_adds, info.dlpi_subs));
+        let changed = changes.is_none() || changes != walk.known.changes;
+        if changed {
+            walk.known.modules.clear();
+            walk.known.changes = changes;
+            let modules = (&raw mut walk.known.modules).cast();
+            // SAFETY: the loader's lock is recursive, and held by the outer walk; the callback matches the data passed.
+            unsafe { libc::dl_iterate_phdr(Some(list), modules) };
+        }
+        // Runs with the lock still held.
+        if let Some(f) = walk.f.take() {
+            walk.result = Some(f(&walk.known.modules, changed));
         }
         1 // no need to go on
     }
 
-    fn start<F: FnOnce(&[Module]) -> R, R>(walk: &mut Walk<F, R>) {
-        let data = (walk as *mut Walk<F, R>).cast();
+    fn start<F: FnOnce(&[Module], bool) -> R, R>(walk: &mut Walk<'_, F, R>) {
+        let data = (walk as *mut Walk<'_, F, R>).cast();
         // SAFETY: the callback matches the data passed; a panic in `f` cannot cross the C frames: it aborts there.
         unsafe { libc::dl_iterate_phdr(Some(outer::<F, R>), data) };
     }
 
     let mut walk = Walk {
-        modules: Vec::new(),
-        total: 0,
+        known,
         f: Some(f),
         result: None,
     };
@@ -106,7 +123,13 @@ fn describe(info: &libc::dl_phdr_info) -> Module {
             libc::PT_LOAD if header.p_flags & libc::PF_W != 0 => module.data.push(range),
             libc::PT_LOAD if header.p_flags & libc::PF_X != 0 => module.code.push(range),
             libc::PT_LOAD => module.tables.push(range),
-            libc::PT_TLS => module.tls = Some((info.dlpi_tls_modid, header.p_memsz as usize)),
+            libc::PT_TLS => {
+                module.tls = Some(ThreadLocals {
+                    id: info.dlpi_tls_modid,
+                    size: header.p_memsz as usize,
+                    own: info.dlpi_tls_data as usize,
+                });
+            }
             libc::PT_GNU_EH_FRAME => module.unwind = Some(range),
             _ => {}
         }
@@ -131,5 +154,25 @@ mod tests {
         });
         assert!(found);
         assert!(modules >= 2, "the program and its libc at least");
+    }
+
+    #[test]
+    fn the_list_is_made_anew_when_an_object_was_loaded() {
+        let mut known = Known::default();
+        let mut look = || with_known_modules(&mut known, |modules, new| (modules.len(), new));
+        let (before, new) = look();
+        assert!(new);
+        assert_eq!(look(), (before, false));
+        // SAFETY: a library of the system, whose initialisers do no harm.
+        let library = unsafe { libc::dlopen(c"libutil.so.1".as_ptr(), libc::RTLD_NOW) };
+        if library.is_null() {
+            return eprintln!("there is nothing to load here");
+        }
+        let (after, new) = look();
+        assert!(new && after >= before);
+        assert_eq!(look(), (after, false));
+        // SAFETY: loaded above; nothing of it is used.
+        unsafe { libc::dlclose(library) };
+        assert!(look().1);
     }
 }

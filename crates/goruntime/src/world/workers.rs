@@ -2,13 +2,34 @@
 //!
 //! They are made before the first stop, because making a thread takes locks of libc that a stopped thread may hold. They hold no
 //! collected object, sleep on a futex between jobs, and are known by id so that a stop leaves them alone.
+//!
+//! # Who comes late is not waited for
+//!
+//! A job is open to the threads until the caller has come back from it. On a busy machine a thread may get its processor only then, and a job may be
+//! over in microseconds: to wait for everybody would make it as long as a turn of somebody else's.
+//!
+//! ```text
+//!            run: job := .., inside := 0       run: has done its own part        the last one out, or run itself
+//!   closed ──────────────────────────► open ─────────────────────────► closing ──────────────────────────────► closed
+//!                                      │  ▲ inside + 1: a thread enters, and reads the job;  inside - 1: it leaves
+//! ```
+//!
+//! `inside` counts the threads within, with the bit `CLOSED` beside. To enter is one read-modify-write that fails if the bit is set, so whoever is in was
+//! counted before it was closed; `run` returns when nothing but the bit is left. So no thread looks at a job that is gone, and while one is in, no other job
+//! takes its place. A thread that wakes for one job may enter the next: it looks at the number of the round once it is in, where that cannot change.
 
 use super::futex;
 use super::threads::Tid;
 use crate::atomic::{AtomicPtr, AtomicU32, Ordering::*};
 
+#[cfg(all(test, explore))]
+mod explore;
+
 /// The round that ends a team.
 const OVER: u32 = u32::MAX;
+
+/// Nobody may enter.
+const CLOSED: u32 = 1 << 31;
 
 /// A piece of work, as a pointer to a closure and the function that calls it.
 struct Job {
@@ -26,8 +47,8 @@ struct Shared {
     job: AtomicPtr<Job>,
     /// Counts jobs; the threads sleep on it.
     round: AtomicU32,
-    /// Threads that have not finished the current job; the caller sleeps on it.
-    busy: AtomicU32,
+    /// Threads at the current job, and [`CLOSED`]; the caller sleeps on it.
+    inside: AtomicU32,
     /// Threads that have started, while the team is being made.
     started: AtomicU32,
 }
@@ -35,12 +56,7 @@ struct Shared {
 impl Team {
     /// A team of `n` threads; fewer, down to none, if the system refuses them.
     pub fn new(n: usize) -> Team {
-        let shared: &'static Shared = Box::leak(Box::new(Shared {
-            job: AtomicPtr::new(std::ptr::null_mut()),
-            round: AtomicU32::new(0),
-            busy: AtomicU32::new(0),
-            started: AtomicU32::new(0),
-        }));
+        let shared: &'static Shared = Box::leak(Box::new(Shared::new()));
         let (send, receive) = std::sync::mpsc::channel();
         for _ in 0..n {
             let send = send.clone();
@@ -51,7 +67,7 @@ impl Team {
                     let _ = send.send(Tid::current());
                     drop(send);
                     shared.started.fetch_add(1, Release);
-                    serve(shared);
+                    shared.serve();
                 });
             if made.is_err() {
                 break;
@@ -71,63 +87,101 @@ impl Team {
         &self.tids
     }
 
-    /// Runs `body` on every thread of the team and on the caller, and returns when all have returned.
+    /// Runs `body` on the caller and on those threads of the team that come before the caller has done its part, and returns when all have returned.
     ///
     /// The caller sees to it that only one call is made at a time.
     pub fn run<F: Fn() + Sync>(&self, body: &F) {
-        unsafe fn call<F: Fn()>(body: *const ()) {
-            // SAFETY: `run` keeps the closure alive until every thread has returned from it.
-            unsafe { (*body.cast::<F>())() }
-        }
-        let mut job = Job {
-            call: call::<F>,
-            body: std::ptr::from_ref(body).cast(),
-        };
-        self.shared.busy.store(self.tids.len() as u32, Relaxed);
-        self.shared.job.store(&mut job, Relaxed);
-        self.shared.round.fetch_add(1, Release);
-        futex::wake(&self.shared.round, usize::MAX);
-        body();
-        loop {
-            let busy = self.shared.busy.load(Acquire);
-            if busy == 0 {
-                return;
-            }
-            futex::wait(&self.shared.busy, busy, None);
-        }
+        self.shared.run(body);
     }
 }
 
 impl Drop for Team {
     /// Ends the threads, without waiting for that.
     fn drop(&mut self) {
-        self.shared.round.store(OVER, Release);
-        futex::wake(&self.shared.round, usize::MAX);
+        self.shared.end();
     }
 }
 
-/// A worker's life.
-fn serve(shared: &Shared) {
-    let mut done = 0;
-    loop {
-        let round = loop {
-            match shared.round.load(Acquire) {
-                round if round == done => futex::wait(&shared.round, done, None),
-                round => break round,
-            };
+impl Shared {
+    fn new() -> Shared {
+        Shared {
+            job: AtomicPtr::new(std::ptr::null_mut()),
+            round: AtomicU32::new(0),
+            inside: AtomicU32::new(CLOSED),
+            started: AtomicU32::new(0),
+        }
+    }
+
+    /// See [`Team::run`].
+    fn run<F: Fn() + Sync>(&self, body: &F) {
+        unsafe fn call<F: Fn()>(body: *const ()) {
+            // SAFETY: `run` keeps the closure alive until every thread that entered has left.
+            unsafe { (*body.cast::<F>())() }
+        }
+        let mut job = Job {
+            call: call::<F>,
+            body: std::ptr::from_ref(body).cast(),
         };
-        if round == OVER {
-            return;
+        self.job.store(&mut job, Relaxed);
+        self.inside.store(0, Release);
+        self.round.fetch_add(1, Release);
+        futex::wake(&self.round, usize::MAX);
+        body();
+        let mut inside = self.inside.fetch_or(CLOSED, AcqRel) | CLOSED;
+        while inside != CLOSED {
+            futex::wait(&self.inside, inside, None);
+            inside = self.inside.load(Acquire);
         }
-        done = round;
-        // SAFETY: the round was announced after the job was stored, and the caller of `run` waits until `busy` is 0.
-        unsafe {
-            let job = &*shared.job.load(Relaxed);
-            (job.call)(job.body);
+    }
+
+    /// Ends the threads.
+    fn end(&self) {
+        self.round.store(OVER, Release);
+        futex::wake(&self.round, usize::MAX);
+    }
+
+    /// A worker's life.
+    fn serve(&self) {
+        let mut done = 0;
+        loop {
+            let round = loop {
+                match self.round.load(Acquire) {
+                    round if round == done => futex::wait(&self.round, done, None),
+                    round => break round,
+                };
+            };
+            if round == OVER {
+                return;
+            }
+            if !self.enter() {
+                done = round;
+                continue;
+            }
+            // Perhaps a later one. It stays the same until this thread leaves.
+            done = self.round.load(Relaxed);
+            // SAFETY: this thread is in, so the job is the one that was stored before `inside` was opened, and the caller of `run` waits.
+            unsafe {
+                let job = &*self.job.load(Relaxed);
+                (job.call)(job.body);
+            }
+            if self.inside.fetch_sub(1, AcqRel) == CLOSED + 1 {
+                futex::wake(&self.inside, 1);
+            }
         }
-        if shared.busy.fetch_sub(1, AcqRel) == 1 {
-            futex::wake(&shared.busy, 1);
+    }
+
+    /// True if the calling thread is at the job from now on.
+    fn enter(&self) -> bool {
+        #[cfg(explore)]
+        if goexplore::planted("a thread enters a job that is closed") {
+            self.inside.fetch_add(1, Acquire);
+            return true;
         }
+        self.inside
+            .fetch_update(Acquire, Relaxed, |inside| {
+                (inside & CLOSED == 0).then_some(inside + 1)
+            })
+            .is_ok()
     }
 }
 
@@ -138,16 +192,33 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     #[test]
-    fn everyone_runs_every_job_once() {
+    fn whoever_comes_in_time_runs_a_job() {
         let team = Team::new(3);
         let members = team.tids().len() + 1;
         for _ in 0..1000 {
-            let ran = AtomicUsize::new(0);
+            let (ran, left) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            team.run(&|| {
+                ran.fetch_add(1, Relaxed);
+                while ran.load(Relaxed) < 2 {
+                    std::hint::spin_loop();
+                }
+                left.fetch_add(1, Relaxed);
+            });
+            assert!((2..=members).contains(&ran.load(Relaxed)));
+            assert_eq!(ran.into_inner(), left.into_inner(), "somebody is still in");
+        }
+    }
+
+    #[test]
+    fn a_job_is_over_when_those_who_came_have_left() {
+        let team = Team::new(2);
+        let ran = AtomicUsize::new(0);
+        for _ in 0..10_000 {
             team.run(&|| {
                 ran.fetch_add(1, Relaxed);
             });
-            assert_eq!(ran.load(Relaxed), members);
         }
+        assert!((10_000..=30_000).contains(&ran.into_inner()));
     }
 
     #[test]

@@ -43,6 +43,7 @@
 use crate::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::any::TypeId;
 use std::cell::{Cell, UnsafeCell};
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -51,7 +52,7 @@ use std::time::Instant;
 use crate::critical::{self, Section};
 use crate::gmp::body::Body;
 use crate::gmp::m::{M, MRef};
-use crate::goroutine::{GoroutineId, GoroutineState, WaitReason, WaitsOn};
+use crate::goroutine::{GoroutineId, GoroutineState, Hidden, WaitReason, WaitsOn};
 use crate::here::here;
 use crate::lock::Lock;
 use crate::time::Nanos;
@@ -80,12 +81,14 @@ pub(crate) struct Header {
     m: AtomicPtr<M>,
     pub(crate) id: AtomicU64,
     reason: AtomicU8,
-    /// What it waits on, see [`Header::prepare_park`]; 0 for nothing. In disguise, so that it is no way to that for a collector that looks through headers.
+    /// What it waits on, see [`Header::prepare_park`]: a [`Hidden`].
     waits_on: AtomicUsize,
     /// The M that it is locked to.
     thread: AtomicPtr<M>,
     /// How often it is.
     pub(crate) lock_depth: Cell<u32>,
+    /// The word in which a lock that it waits for names its holder, [`Hidden`]; nothing while it waits for none. See [`Blocked`].
+    blocked_by: AtomicUsize,
     /// `blocking` or `syscall` is under way.
     pub(crate) in_syscall: AtomicBool,
     /// When it began to wait, to a few milliseconds; 0 when it does not.
@@ -120,6 +123,37 @@ pub(crate) fn current() -> Option<GRef> {
 pub(crate) fn current_in(inside: &Section) -> Option<GRef> {
     // SAFETY: a section's words are its context's, which is the caller; the rest as in `current`.
     unsafe { (*inside.here()).current.get().cast::<Header>().as_ref() }
+}
+
+/// As long as this lives, the calling goroutine is seen to wait for a lock.
+///
+/// Invariant: the goroutine has the address of the lock's word only while the lock is borrowed by who waits. So an observer who has stopped the
+/// world may follow it.
+pub(crate) struct Blocked<'l> {
+    g: Option<GRef>,
+    _lock: PhantomData<&'l AtomicU64>,
+}
+
+impl<'l> Blocked<'l> {
+    /// `holder` is where the lock has the number of the goroutine that holds it, or 0.
+    pub(crate) fn by(holder: &'l AtomicU64) -> Blocked<'l> {
+        let g = current();
+        if let Some(g) = g {
+            g.blocked_by.store(Hidden::new(holder).0, Ordering::Release);
+        }
+        Blocked {
+            g,
+            _lock: PhantomData,
+        }
+    }
+}
+
+impl Drop for Blocked<'_> {
+    fn drop(&mut self) {
+        if let Some(g) = self.g {
+            g.blocked_by.store(Hidden::NOTHING.0, Ordering::Release);
+        }
+    }
 }
 
 /// How code that does not know the environment reaches the scheduler of a goroutine.
@@ -191,9 +225,10 @@ impl Header {
             m: AtomicPtr::new(ptr::null_mut()),
             id: AtomicU64::new(0),
             reason: AtomicU8::new(0),
-            waits_on: AtomicUsize::new(0),
+            waits_on: AtomicUsize::new(Hidden::NOTHING.0),
             thread: AtomicPtr::new(ptr::null_mut()),
             lock_depth: Cell::new(0),
+            blocked_by: AtomicUsize::new(Hidden::NOTHING.0),
             in_syscall: AtomicBool::new(false),
             waiting_since: AtomicU64::new(0),
             cpu: AtomicU64::new(0),
@@ -254,6 +289,18 @@ impl Header {
             .unwrap_or(WaitReason::None)
     }
 
+    /// Who holds the lock that the goroutine waits for, if that is known.
+    ///
+    /// # Safety
+    /// 1. The goroutine stands still.
+    pub(crate) unsafe fn lock_holder(&self) -> Option<GoroutineId> {
+        let holder = Hidden(self.blocked_by.load(Ordering::Acquire)).get::<AtomicU64>()?;
+        // SAFETY: the word of a lock that the goroutine borrows until it has cleared the pointer, by the invariant of `Blocked`; it cannot go on, by
+        // obligation 1.
+        let id = unsafe { &*holder }.load(Ordering::Relaxed);
+        (id != 0).then_some(GoroutineId(id))
+    }
+
     pub(crate) fn site(&self) -> Option<&'static Location<'static>> {
         // SAFETY: null, or from the `&'static` given to `set_site`.
         unsafe { self.site.load(Ordering::Relaxed).as_ref() }
@@ -308,14 +355,14 @@ impl Header {
     pub(crate) fn prepare_park(&self, reason: WaitReason, on: *const ()) {
         debug_assert_eq!(self.status.load(Ordering::Relaxed), RUNNING);
         self.reason.store(reason as u8, Ordering::Relaxed);
-        self.waits_on.store(WaitsOn::hide(on), Ordering::Relaxed);
+        self.waits_on.store(Hidden::new(on).0, Ordering::Relaxed);
         self.status.store(PARKING, Ordering::Release);
     }
 
     /// The wait that was announced has a deadline: it ends in any case.
     #[inline]
     pub(crate) fn wait_ends(&self) {
-        self.waits_on.store(0, Ordering::Relaxed);
+        self.waits_on.store(Hidden::NOTHING.0, Ordering::Relaxed);
     }
 
     /// Why it waits, and on what, if it is parked and has not been readied.
@@ -323,7 +370,7 @@ impl Header {
         let parked = self.status.load(Ordering::Acquire) == PARKING | SAVED;
         parked.then(|| WaitsOn {
             reason: self.reason(),
-            hidden: self.waits_on.load(Ordering::Relaxed),
+            on: Hidden(self.waits_on.load(Ordering::Relaxed)),
         })
     }
 

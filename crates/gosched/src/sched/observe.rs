@@ -6,7 +6,7 @@
 use crate::atomic::Ordering;
 use std::ops::Range;
 
-use crate::chan::select::for_each_channel;
+use crate::chan::select::for_each_source;
 use crate::critical;
 use crate::env::{Engine, Env};
 use crate::gmp::g::{GRef, Header};
@@ -93,16 +93,18 @@ pub struct Snapshot {
 
 impl WaitsOn {
     /// Calls `each` with an address in each thing that somebody would have to reach to wake it: the channels, or the lock, condition, wait group or goroutine waited
-    /// for. With none if it is woken by something else: a timer, a descriptor, the runtime.
+    /// for. With none if it is woken by something else, or if it waits for ever, in a `select` without cases.
     ///
     /// # Safety
     /// 1. The world has been stopped since this was made.
     pub unsafe fn for_each(&self, mut each: impl FnMut(usize)) {
-        match (self.reason, self.on()) {
-            (WaitReason::SelectNoCases, _) | (_, None) => {}
+        let Some(on) = self.on.get::<()>() else {
+            return;
+        };
+        match self.reason {
             // SAFETY: obligation 1; the cases were given by a wait that is not over.
-            (WaitReason::Select, Some(cases)) => unsafe { for_each_channel(cases, each) },
-            (_, Some(on)) => each(on.addr()),
+            WaitReason::Select | WaitReason::SelectNoCases => unsafe { for_each_source(on, each) },
+            _ => each(on.addr()),
         }
     }
 }
@@ -199,7 +201,9 @@ impl<V: Env> Scheduler<V> {
         running: impl Fn(&Range<usize>) -> bool,
         mut each: impl FnMut(GoroutineInfo, StackInfo),
     ) {
-        self.for_each_header(|header, info| {
+        self.for_each_header(|header, mut info| {
+            // SAFETY: obligation 1: whoever runs goroutines is stopped.
+            info.held_by = unsafe { header.lock_holder() };
             // SAFETY: the list holds goroutines of this scheduler. Contexts are changed only by
             // threads that obligation 1 has stopped, and of a goroutine that is not pooled only by
             // its own.
@@ -244,6 +248,7 @@ impl<V: Env> Scheduler<V> {
                 m: header.m().map(|m| m.id),
                 locked: header.thread().is_some(),
                 cpu: Nanos(header.cpu.load(Ordering::Relaxed)),
+                held_by: None,
             };
             each(header, info);
         }

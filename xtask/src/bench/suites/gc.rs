@@ -152,6 +152,33 @@ pub const GC: Suite = Suite {
             ..TIME
         },
         Row {
+            name: "buffers",
+            help: "A ring of 200,000 buffers of 1 KiB is overwritten 5,000,000 times, each time by a new buffer; the time for each write.",
+            workload: "buffers",
+            ..TIME
+        },
+        Row {
+            name: "buffers, p99.9",
+            help: "The time that one write in a thousand took longer than, from the end of the one before.",
+            workload: "buffers",
+            figure: "p99.9",
+            ..TIME
+        },
+        Row {
+            name: "buffers, longest",
+            help: "The time of the slowest write.",
+            workload: "buffers",
+            figure: "max",
+            ..TIME
+        },
+        Row {
+            name: "buffers, memory",
+            help: "The most resident memory that the process had in the row above.",
+            workload: "buffers",
+            figure: "peak_rss",
+            ..TIME
+        },
+        Row {
             name: "pointer stores",
             help: "Pointers stored into random places of an old table of 1,048,576, while nothing is collected; the time for each.",
             workload: "barrier",

@@ -4,6 +4,7 @@
 //! did, and reports.
 
 mod barrier;
+mod buffers;
 mod churn;
 pub mod heap;
 mod map;
@@ -21,7 +22,15 @@ use heap::{Heap, Shared};
 use std::time::Duration;
 
 /// The workloads of [`run`].
-pub const ALONE: &[&str] = &["barrier", "binary_trees", "churn", "cycles", "map", "mark"];
+pub const ALONE: &[&str] = &[
+    "barrier",
+    "binary_trees",
+    "buffers",
+    "churn",
+    "cycles",
+    "map",
+    "mark",
+];
 /// The workloads that [`run_shared`] knows besides.
 pub const TOGETHER: &[&str] = &["pause"];
 
@@ -30,6 +39,7 @@ pub fn run<H: Heap>(heap: &mut H, workload: &str, arguments: &Arguments) -> Resu
     match workload {
         "barrier" => barrier::run(heap, arguments),
         "binary_trees" => trees::run(heap, arguments),
+        "buffers" => buffers::run(heap, arguments),
         "churn" => churn::run(heap, arguments),
         "cycles" => rings::run(heap, arguments),
         "map" => map::run(heap, arguments),

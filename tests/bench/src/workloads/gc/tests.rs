@@ -147,6 +147,7 @@ fn small(workload: &str) -> Arguments {
     let text: &[&str] = match workload {
         "barrier" => &["places=1000", "stores=5000"],
         "binary_trees" => &["depth=6"],
+        "buffers" => &["ring=20", "writes=5"],
         "churn" => &["ring=20", "objects=500"],
         "cycles" => &["rings=5", "nodes=10"],
         "map" => &["keys=100"],
