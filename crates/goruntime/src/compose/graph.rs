@@ -18,6 +18,7 @@ use super::heap::{scan_object, type_of};
 pub(crate) use super::roots::Holder;
 use super::roots::{Held, Loaded, Sources, held, statics};
 use crate::gc::TypeInfo;
+use crate::metrics::pauses;
 use crate::world::memory::Table;
 use crate::world::modules::{Module, with_modules};
 use crate::world::stop;
@@ -365,12 +366,15 @@ fn stopped<R>(
                 waits_on: None,
             });
         }
+        let pause = pauses::OTHER.begin();
         let walked = stop::with_world_stopped(&[], |stopped| {
+            pause.stopped();
             all.extend(held(&loaded, stopped, &sources)?);
             let mut graph = Graph::new(keeps_edges);
             let result = graph.as_mut().map(|graph| walk(graph, &all));
             Ok(graph.zip(result))
         });
+        drop(pause);
         let walked = walked.and_then(|result| result).map_err(io::Error::other)?;
         match walked.filter(|(graph, _)| !graph.failed) {
             Some((graph, result)) => Ok((graph, Holders { all, modules }, result)),

@@ -186,7 +186,11 @@ pub fn write_all(out: &mut impl io::Write) -> io::Result<()> {
     write_stacks(all()?, out)
 }
 
-fn write_stacks(mut goroutines: Vec<GoroutineStack>, out: &mut impl io::Write) -> io::Result<()> {
+/// Writes these, as [`write_all`] does.
+pub(crate) fn write_stacks(
+    mut goroutines: Vec<GoroutineStack>,
+    out: &mut impl io::Write,
+) -> io::Result<()> {
     goroutines.sort_by_key(GoroutineStack::id);
     let mut symbols = Symbols::default();
     let mut text = String::new();
