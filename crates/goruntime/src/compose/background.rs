@@ -12,11 +12,11 @@
 //! whether there is something, notes in [`ASLEEP`] that it is going to sleep, and sleeps if the word is the same. Who has something changes what the thread looks at,
 //! then the word, then looks at `ASLEEP`. All are sequentially consistent: either the thread sees the change, or finds the word changed, or is seen and woken.
 
+use crate::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
 use crate::runtime::scheduler;
 use crate::world::futex;
 use crate::world::workers::Team;
 use gogc::{Background, Bytes, Processor};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
 use std::time::{Duration, Instant};
 
 /// What is looked through at a stretch: a millisecond or less, so that it is soon noticed when a processor is wanted. (What waits in a marker's queues is given to all

@@ -16,7 +16,8 @@
 //!
 //! `inside` counts the threads within, with the bit `CLOSED` beside. To enter is one read-modify-write that fails if the bit is set, so whoever is in was
 //! counted before it was closed; `run` returns when nothing but the bit is left. So no thread looks at a job that is gone, and while one is in, no other job
-//! takes its place. A thread that wakes for one job may enter the next: it looks at the number of the round once it is in, where that cannot change.
+//! takes its place. A thread that wakes for one job may enter the next, even before `round` says that there is one: the job has its number with it, and
+//! a thread sleeps until there is one with a higher number than the last that it was at. So it is at each job once.
 
 use super::futex;
 use super::threads::Tid;
@@ -35,6 +36,16 @@ const CLOSED: u32 = 1 << 31;
 struct Job {
     call: unsafe fn(*const ()),
     body: *const (),
+    round: u32,
+}
+
+impl Job {
+    /// What stands in a job's place before the first.
+    const NONE: &Job = &Job {
+        call: |_| unreachable!("there is no job yet"),
+        body: std::ptr::null(),
+        round: 0,
+    };
 }
 
 /// A team of threads that can run one job at a time.
@@ -45,7 +56,7 @@ pub struct Team {
 
 struct Shared {
     job: AtomicPtr<Job>,
-    /// Counts jobs; the threads sleep on it.
+    /// The number of the newest job; the threads sleep on it.
     round: AtomicU32,
     /// Threads at the current job, and [`CLOSED`]; the caller sleeps on it.
     inside: AtomicU32,
@@ -105,7 +116,7 @@ impl Drop for Team {
 impl Shared {
     fn new() -> Shared {
         Shared {
-            job: AtomicPtr::new(std::ptr::null_mut()),
+            job: AtomicPtr::new(std::ptr::from_ref(Job::NONE).cast_mut()),
             round: AtomicU32::new(0),
             inside: AtomicU32::new(CLOSED),
             started: AtomicU32::new(0),
@@ -118,11 +129,15 @@ impl Shared {
             // SAFETY: `run` keeps the closure alive until every thread that entered has left.
             unsafe { (*body.cast::<F>())() }
         }
-        let mut job = Job {
+        let job = &mut Job {
             call: call::<F>,
             body: std::ptr::from_ref(body).cast(),
+            round: self.round.load(Relaxed) + 1,
         };
-        self.job.store(&mut job, Relaxed);
+        // It outlives the planted bugs, which are to be seen by what they do and not by a fault.
+        #[cfg(explore)]
+        let job = Box::leak(Box::new(Job { ..*job }));
+        self.job.store(job, Relaxed);
         self.inside.store(0, Release);
         self.round.fetch_add(1, Release);
         futex::wake(&self.round, usize::MAX);
@@ -146,7 +161,7 @@ impl Shared {
         loop {
             let round = loop {
                 match self.round.load(Acquire) {
-                    round if round == done => futex::wait(&self.round, done, None),
+                    round if round <= done => futex::wait(&self.round, round, None),
                     round => break round,
                 };
             };
@@ -157,11 +172,10 @@ impl Shared {
                 done = round;
                 continue;
             }
-            // Perhaps a later one. It stays the same until this thread leaves.
-            done = self.round.load(Relaxed);
             // SAFETY: this thread is in, so the job is the one that was stored before `inside` was opened, and the caller of `run` waits.
             unsafe {
                 let job = &*self.job.load(Relaxed);
+                done = job.round;
                 (job.call)(job.body);
             }
             if self.inside.fetch_sub(1, AcqRel) == CLOSED + 1 {
