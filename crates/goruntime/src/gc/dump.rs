@@ -44,7 +44,7 @@ const FIRST: usize = 2;
 /// bytes of memory for an object.
 ///
 /// ```no_run
-/// goruntime::gc::heap_dump("/tmp/now.heapsnapshot")?;
+/// goruntime::gc::heap_dump("now.heapsnapshot")?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
