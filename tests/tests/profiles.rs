@@ -3,6 +3,8 @@
 use flate2::read::GzDecoder;
 use goruntime::{Builder, chan, debug, go, profile, sync};
 use goruntime_tests::protobuf::{Message, varint};
+#[cfg(not(any(feature = "system-allocator", feature = "thread-engine")))]
+use goruntime_tests::{child, is_child};
 use goruntime_tests::{find_go, go_tool};
 use std::collections::BTreeSet;
 use std::hint::black_box;
@@ -62,6 +64,14 @@ fn waits_for_a_message(receiver: &chan::Receiver<u32>) {
     while let Ok(message) = receiver.recv() {
         black_box(message);
     }
+}
+
+#[cfg(not(any(feature = "system-allocator", feature = "thread-engine")))]
+#[inline(never)]
+fn waits_for_nobody() {
+    let (sender, receiver) = chan::unbuffered::<u32>();
+    black_box(receiver.recv()).unwrap();
+    drop(sender);
 }
 
 #[inline(never)]
@@ -336,4 +346,51 @@ fn goroutines_are_listed_with_their_calls() {
     assert!(counts.starts_with("goroutine profile: total "), "{counts}");
     drop(sender);
     spawned.unwrap().join().unwrap();
+}
+
+/// In a process of its own, in whose memory no other test has left words that look like ways to what is waited for.
+#[cfg(not(any(feature = "system-allocator", feature = "thread-engine")))]
+#[test]
+fn leaked_goroutines_are_listed_with_their_calls_and_no_others() {
+    if !is_child() {
+        let name = "leaked_goroutines_are_listed_with_their_calls_and_no_others";
+        let out = child(name, &[]);
+        let text = [out.stdout, out.stderr].concat();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&text));
+        return;
+    }
+    let (sender, receiver) = chan::unbuffered();
+    let waits = go(move || waits_for_a_message(&receiver));
+    go(|| (0..4).for_each(|_| drop(go(waits_for_nobody))))
+        .join()
+        .unwrap();
+    let begin = Instant::now();
+    let listed = loop {
+        let listed = text("/debug/pprof/goroutineleak?debug=2");
+        if listed.contains("waits_for_nobody(...)") {
+            break listed;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(30), "{listed}");
+    };
+    assert!(listed.contains("[chan receive"), "{listed}");
+    assert!(!listed.contains("waits_for_a_message"), "{listed}");
+    let counts = text("/debug/pprof/goroutineleak?debug=1");
+    let head = "goroutineleak profile: total ";
+    assert!(counts.starts_with(head), "{counts}");
+    let (status, body) = get("/debug/pprof/goroutineleak");
+    assert_eq!(status, 200);
+    let known = known(&body);
+    assert!(known.names("waits_for_nobody") && known.names("goroutineleak"));
+    assert!(!known.names("waits_for_a_message"), "{:?}", known.strings);
+    assert!((1..=4).contains(&known.sums[0]), "{:?}", known.sums);
+    // Where there is no Go, the test of the other profiles says so.
+    if let Some(go) = find_go() {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("goroutineleak.pb.gz");
+        std::fs::write(&file, &body).unwrap();
+        let said = top(&go, &file);
+        assert!(said.contains("Type: goroutineleak"), "{said}");
+        assert!(said.contains("waits_for_nobody"), "{said}");
+    }
+    drop(sender);
+    waits.join().unwrap();
 }

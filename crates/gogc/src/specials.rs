@@ -32,7 +32,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::num::NonZeroUsize;
 use std::sync::PoisonError;
 
-use crate::atomic::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::atomic::{AtomicU64, Mutex, MutexGuard, Ordering};
 
 /// Parts that are locked apart from each other; so many that a look at all of one takes less than a millisecond if there are some million objects.
 const SHARDS: usize = if cfg!(any(miri, explore)) { 2 } else { 256 };
@@ -135,44 +135,35 @@ pub enum Dead<C> {
     Cleanup(C),
 }
 
-struct Shard<C> {
-    records: HashMap<Hidden, Record<C>, BuildHasherDefault<Spread>>,
-    suspects: Vec<Hidden>,
-}
+type Records<C> = HashMap<Hidden, Record<C>, BuildHasherDefault<Spread>>;
 
 /// All that is attached to the objects of a heap. See the [module](self).
 pub struct Specials<C> {
-    shards: [Mutex<Shard<C>>; SHARDS],
-    /// Suspects are all there is to look at.
-    looked: AtomicBool,
+    shards: Box<[Mutex<Records<C>>]>,
+    /// All there is to look at in the stop; `None` if nobody has looked ahead. Of the thread that collects.
+    suspects: Mutex<Option<Vec<Hidden>>>,
     /// Cleanups attached so far.
     cleanups: AtomicU64,
 }
 
 impl<C> Default for Specials<C> {
     fn default() -> Self {
-        let shard = |_| {
-            Mutex::new(Shard {
-                records: HashMap::default(),
-                suspects: Vec::new(),
-            })
-        };
         Specials {
-            shards: std::array::from_fn(shard),
-            looked: AtomicBool::new(false),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            suspects: Mutex::default(),
             cleanups: AtomicU64::new(0),
         }
     }
 }
 
-fn lock<C>(shard: &Mutex<Shard<C>>) -> MutexGuard<'_, Shard<C>> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// For mutators. Each is called in a section in which the world is not stopped, by who can reach `object`. Who attaches something shades, in the same
 /// section and if the barrier is on, the object, and the handle if it is that.
 impl<C> Specials<C> {
-    fn shard(&self, object: Hidden) -> MutexGuard<'_, Shard<C>> {
+    fn records(&self, object: Hidden) -> MutexGuard<'_, Records<C>> {
         let mut spread = Spread::default();
         spread.write_usize(object.0.get());
         lock(&self.shards[(spread.finish() >> 32) as usize % SHARDS])
@@ -181,15 +172,15 @@ impl<C> Specials<C> {
     /// The handle of the object, if it has one.
     pub fn handle(&self, object: usize) -> Option<usize> {
         let object = Hidden::new(object);
-        let handle = self.shard(object).records.get(&object)?.handle?;
+        let handle = self.records(object).get(&object)?.handle?;
         Some(handle.address())
     }
 
     /// Makes `handle`, a new object, the one of `object`, unless that has one. Returns which it has.
     pub fn attach_handle(&self, object: usize, handle: usize) -> usize {
         let object = Hidden::new(object);
-        let mut shard = self.shard(object);
-        let record = shard.records.entry(object).or_default();
+        let mut records = self.records(object);
+        let record = records.entry(object).or_default();
         record.handle.get_or_insert(Hidden::new(handle)).address()
     }
 
@@ -197,8 +188,8 @@ impl<C> Specials<C> {
     pub fn attach_cleanup(&self, object: usize, cleanup: C) -> CleanupId {
         let id = CleanupId(self.cleanups.fetch_add(1, Ordering::Relaxed));
         let object = Hidden::new(object);
-        let mut shard = self.shard(object);
-        let record = shard.records.entry(object).or_default();
+        let mut records = self.records(object);
+        let record = records.entry(object).or_default();
         record.cleanups.push((id, cleanup));
         id
     }
@@ -206,12 +197,12 @@ impl<C> Specials<C> {
     /// Takes a cleanup off, which was attached to the object at this address, if it has not become due. The object need not be reachable, nor be there.
     pub fn detach_cleanup(&self, object: usize, id: CleanupId) -> Option<C> {
         let object = Hidden::new(object);
-        let mut shard = self.shard(object);
-        let record = shard.records.get_mut(&object)?;
+        let mut records = self.records(object);
+        let record = records.get_mut(&object)?;
         let at = record.cleanups.iter().position(|(each, _)| *each == id)?;
         let (_, cleanup) = record.cleanups.remove(at);
         if record.is_empty() {
-            shard.records.remove(&object);
+            records.remove(&object);
         }
         Some(cleanup)
     }
@@ -222,36 +213,35 @@ impl<C> Specials<C> {
     /// Looks for suspects, beside the mutators, in a cycle in which objects are being marked. `marked` tells whether the object at an address is. Locks are held
     /// within what `section` returns, one at a time: a world that others stop as well must not be stopped there.
     pub fn look_ahead<S>(&self, marked: impl Fn(usize) -> bool, section: impl Fn() -> S) {
+        let mut suspects = lock(&self.suspects);
+        let suspects = suspects.get_or_insert_default();
+        suspects.clear();
         for shard in &self.shards {
             let _section = section();
-            let Shard { records, suspects } = &mut *lock(shard);
-            suspects.clear();
             let suspect = |(object, record): (&Hidden, &Record<C>)| {
                 let settled = marked(object.address())
                     && record.handle.is_none_or(|handle| marked(handle.address()));
                 (!settled).then_some(*object)
             };
-            suspects.extend(records.iter().filter_map(suspect));
+            suspects.extend(lock(shard).iter().filter_map(suspect));
         }
-        self.looked.store(true, Ordering::Relaxed);
     }
 
     /// Finds what is attached to dead objects and takes it off, with the world stopped and all marked that is reachable. Looks at suspects only if there
     /// was a [`look_ahead`](Self::look_ahead) in this cycle.
     pub fn settle(&self, marked: impl Fn(usize) -> bool, mut dead: impl FnMut(Dead<C>)) {
-        let looked = self.looked.swap(false, Ordering::Relaxed);
-        for shard in &self.shards {
-            let Shard { records, suspects } = &mut *lock(shard);
-            if !looked {
-                records.retain(|object, record| record.settle(*object, &marked, &mut dead));
-                continue;
+        let Some(suspects) = lock(&self.suspects).take() else {
+            for shard in &self.shards {
+                lock(shard).retain(|object, record| record.settle(*object, &marked, &mut dead));
             }
-            for object in suspects.drain(..) {
-                if let Some(record) = records.get_mut(&object)
-                    && !record.settle(object, &marked, &mut dead)
-                {
-                    records.remove(&object);
-                }
+            return;
+        };
+        for object in suspects {
+            let mut records = self.records(object);
+            if let Some(record) = records.get_mut(&object)
+                && !record.settle(object, &marked, &mut dead)
+            {
+                records.remove(&object);
             }
         }
     }

@@ -62,6 +62,16 @@ impl MallocShare<'_> {
         }
     }
 
+    /// Calls `visit` with the share's live blocks that have a span of their own, as all do of more than 32 KiB. As [`for_each_block`](Self::for_each_block) if the
+    /// world is stopped.
+    pub fn for_each_large_block(&self, mut visit: impl FnMut(Range<usize>)) {
+        for record in &self.block.records {
+            if record.kind() == Kind::MallocLarge && !record.is_kept() {
+                visit(record.bytes());
+            }
+        }
+    }
+
     /// Calls `visit` with the addresses of the share's spans, those of blocks that are freed and kept included.
     pub fn for_each_span(&self, mut visit: impl FnMut(Range<usize>)) {
         for record in &self.block.records {
@@ -165,6 +175,23 @@ impl<O: Os> Heap<O> {
     pub fn for_each_malloc_block(&self, mut visit: impl FnMut(Range<usize>)) {
         for share in self.malloc_shares() {
             share.for_each_block(&mut visit);
+        }
+    }
+
+    /// The live malloc block that the address lies in. Of a [large block](MallocShare::for_each_large_block) only the first 8 KiB lead to it.
+    ///
+    /// Exact if the world is stopped, and was when [`malloc_shares`](Self::malloc_shares) was called last.
+    pub fn find_malloc_block(&self, addr: usize) -> Option<Range<usize>> {
+        let span = self.map.find(addr)?;
+        match span.kind() {
+            Kind::Malloc => {
+                let index = span.index_of(addr);
+                let block = span.block(index);
+                span.is_live(index)
+                    .then(|| block.start..block.start + block.size)
+            }
+            Kind::MallocLarge if !span.is_kept() => Some(span.bytes()),
+            _ => None,
         }
     }
 

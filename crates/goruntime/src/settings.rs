@@ -27,6 +27,8 @@ pub struct Settings {
     pub track_writes: bool,
     /// `GODEBUG=clobberfree=1`: the memory of dead objects is overwritten when it is freed.
     pub clobber_free: bool,
+    /// `GODEBUG=gctypes=1`: every collected object says its type, for reports on the heap; small ones take a word more.
+    pub type_names: bool,
     /// `GODEBUG=schedtrace=N`: a line on standard error every N milliseconds.
     pub sched_trace: Option<Duration>,
     /// `GODEBUG=scheddetail=1`: with `schedtrace`, a line for each P, M and G as well.
@@ -47,6 +49,7 @@ impl Default for Settings {
             check_marks: false,
             track_writes: true,
             clobber_free: false,
+            type_names: false,
             sched_trace: None,
             sched_detail: false,
             stall_trace: Some(Duration::from_secs(10)),
@@ -113,6 +116,7 @@ impl Settings {
                 "gccheckmark",
                 "gctrackwrites",
                 "clobberfree",
+                "gctypes",
                 "schedtrace",
                 "scheddetail",
                 "stalltrace",
@@ -127,6 +131,7 @@ impl Settings {
                 ("gccheckmark", Ok(n)) => settings.check_marks = n > 0,
                 ("gctrackwrites", Ok(n)) => settings.track_writes = n > 0,
                 ("clobberfree", Ok(n)) => settings.clobber_free = n > 0,
+                ("gctypes", Ok(n)) => settings.type_names = n > 0,
                 ("schedtrace", Ok(n)) => {
                     settings.sched_trace = (n > 0).then(|| Duration::from_millis(n.into()));
                 }
@@ -194,7 +199,7 @@ mod tests {
             ("GOMEMLIMIT", "512MiB"),
             (
                 "GODEBUG",
-                "gctrace=1,schedtrace=250,scheddetail=1,stalltrace=0,gcstoptheworld=1,gccheckmark=1,gctrackwrites=0,clobberfree=1,madvdontneed=1",
+                "gctrace=1,schedtrace=250,scheddetail=1,stalltrace=0,gcstoptheworld=1,gccheckmark=1,gctrackwrites=0,clobberfree=1,gctypes=1,madvdontneed=1",
             ),
         ]);
         assert_eq!(complaints, Vec::<String>::new());
@@ -206,7 +211,7 @@ mod tests {
         assert!(
             s.gc_trace && s.sched_detail && s.stop_the_world && s.check_marks && s.clobber_free
         );
-        assert!(!s.track_writes && !s.gc_trace_pauses);
+        assert!(!s.track_writes && !s.gc_trace_pauses && s.type_names);
         assert_eq!(s.sched_trace, Some(Duration::from_millis(250)));
     }
 

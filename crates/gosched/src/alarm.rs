@@ -262,7 +262,7 @@ impl Alarms {
                     return None;
                 }
                 waiter = Waiter::new_in(&inside);
-                waiter.prepare(WaitReason::TimerIdle);
+                waiter.prepare(WaitReason::TimerIdle, ptr::null::<()>());
                 queue.waiter = &waiter;
             }
             waiter.wait(Nanos::NEVER);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::panic::Location;
+use std::ptr;
 use std::sync::Arc;
 
 use crate::time::Nanos;
@@ -143,6 +144,42 @@ pub struct ResumePoint {
     pub frame: usize,
 }
 
+/// What a parked goroutine waits on, while the world is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitsOn {
+    pub(crate) reason: WaitReason,
+    pub(crate) on: Hidden,
+}
+
+impl WaitsOn {
+    /// Whether it goes on only if somebody does something with what it waits on; otherwise a timer, a descriptor or the runtime sees to it.
+    pub fn is_up_to_others(&self) -> bool {
+        self.on != Hidden::NOTHING
+    }
+}
+
+/// An address in a form in which it is none: to a collector that looks through what the scheduler knows of a goroutine, it is no way to what lies there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hidden(pub(crate) usize);
+
+impl Hidden {
+    pub(crate) const NOTHING: Hidden = Hidden(0);
+
+    /// Of null: [`NOTHING`](Self::NOTHING).
+    #[inline]
+    pub(crate) fn new<T>(at: *const T) -> Hidden {
+        if at.is_null() {
+            Hidden::NOTHING
+        } else {
+            Hidden(!at.expose_provenance())
+        }
+    }
+
+    pub(crate) fn get<T>(self) -> Option<*const T> {
+        (self != Hidden::NOTHING).then(|| ptr::with_exposed_provenance(!self.0))
+    }
+}
+
 /// A goroutine's stack, while the world is stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StackInfo {
@@ -152,6 +189,8 @@ pub struct StackInfo {
     pub saved_sp: Option<usize>,
     /// Where the goroutine goes on; `None` as above.
     pub resume: Option<ResumePoint>,
+    /// What it waits on; `None` if it is not parked.
+    pub waits_on: Option<WaitsOn>,
 }
 
 impl GoroutineInfo {

@@ -161,7 +161,7 @@ impl<T> JoinHandle<T> {
         packet.joined.store(true, Ordering::Relaxed);
         if !packet.is_done() {
             let waiter = Waiter::new();
-            waiter.prepare(WaitReason::Semacquire);
+            waiter.prepare(WaitReason::Semacquire, packet);
             let address = ptr::from_ref(&waiter).cast_mut();
             match packet.state.compare_exchange(
                 ptr::null_mut(),

@@ -26,7 +26,7 @@ pub fn now() -> Instant {
 
 fn sleep_to(deadline: Nanos) {
     let waiter = Waiter::new();
-    waiter.prepare(WaitReason::Sleep);
+    waiter.prepare(WaitReason::Sleep, std::ptr::null::<()>());
     waiter.wait_untold(deadline);
 }
 

@@ -70,11 +70,12 @@ impl Waiter {
     }
 
     /// Announces the wait. Must come before the waiter is made known, and must be followed by
-    /// [`Waiter::wait`] or [`Waiter::cancel`].
+    /// [`Waiter::wait`] or [`Waiter::cancel`]. What is waited `on` is said for whoever looks for goroutines that
+    /// nobody can wake any more, see [`Header::prepare_park`](crate::gmp::g::Header::prepare_park).
     #[inline]
-    pub(crate) fn prepare(&self, reason: WaitReason) {
+    pub(crate) fn prepare<T: ?Sized>(&self, reason: WaitReason, on: *const T) {
         if let Some(g) = self.g {
-            g.prepare_park(reason);
+            g.prepare_park(reason, on.cast());
         }
     }
 
@@ -201,6 +202,7 @@ pub(crate) unsafe fn park_until(g: GRef, deadline: Nanos, wake: Wake) {
         unsafe { (g.ops.park)(g) };
         return;
     }
+    g.wait_ends();
     let timer = TimerNode::new(deadline, wake);
     let m = g.own_m();
     let p = m.last_p().expect("an M that runs goroutines has had a P");

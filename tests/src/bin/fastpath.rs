@@ -108,6 +108,16 @@ const PROBES: &[Probe] = &[
         pointer_store,
     ),
     on_goroutine(
+        "weak-upgrade",
+        "Weak::upgrade, no collection under way",
+        weak_upgrade,
+    ),
+    on_goroutine(
+        "weak-downgrade",
+        "Gc::downgrade of an object that has weak pointers",
+        weak_downgrade,
+    ),
+    on_goroutine(
         "yield-pair",
         "yield to another goroutine and back",
         yield_pair,
@@ -398,6 +408,21 @@ fn pointer_store() {
     let (one, other) = (node(), node());
     let store = |(one, other): (Gc<Node>, _)| one.pointer.store(Some(other));
     repeat(|| black_box((one, other)), store, |()| ());
+}
+
+fn weak_upgrade() {
+    let weak = node().downgrade();
+    repeat(|| black_box(weak), |weak| weak.upgrade(), drop);
+}
+
+fn weak_downgrade() {
+    let one = node();
+    let weak = one.downgrade();
+    repeat(
+        || black_box(one),
+        |one| one.downgrade(),
+        |again| assert_eq!(again, weak),
+    );
 }
 
 /// Not in the caller's loop, for the reason that `pass` has.

@@ -126,7 +126,7 @@ proptest! {
                 }
             }
         }
-        let left = specials.shards.iter().map(|shard| lock(shard).records.len()).sum::<usize>();
+        let left = specials.shards.iter().map(|shard| lock(shard).len()).sum::<usize>();
         model.cleanups.retain(|_, all| !all.is_empty());
         let expected: BTreeSet<_> = model.handles.keys().chain(model.cleanups.keys()).collect();
         prop_assert_eq!(left, expected.len(), "a record of nothing was kept");
@@ -149,7 +149,7 @@ fn shards_are_used_alike() {
         specials.attach_handle(at(n), at(n) + 8);
     }
     for shard in &specials.shards {
-        let len = lock(shard).records.len();
+        let len = lock(shard).len();
         assert!((16..=256).contains(&len), "{len} of 64");
     }
 }

@@ -136,6 +136,14 @@ impl Span {
         word.store(word.load(Relaxed) | 1 << (index % 64), Relaxed);
     }
 
+    /// Whether the block is in the program's hands, as [`visit_live`](Self::visit_live) has it. Any index may be asked for.
+    pub(crate) fn is_live(&self, index: u32) -> bool {
+        let fresh = u32::from(self.fresh.load(Relaxed));
+        let Bits { free, marks } = &self.bits[index as usize / 64 % WORDS];
+        let idle = free.load(Relaxed) | marks.load(Relaxed);
+        index < fresh.min(self.count()) && idle >> (index % 64) & 1 == 0
+    }
+
     /// Calls `visit` with the addresses of the blocks in the program's hands, neighbours joined: those that were ever handed out, and are neither in the span
     /// nor noted as being in a cache. Addresses are those that the shape says, whatever becomes of the record.
     pub(crate) fn visit_live(&self, shape: Shape, mut visit: impl FnMut(Range<usize>)) {

@@ -202,6 +202,16 @@ impl<'h> Model<'h> {
             let addr = block.addr().get();
             let i = ranges.partition_point(|range| range.start <= addr);
             assert!(i > 0 && addr + live.size <= ranges[i - 1].end);
+            // It is found alone by the addresses in it.
+            for inside in [addr, addr + live.size.clamp(1, 8192) - 1] {
+                let found = self.heap.find_malloc_block(inside).unwrap();
+                assert!(found.start <= addr && addr + live.size <= found.end);
+                assert!(ranges[i - 1].start <= found.start && found.end <= ranges[i - 1].end);
+            }
+        }
+        // Where there is no block, no address finds one.
+        for pair in ranges.windows(2).filter(|pair| pair[0].end < pair[1].start) {
+            assert_eq!(self.heap.find_malloc_block(pair[0].end), None);
         }
         let stats = self.heap.stats();
         assert_eq!(stats.mallocs - stats.frees, self.blocks.len() as u64);

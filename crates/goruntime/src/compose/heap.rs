@@ -111,6 +111,24 @@ impl Layout {
     }
 }
 
+/// Gives `sink` the words of an object that may be pointers.
+pub(super) fn scan_object(object: Object<'static>, sink: &mut impl WordSink) {
+    if object.kind() == CollectedKind::NoScan {
+        return;
+    }
+    let (base, size) = (object.base().as_ptr(), object.size());
+    let layout = Layout::of(object);
+    layout.scan(base, size, 0..layout.scannable(base, size), sink);
+}
+
+/// The type of an object, if it has a header that says it.
+pub(crate) fn type_of(object: Object<'static>) -> Option<&'static TypeInfo> {
+    match object.kind() {
+        CollectedKind::Scan | CollectedKind::Finalizable => header(object.base().as_ptr()).info(),
+        CollectedKind::NoScan | CollectedKind::Tagged => None,
+    }
+}
+
 const WORD: usize = size_of::<usize>();
 
 impl GoHeap {

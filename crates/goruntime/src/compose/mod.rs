@@ -7,6 +7,7 @@
 //! | `env` | gosched's choice of ports |
 //! | `heap` | gogc's heap, out of gomem's spans and the object headers |
 //! | `world`, `roots` | gogc's world, out of the stop signal and gosched's list of goroutines |
+//! | `graph` | what leads to what, out of the same, gomem's blocks and the objects' pointers |
 //! | `simulated` | the schedulers of simulations, for the collector to walk |
 //! | `background` | how much of gosched's processors marking may have |
 //! | `barrier` | gogc's barrier buffers, shared among threads under gomem's critical sections |
@@ -19,6 +20,7 @@ pub(crate) mod background;
 pub(crate) mod barrier;
 pub(crate) mod env;
 pub(crate) mod gates;
+pub(crate) mod graph;
 pub(crate) mod heap;
 pub(crate) mod monitor;
 #[cfg(not(feature = "thread-engine"))]

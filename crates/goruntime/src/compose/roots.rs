@@ -34,9 +34,11 @@ use super::stacks::{self, Look, Segments, Stacks};
 use super::{barrier, engine};
 use crate::world::maps::{self, Maps};
 use crate::world::modules::Module;
-use crate::world::stop::{StopError, Stopped, thread_pointer};
+use crate::world::stop::{StopError, Stopped, StoppedThread, on_stack, thread_pointer};
+use crate::world::threads::Tid;
 use gogc::{RootKind, RootSink, Roots, Stop};
 use gomem::MallocShare;
+use gosched::goroutine::{GoroutineInfo, StackInfo, WaitsOn};
 use std::cell::Cell;
 use std::ops::Range;
 use std::ptr::with_exposed_provenance;
@@ -49,7 +51,7 @@ const RED_ZONE: usize = 128;
 const CHUNK: usize = 256 << 10;
 
 /// A range of memory with roots in it.
-type Area = (RootKind, Range<usize>);
+pub(super) type Area = (RootKind, Range<usize>);
 
 /// What is to be looked through, cut into jobs: one for each share of the Rust heap, for each range, for each chunk of goroutines, and for the barrier's records.
 pub(crate) struct GoRoots {
@@ -193,7 +195,7 @@ impl Sources {
 ///
 /// # Errors
 /// When the list of mappings cannot be read.
-fn statics(modules: &[Module]) -> Result<Vec<Area>, StopError> {
+pub(super) fn statics(modules: &[Module]) -> Result<Vec<Area>, StopError> {
     let mut maps = Vec::new();
     maps::for_each_writable(|map| maps.push(map)).map_err(unreadable)?;
     let mut found = Vec::new();
@@ -325,12 +327,7 @@ pub(crate) fn gather(
     let mut running = Vec::new();
     stopped.for_each_thread(|thread| {
         running.push(thread.sp);
-        for registers in thread.registers {
-            g.push(RootKind::Stack, registers);
-        }
-        let first = g.ranges.len();
-        g.stack(thread.sp - RED_ZONE, thread.tp);
-        g.dynamic_tls(thread.tp, first);
+        g.thread(&thread);
     });
     running.sort_unstable();
     let known = Arc::get_mut(stacks).expect("nobody looks at stacks between two rounds");
@@ -363,6 +360,85 @@ pub(crate) fn gather(
     })
 }
 
+/// Who holds something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// The statics of a loaded object, by its place in the list of those.
+    Module(usize),
+    /// A thread that runs no goroutine.
+    Thread(Tid),
+    /// A goroutine, by its number; if a thread runs it, with what that thread has of its own.
+    Goroutine(u64),
+}
+
+/// What somebody holds.
+pub(super) struct Held {
+    pub(super) holder: Holder,
+    /// Its thread pointer.
+    pub(super) tp: usize,
+    pub(super) areas: Vec<Area>,
+    /// What the goroutine is parked on.
+    pub(super) waits_on: Option<WaitsOn>,
+}
+
+/// All that is held outside of the heap, by whom, while the world stands still: registers, stacks and thread-locals of threads and of goroutines. Statics are the caller's to know.
+///
+/// # Errors
+/// As [`gather`].
+pub(super) fn held(
+    loaded: &Loaded,
+    stopped: &Stopped<'_>,
+    sources: &Sources,
+) -> Result<Vec<Held>, StopError> {
+    let mut g = Gatherer {
+        ranges: Vec::new(),
+        maps: MapList::new(&sources.maps)?,
+        dynamic: &loaded.dynamic,
+        control_block: sources.control_block,
+    };
+    let (mut threads, mut held) = (Vec::new(), Vec::new());
+    stopped.for_each_thread(|thread| {
+        threads.push((thread.sp, held.len()));
+        g.thread(&thread);
+        held.push(Held {
+            holder: Holder::Thread(thread.tid),
+            tp: thread.tp,
+            areas: std::mem::take(&mut g.ranges),
+            waits_on: None,
+        });
+    });
+    threads.sort_unstable();
+    let thread_on = |stack: &Range<usize>| on_stack(&threads, |thread| thread.0, stack);
+    let mut each = |info: GoroutineInfo, stack: StackInfo| {
+        let Some(range) = stack.range else { return };
+        let holder = Holder::Goroutine(info.id.0);
+        if let Some(&(_, number)) = thread_on(&range) {
+            held[number].holder = holder;
+        } else if let Some(sp) = stack.saved_sp {
+            let tp = engine::block_below(range.end).map_or(0, |block| block.thread_pointer);
+            if tp != 0 {
+                g.dynamic_tls(tp, 0);
+            }
+            g.push(RootKind::Stack, sp..range.end);
+            held.push(Held {
+                holder,
+                tp,
+                areas: std::mem::take(&mut g.ranges),
+                waits_on: stack.waits_on,
+            });
+        }
+    };
+    for scheduler in engine::schedulers() {
+        let runs = |stack: &Range<usize>| thread_on(stack).is_some();
+        // SAFETY: `stopped` is the evidence, and every one of its threads was just listed.
+        unsafe { scheduler.for_each_stopped_goroutine(runs, &mut each) };
+    }
+    if g.maps.failed() {
+        return Err(unreadable(libc::EIO));
+    }
+    Ok(held)
+}
+
 /// Cuts a range into pieces on word bounds.
 fn split(kind: RootKind, range: Range<usize>, mut each: impl FnMut(Area)) {
     let mut start = range.start.next_multiple_of(WORD);
@@ -386,6 +462,16 @@ struct Gatherer<'a> {
 impl Gatherer<'_> {
     fn push(&mut self, kind: RootKind, range: Range<usize>) {
         split(kind, range, |area| self.ranges.push(area));
+    }
+
+    /// Registers, stacks and thread-locals of a thread.
+    fn thread(&mut self, thread: &StoppedThread) {
+        for registers in &thread.registers {
+            self.push(RootKind::Stack, registers.clone());
+        }
+        let first = self.ranges.len();
+        self.stack(thread.sp - RED_ZONE, thread.tp);
+        self.dynamic_tls(thread.tp, first);
     }
 
     fn map_of(&self, address: usize) -> Option<Range<usize>> {

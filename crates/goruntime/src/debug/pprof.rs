@@ -1,10 +1,13 @@
 //! `/debug/pprof/`: profiles, as Go's `net/http/pprof` gives them out.
 //!
-//! Parameters are Go's: `debug=1` for text (`debug=2` of goroutines: each with its calls), `seconds=N` for what comes in that time, `gc=1` for a collection before a heap profile.
+//! Parameters are Go's: `debug=1` for text (`debug=2` of goroutines and of leaked ones: each with its calls), `seconds=N` for what comes in that time, `gc=1` for a collection before a heap profile.
 //! Waits are looked at while somebody waits for a profile of them, if the program does not have them looked at anyway.
 
 use super::http::{Request, Response};
-use crate::goroutines::symbols::{Symbols, forget};
+use crate::goroutines::{
+    self,
+    symbols::{Symbols, forget},
+};
 use crate::profile::{self, Profile};
 use crate::trace::Format;
 use std::fmt::Write;
@@ -34,6 +37,11 @@ const OFFERS: &[Offer] = &[
         name: "goroutine",
         about: "Where every goroutine stands. debug=2 lists each one with its calls.",
         take: profile::goroutines,
+    },
+    Offer {
+        name: "goroutineleak",
+        about: "Where the goroutines stand that nobody can wake any more. debug=2 lists each one with its calls.",
+        take: profile::goroutine_leaks,
     },
     Offer {
         name: "heap",
@@ -99,7 +107,11 @@ fn number(request: &Request<'_>, name: &str) -> u64 {
 }
 
 fn failed(why: &io::Error) -> Response {
-    Response::text(500, &why.to_string())
+    let status = match why.kind() {
+        io::ErrorKind::Unsupported => 501,
+        _ => 500,
+    };
+    Response::text(status, &why.to_string())
 }
 
 fn cpu(request: &Request<'_>) -> Response {
@@ -169,9 +181,15 @@ fn offered(offer: &Offer, request: &Request<'_>) -> Response {
             crate::gc::collect();
         }
     }
-    if offer.name == "goroutine" && debug >= 2 {
+    if offer.name.starts_with("goroutine") && debug >= 2 {
         let mut body = Vec::new();
-        return match crate::goroutines::write_all(&mut body) {
+        let written = match offer.name {
+            "goroutineleak" => {
+                goroutines::leaked().and_then(|leaked| goroutines::write_stacks(leaked, &mut body))
+            }
+            _ => goroutines::write_all(&mut body),
+        };
+        return match written {
             Ok(()) => Response::new(200, TEXT, body),
             Err(why) => failed(&why),
         };
@@ -331,12 +349,27 @@ mod tests {
 
     #[test]
     fn profiles_are_compressed_and_named() {
-        for offer in OFFERS {
+        let here = OFFERS.iter().filter(|offer| offer.name != "goroutineleak");
+        for offer in here {
             let target = format!("/debug/pprof/{}", offer.name);
             let response = respond(Request::get(&target));
             assert_eq!(response.body[..2], [0x1f, 0x8b], "{target}");
             let disposition = response.header("Content-Disposition").unwrap();
             assert!(disposition.contains(offer.name), "{disposition}");
+        }
+    }
+
+    /// Of what is reachable nothing is known where the allocator is another, as in these tests.
+    #[test]
+    fn what_cannot_be_had_is_refused_with_the_reason() {
+        for target in ["goroutineleak", "goroutineleak?debug=2"] {
+            let response = respond(Request::get(&format!("/debug/pprof/{target}")));
+            let why = String::from_utf8(response.body).unwrap();
+            assert_eq!(response.status, 501, "{why}");
+            assert!(
+                why.contains("global allocator") || cfg!(feature = "thread-engine"),
+                "{why}"
+            );
         }
     }
 

@@ -44,7 +44,9 @@
 mod array;
 mod cell;
 mod cleanup;
+mod dump;
 mod object;
+mod path;
 mod ptr;
 mod root;
 mod weak;
@@ -52,13 +54,15 @@ mod weak;
 pub use array::Array;
 pub use cell::{GcCell, GcPtr};
 pub use cleanup::{Cleanup, add_cleanup};
+pub use dump::heap_dump;
 pub use gogc::trace::{Field, PointerMap, Trace, TraceMustNotImplementDrop};
 pub use goruntime_macros::Trace;
+pub use path::{HeldBy, Path, Step, why_alive};
 pub use ptr::Gc;
 pub use root::Root;
 pub use weak::Weak;
 
-pub(crate) use object::{Header, Tag, TypeInfo};
+pub(crate) use object::{Header, Tag, TypeInfo, has_allocator};
 pub(crate) use weak::Handle;
 
 /// Runs a whole collection now and returns when it is done, as Go's `runtime.GC`.

@@ -12,17 +12,18 @@
 //! ```
 //!
 //! Small objects with the same pointers share spans, whatever their types, and have no header: [`Tag`]. The others are alone or few in their spans, or need
-//! to be told apart when they die.
+//! to be told apart when they die. (Under `GODEBUG=gctypes=1` all are of a kind and have a header, so that a report can name their types.)
 //!
 //! Invariant: outside a critical section of the allocator, the header word of every allocated object in a span of the kinds
 //! `Scan` and `Finalizable` is null or points to the `TypeInfo` of the value that follows, and that value is initialised. A null header means: nothing to scan,
 //! nothing to drop. An object of a sort has none; the collector may look at one before it is initialised, when a stale word leads there, and finds words that it checks
 //! like any other.
 
-use super::{Array, PointerMap, Trace};
+use super::{Array, Field, PointerMap, Trace};
 use gogc::WordSink;
 use gomem::{CollectedKind, Sort};
 use std::alloc::Layout;
+use std::fmt;
 use std::ops::Range;
 use std::ptr::{NonNull, with_exposed_provenance};
 use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering::*};
@@ -31,6 +32,10 @@ const WORD: usize = size_of::<usize>();
 
 /// What the collector knows of a type. One static per type that is ever put into a `Gc`.
 pub(crate) struct TypeInfo {
+    /// The type's name, for reports.
+    name: fn() -> &'static str,
+    /// The names of its fields, likewise.
+    fields: &'static [Field],
     map: PointerMap,
     /// Size of the value, or of one element of an array.
     size: usize,
@@ -42,6 +47,55 @@ pub(crate) struct TypeInfo {
 }
 
 impl TypeInfo {
+    /// Of `T`, or of an array of such whose elements begin so many bytes from its start. With a header if the objects have something to be told, or if they are
+    /// to be `named`.
+    const fn of<T: Trace>(elements: Option<usize>, align: usize, named: bool) -> TypeInfo {
+        assert!(
+            align <= 16,
+            "a collected object's alignment is at most 16 bytes; put the over-aligned part in a Box"
+        );
+        let offset = if T::MAP.is_empty() && !std::mem::needs_drop::<T>() && !named {
+            0
+        } else if align > size_of::<Header>() {
+            align
+        } else {
+            size_of::<Header>()
+        };
+        TypeInfo {
+            name: std::any::type_name::<T>,
+            fields: T::FIELDS,
+            map: T::MAP,
+            size: size_of::<T>(),
+            offset,
+            elements,
+            drop: drop_of::<T>(),
+        }
+    }
+
+    /// The type's name; an array's is that of its elements, in brackets.
+    pub(crate) fn write_name(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        match self.elements {
+            None => out.write_str((self.name)()),
+            Some(_) => write!(out, "[{}]", (self.name)()),
+        }
+    }
+
+    /// The name of what lies so many bytes from the start of an object, as `[3].next`.
+    pub(crate) fn write_field(&self, at: usize, out: &mut impl fmt::Write) -> fmt::Result {
+        let at = at.saturating_sub(self.offset);
+        let Some(first) = self.elements else {
+            return Field::write_path(self.fields, at, out);
+        };
+        let at = at.saturating_sub(first);
+        let size = self.size.max(1);
+        write!(out, "[{}]", at / size)?;
+        if self.size > WORD || !self.fields.is_empty() {
+            out.write_char('.')?;
+            Field::write_path(self.fields, at % size, out)?;
+        }
+        Ok(())
+    }
+
     /// Is there something to drop?
     pub(crate) fn needs_drop(&self) -> bool {
         self.drop.is_some()
@@ -175,6 +229,44 @@ impl Tag {
     }
 }
 
+/// Describes an object without a header, for reports: its type if its tag says that, otherwise where its pointers are.
+pub(super) fn write_layout(
+    kind: CollectedKind,
+    tag: u64,
+    size: usize,
+    out: &mut impl fmt::Write,
+) -> fmt::Result {
+    if kind == CollectedKind::NoScan {
+        return write!(out, "{size} bytes without pointers");
+    }
+    match (kind, Tag::of(tag, size)) {
+        (CollectedKind::Tagged, Tag::Type(info)) => info.write_name(out),
+        (CollectedKind::Tagged, Tag::Words(words)) => {
+            write!(out, "{size} bytes, pointers at")?;
+            let mut at = (0..64)
+                .filter(|word| words >> word & 1 == 1)
+                .map(|word| word * WORD);
+            at.try_for_each(|at| write!(out, " {at}"))
+        }
+        _ => write!(out, "{size} bytes"),
+    }
+}
+
+/// The name of what lies so many bytes from the start of such an object.
+pub(super) fn write_field(
+    kind: CollectedKind,
+    tag: u64,
+    size: usize,
+    at: usize,
+    out: &mut impl fmt::Write,
+) -> fmt::Result {
+    match Tag::of(tag, size) {
+        // It has no header.
+        Tag::Type(info) if kind == CollectedKind::Tagged => info.write_field(at + info.offset, out),
+        _ => write!(out, "+{at}"),
+    }
+}
+
 /// The header word.
 #[repr(transparent)]
 pub(crate) struct Header(AtomicPtr<TypeInfo>);
@@ -206,13 +298,14 @@ impl Header {
 #[derive(Clone, Copy)]
 pub(super) enum Place {
     Sort(Sort),
-    /// Of a kind, with so many bytes before the value.
-    Kind(CollectedKind, usize),
+    Kind(CollectedKind),
 }
 
 /// How objects of `T` are laid out.
 pub(super) trait Shape {
     const INFO: &'static TypeInfo;
+    /// The same with a header in any case.
+    const NAMED: &'static TypeInfo;
     /// The pointers of the value at least, if there are few words and nothing to drop; of an array as long as one with a sort can be.
     const WORDS: Option<u64>;
     /// The bytes that follow the value are to be cleared.
@@ -237,7 +330,7 @@ pub(super) trait Shape {
                 return Place::Sort(Tag::sort_of_type(bytes, info));
             }
         }
-        Place::Kind(kind(info), info.offset)
+        Place::Kind(kind(info))
     }
 }
 
@@ -248,20 +341,6 @@ const fn kind(info: &TypeInfo) -> CollectedKind {
         CollectedKind::NoScan
     } else {
         CollectedKind::Scan
-    }
-}
-
-const fn offset(map: &PointerMap, needs_drop: bool, align: usize) -> usize {
-    assert!(
-        align <= 16,
-        "a collected object's alignment is at most 16 bytes; put the over-aligned part in a Box"
-    );
-    if map.is_empty() && !needs_drop {
-        0
-    } else if align > size_of::<Header>() {
-        align
-    } else {
-        size_of::<Header>()
     }
 }
 
@@ -281,13 +360,8 @@ const fn drop_of<T>() -> Option<unsafe fn(*mut u8)> {
 pub(super) struct One<T>(std::marker::PhantomData<T>);
 
 impl<T: Trace> Shape for One<T> {
-    const INFO: &'static TypeInfo = &TypeInfo {
-        map: T::MAP,
-        size: size_of::<T>(),
-        offset: offset(&T::MAP, std::mem::needs_drop::<T>(), align_of::<T>()),
-        elements: None,
-        drop: drop_of::<T>(),
-    };
+    const INFO: &'static TypeInfo = &TypeInfo::of::<T>(None, align_of::<T>(), false);
+    const NAMED: &'static TypeInfo = &TypeInfo::of::<T>(None, align_of::<T>(), true);
     const WORDS: Option<u64> = T::MAP.bits();
     const CLEAR: bool = false;
     const SORT: Option<Sort> = match T::MAP.bits() {
@@ -306,13 +380,10 @@ impl<T: Trace> Shape for One<T> {
 pub(super) struct Many<T>(std::marker::PhantomData<T>);
 
 impl<T: Trace> Shape for Many<T> {
-    const INFO: &'static TypeInfo = &TypeInfo {
-        map: T::MAP,
-        size: size_of::<T>(),
-        offset: offset(&T::MAP, std::mem::needs_drop::<T>(), align_of::<Array<T>>()),
-        elements: Some(size_of::<Array<T>>()),
-        drop: drop_of::<T>(),
-    };
+    const INFO: &'static TypeInfo =
+        &TypeInfo::of::<T>(Some(size_of::<Array<T>>()), align_of::<Array<T>>(), false);
+    const NAMED: &'static TypeInfo =
+        &TypeInfo::of::<T>(Some(size_of::<Array<T>>()), align_of::<Array<T>>(), true);
     const WORDS: Option<u64> = {
         let head = size_of::<Array<T>>();
         let room = (Tag::WORDS_MAX * WORD).saturating_sub(head);
@@ -336,14 +407,18 @@ impl<T: Trace> Shape for Many<T> {
 pub(super) fn allocate<S: Shape, T>(bytes: usize, init: impl Fn(*mut u8)) -> NonNull<T> {
     match S::place(bytes) {
         Place::Sort(sort) => allocate_sorted::<S, T>(sort, bytes, init),
-        Place::Kind(kind, offset) => allocate_kind::<S, T>(kind, offset, bytes, init),
+        Place::Kind(kind) => allocate_kind::<S, T>(kind, bytes, init),
     }
 }
 
 #[inline(always)]
-fn allocate_sorted<S: Shape, T>(sort: Sort, bytes: usize, init: impl Fn(*mut u8)) -> NonNull<T> {
+fn allocate_sorted<S: Shape, T>(
+    sort: Sort,
+    bytes: usize,
+    init_value: impl Fn(*mut u8),
+) -> NonNull<T> {
     let init = |to: NonNull<u8>| {
-        init(to.as_ptr());
+        init_value(to.as_ptr());
         if S::CLEAR {
             // SAFETY: an object of the sort has so many bytes, of which the first `bytes` are the value.
             unsafe { to.add(bytes).write_bytes(0, sort.size() - bytes) };
@@ -357,6 +432,9 @@ fn allocate_sorted<S: Shape, T>(sort: Sort, bytes: usize, init: impl Fn(*mut u8)
     if let Some(value) = gomem::heap().make_sorted(sort, init) {
         return value.cast();
     }
+    if are_named() {
+        return allocate_kind::<S, T>(CollectedKind::Scan, bytes, init_value);
+    }
     let (section, value) = sorted_slow(sort);
     init(value);
     drop(section);
@@ -367,7 +445,6 @@ fn allocate_sorted<S: Shape, T>(sort: Sort, bytes: usize, init: impl Fn(*mut u8)
 #[cold]
 #[inline(never)]
 fn sorted_slow(sort: Sort) -> (gomem::critical::Critical, NonNull<u8>) {
-    require_allocator();
     let get = || {
         let section = gomem::critical::enter();
         let object = gomem::heap().make_sorted_slow(&section, sort)?;
@@ -390,11 +467,16 @@ fn refused(size: usize) -> ! {
 #[inline]
 fn allocate_kind<S: Shape, T>(
     kind: CollectedKind,
-    offset: usize,
     bytes: usize,
     init: impl Fn(*mut u8),
 ) -> NonNull<T> {
-    require_allocator();
+    let (info, kind) = match require_allocator() {
+        Headers::Needed => (S::INFO, kind),
+        // What has nothing to drop is as good as any other that the collector looks at.
+        Headers::All if kind == CollectedKind::NoScan => (S::NAMED, CollectedKind::Scan),
+        Headers::All => (S::NAMED, kind),
+    };
+    let offset = info.offset;
     let size = offset
         .checked_add(bytes)
         .unwrap_or_else(|| panic!("capacity overflow"))
@@ -414,7 +496,7 @@ fn allocate_kind<S: Shape, T>(
         let value = object.add(offset);
         init(value.as_ptr());
         if offset != 0 {
-            let info: *const TypeInfo = S::INFO;
+            let info: *const TypeInfo = info;
             Header::of(object.as_ptr())
                 .0
                 .store(info.cast_mut(), Release);
@@ -457,17 +539,32 @@ unsafe fn report_newborn<S: Shape>(object: NonNull<u8>, offset: usize, bytes: us
     }
 }
 
-/// Is gomem the global allocator? Found out once.
+/// Which objects have a header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Headers {
+    /// Those that need one.
+    Needed,
+    /// All, so that reports can name their types.
+    All,
+}
+
+/// Is gomem the global allocator?
+pub(crate) fn has_allocator() -> bool {
+    let probe = std::hint::black_box(Box::new(0u64));
+    gomem::heap().owns((&raw const *probe).cast())
+}
+
+/// Makes sure that gomem is the global allocator, and that there is a collector; once.
 #[inline]
-fn require_allocator() {
+fn require_allocator() -> Headers {
     static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
     const UNKNOWN: u8 = 0;
-    const YES: u8 = 1;
+    /// And only objects that need one have a header.
+    const USUAL: u8 = 1;
 
     #[cold]
-    fn find_out() {
-        let probe = std::hint::black_box(Box::new(0u64));
-        if !gomem::heap().owns((&raw const *probe).cast()) {
+    fn find_out() -> Headers {
+        if !has_allocator() {
             panic!(
                 "Gc needs goruntime's allocator as the global one, for it searches the Rust heap for pointers; add\n\
                  \n    #[global_allocator]\n    static GLOBAL: goruntime::GoMalloc = goruntime::GoMalloc::new();\n\n\
@@ -475,10 +572,23 @@ fn require_allocator() {
             );
         }
         crate::collector::start();
-        STATE.store(YES, Release);
+        if crate::settings::get().type_names {
+            return Headers::All;
+        }
+        STATE.store(USUAL, Release);
+        Headers::Needed
     }
 
-    if STATE.load(Acquire) != YES {
-        find_out();
+    if STATE.load(Acquire) == USUAL {
+        Headers::Needed
+    } else {
+        find_out()
     }
+}
+
+/// Do all objects get a header?
+#[cold]
+#[inline(never)]
+fn are_named() -> bool {
+    require_allocator() == Headers::All
 }

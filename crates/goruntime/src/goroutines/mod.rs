@@ -1,12 +1,13 @@
 //! What every goroutine is doing: its state and its calls, whether it runs, waits, or is in a system call.
 //!
 //! The world is stopped for the walk, for some ten microseconds and a few more for each goroutine; names are looked up when it runs again.
-//! [`release_stacks`] gives back what those that wait for long do not need of their stacks.
+//! [`leaked`] finds those that nobody can wake any more, and [`release_stacks`] gives back what those that wait for long do not need of their stacks.
 //! `SIGQUIT` prints all of it and ends the program, as it does with Go; a goroutine that does not get on is reported with its calls ([`Stall`]), and so is who holds the lock that it waits for.
 //!
 //! Invariant: while the world stands still nothing is allocated, for a stopped thread may be inside the allocator if that is not gomem. So there is room
 //! for a batch of goroutines, and the world is stopped again for the next batch.
 
+mod leaks;
 mod locks;
 mod panics;
 mod release;
@@ -16,6 +17,7 @@ pub(crate) mod symbol_table;
 pub(crate) mod symbols;
 pub(crate) mod unwind;
 
+pub use leaks::leaked;
 pub(crate) use panics::report_panics;
 pub use release::release_stacks;
 pub(crate) use reporter::{is_report_handler, look_at_locks, start as start_reporter};
@@ -147,7 +149,7 @@ pub fn all() -> io::Result<Vec<GoroutineStack>> {
 }
 
 /// Runs something on a thread that is none of the runtime's, so that a calling goroutine is found as all others are.
-fn on_thread_of_its_own<T: Send + 'static>(
+pub(crate) fn on_thread_of_its_own<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     gosched::blocking(|| {
@@ -184,7 +186,11 @@ pub fn write_all(out: &mut impl io::Write) -> io::Result<()> {
     write_stacks(all()?, out)
 }
 
-fn write_stacks(mut goroutines: Vec<GoroutineStack>, out: &mut impl io::Write) -> io::Result<()> {
+/// Writes these, as [`write_all`] does.
+pub(crate) fn write_stacks(
+    mut goroutines: Vec<GoroutineStack>,
+    out: &mut impl io::Write,
+) -> io::Result<()> {
     goroutines.sort_by_key(GoroutineStack::id);
     let mut symbols = Symbols::default();
     let mut text = String::new();

@@ -16,6 +16,7 @@
 //! | [`cpu`](fn@cpu) | ten milliseconds of a thread's processor time | nothing while off; on, some microseconds for each sample |
 //! | [`heap`], [`allocs`] | blocks that were allocated, and those that live | nothing while off; on ([`start_heap`]), a sample for each 512 KiB allocated |
 //! | [`goroutines`] | a goroutine | the world is stopped while they are walked |
+//! | [`goroutine_leaks`] | a goroutine that nobody can wake any more | the world is stopped while all that is reachable is walked |
 //! | [`mutex`], [`block`] | a wait | nothing while off; on ([`set_mutex_fraction`], [`set_block_rate`]), a clock at each wait and a walk for each sample |
 //! | [`threads`] | a thread that runs goroutines | nothing |
 
@@ -73,6 +74,13 @@ const GOROUTINE: Kind = Kind {
     period: ("goroutine", "count"),
     default: "",
     drop: "",
+};
+
+const GOROUTINELEAK: Kind = Kind {
+    name: "goroutineleak",
+    types: &[("goroutineleak", "count")],
+    period: ("goroutineleak", "count"),
+    ..GOROUTINE
 };
 
 const THREADCREATE: Kind = Kind {
@@ -223,11 +231,19 @@ fn of_heap(kind: &'static Kind) -> Profile {
 /// # Errors
 /// As [`goroutines::all`](crate::goroutines::all).
 pub fn goroutines() -> io::Result<Profile> {
-    Ok(of_goroutines(&stacks::all()?))
+    Ok(of_goroutines(&GOROUTINE, &stacks::all()?))
 }
 
-fn of_goroutines(all: &[stacks::GoroutineStack]) -> Profile {
-    let mut profile = Profile::new(&GOROUTINE, 1);
+/// Where the goroutines stand that nobody can wake any more ([`goroutines::leaked`](crate::goroutines::leaked)): Go's `goroutineleak` profile.
+///
+/// # Errors
+/// As [`goroutines::leaked`](crate::goroutines::leaked).
+pub fn goroutine_leaks() -> io::Result<Profile> {
+    Ok(of_goroutines(&GOROUTINELEAK, &stacks::leaked()?))
+}
+
+fn of_goroutines(kind: &'static Kind, all: &[stacks::GoroutineStack]) -> Profile {
+    let mut profile = Profile::new(kind, 1);
     for goroutine in all {
         let mut labels = vec![("state".to_owned(), Value::Text(goroutine.state()))];
         if let Some(name) = goroutine.name() {

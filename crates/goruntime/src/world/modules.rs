@@ -3,12 +3,14 @@
 //! The loader's lock is held while the list is walked. The collector stops the world *inside* that walk
 //! ([`with_modules`]): then no stopped thread can hold the lock, and no object can come or go before the world starts again.
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::ops::Range;
 
 /// One loaded object.
 #[derive(Clone, Debug, Default)]
 pub struct Module {
+    /// Its file; empty for the program itself.
+    pub name: String,
     /// Writable segments: statics.
     pub data: Vec<Range<usize>>,
     /// Its thread-local storage; `None` if it has none.
@@ -107,6 +109,11 @@ pub fn with_known_modules<R>(known: &mut Known, f: impl FnOnce(&[Module], bool) 
 
 fn describe(info: &libc::dl_phdr_info) -> Module {
     let mut module = Module::default();
+    if !info.dlpi_name.is_null() {
+        // SAFETY: a string of the loader's, valid for this call.
+        let name = unsafe { CStr::from_ptr(info.dlpi_name) };
+        module.name = name.to_string_lossy().into_owned();
+    }
     for i in 0..info.dlpi_phnum as usize {
         // SAFETY: the loader guarantees dlpi_phnum headers at dlpi_phdr.
         let header = unsafe { &*info.dlpi_phdr.add(i) };

@@ -104,12 +104,13 @@ pub(super) struct Halted<'a> {
 }
 
 impl Halted<'_> {
-    /// Calls `each` with what every thread that answered had in its registers.
-    pub(super) fn for_each(&self, mut each: impl FnMut(&Captured)) {
+    /// Calls `each` with every thread that answered, and what it had in its registers.
+    pub(super) fn for_each(&self, mut each: impl FnMut(Tid, &Captured)) {
         self.table.for_each(|slot| {
             if slot.state.load(Acquire) == state(STOPPED, self.epoch) {
                 // SAFETY: the slot is in state Stopped of this epoch: the thread has written it and waits.
-                each(unsafe { &*slot.captured.get() });
+                let captured = unsafe { &*slot.captured.get() };
+                each(Tid(slot.tid.load(Relaxed)), captured);
             }
         });
     }

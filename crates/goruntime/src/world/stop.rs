@@ -40,6 +40,8 @@ static RENDEZVOUS: Rendezvous = Rendezvous::new();
 /// A thread that stands still.
 #[derive(Clone, Debug)]
 pub struct StoppedThread {
+    /// Its number.
+    pub tid: Tid,
     /// Its stack pointer. The 128 bytes below (the red zone) may be in use.
     pub sp: usize,
     /// Its thread pointer: a goroutine's when it runs one.
@@ -70,9 +72,10 @@ pub struct Stopped<'a> {
 impl Stopped<'_> {
     /// Calls `each` with every thread that answered the stop.
     pub fn for_each_thread(&self, mut each: impl FnMut(StoppedThread)) {
-        self.halted.for_each(|captured| {
+        self.halted.for_each(|tid, captured| {
             let general = captured.general.as_ptr() as usize;
             each(StoppedThread {
+                tid,
                 sp: captured.sp,
                 tp: captured.tp,
                 ip: captured.ip,

@@ -118,7 +118,7 @@ impl<T: Send> Sender<T> {
                 Sent::Full => {
                     waiter = Waiter::new_in(&inside);
                     node = Node::new(&waiter, 1, slot.address());
-                    waiter.prepare(WaitReason::ChanSend);
+                    waiter.prepare(WaitReason::ChanSend, &*self.0);
                     // SAFETY: the node is popped or removed before the frame is left.
                     unsafe { state.senders.push_back(&node) };
                 }
@@ -232,7 +232,7 @@ impl<T: Send> Receiver<T> {
                 Received::Empty => {
                     waiter = Waiter::new_in(&inside);
                     node = Node::new(&waiter, 1, slot.address());
-                    waiter.prepare(WaitReason::ChanReceive);
+                    waiter.prepare(WaitReason::ChanReceive, &*self.0);
                     // SAFETY: the node is popped or removed before the frame is left.
                     unsafe { state.receivers.push_back(&node) };
                 }

@@ -178,11 +178,12 @@ fn run(cases: &[&dyn Case], random: &[u32], by_lock: &[u32], wait: Wait) -> Opti
                 }
             };
             waiter = Waiter::new_in(&inside);
-            waiter.prepare(if cases.is_empty() {
+            let reason = if cases.is_empty() {
                 WaitReason::SelectNoCases
             } else {
                 WaitReason::Select
-            });
+            };
+            waiter.prepare(reason, &raw const cases);
             // In random order too: of two cases on one channel, whoever comes takes the one that queued first.
             let enqueue = |&i: &u32| {
                 // SAFETY: every lock is held, and the borrow of the cases keeps them in place.
@@ -213,6 +214,18 @@ fn run(cases: &[&dyn Case], random: &[u32], by_lock: &[u32], wait: Wait) -> Opti
 }
 
 /// The lock of a case by its address, for cases that have one.
+/// Calls `each` with an address in each thing that a goroutine waits for which is parked in [`select`].
+///
+/// # Safety
+/// 1. `cases` is what `run` has prepared the wait with, and the goroutine stands still.
+pub(crate) unsafe fn for_each_source(cases: *const (), each: impl FnMut(usize)) {
+    // SAFETY: obligation 1: they live in the frame of `run`, or are borrowed there.
+    let cases = unsafe { *cases.cast::<&[&dyn Case]>() };
+    (0..cases.len() as u32)
+        .filter_map(|i| address(cases, i))
+        .for_each(each);
+}
+
 fn address(cases: &[&dyn Case], i: u32) -> Option<usize> {
     let lock = cases[i as usize].lock()?;
     Some(ptr::from_ref(lock.0).addr())

@@ -35,7 +35,8 @@ impl Shared {
     }
 
     fn park(&self) {
-        self.g.prepare_park(WaitReason::ChanReceive);
+        self.g
+            .prepare_park(WaitReason::ChanReceive, std::ptr::null());
         self.known.store(true, Ordering::Release);
         // SAFETY: the goroutine's own code, until it is saved.
         unsafe { self.context.with_mut(|context| *context = 1) };

@@ -40,7 +40,7 @@
 //! environment, so that channels and locks need not either: they reach the scheduler through `ops`,
 //! a table with one entry per blocking operation.
 
-use crate::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use crate::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::any::TypeId;
 use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomData;
@@ -52,7 +52,7 @@ use std::time::Instant;
 use crate::critical::{self, Section};
 use crate::gmp::body::Body;
 use crate::gmp::m::{M, MRef};
-use crate::goroutine::{GoroutineId, GoroutineState, WaitReason};
+use crate::goroutine::{GoroutineId, GoroutineState, Hidden, WaitReason, WaitsOn};
 use crate::here::here;
 use crate::lock::Lock;
 use crate::time::Nanos;
@@ -81,12 +81,14 @@ pub(crate) struct Header {
     m: AtomicPtr<M>,
     pub(crate) id: AtomicU64,
     reason: AtomicU8,
+    /// What it waits on, see [`Header::prepare_park`]: a [`Hidden`].
+    waits_on: AtomicUsize,
     /// The M that it is locked to.
     thread: AtomicPtr<M>,
     /// How often it is.
     pub(crate) lock_depth: Cell<u32>,
-    /// The word in which a lock that it waits for names its holder; null while it waits for none. See [`Blocked`].
-    blocked_by: AtomicPtr<AtomicU64>,
+    /// The word in which a lock that it waits for names its holder, [`Hidden`]; nothing while it waits for none. See [`Blocked`].
+    blocked_by: AtomicUsize,
     /// `blocking` or `syscall` is under way.
     pub(crate) in_syscall: AtomicBool,
     /// When it began to wait, to a few milliseconds; 0 when it does not.
@@ -125,7 +127,7 @@ pub(crate) fn current_in(inside: &Section) -> Option<GRef> {
 
 /// As long as this lives, the calling goroutine is seen to wait for a lock.
 ///
-/// Invariant: the goroutine's pointer to the lock's word is null but while the lock is borrowed by who waits. So an observer who has stopped the
+/// Invariant: the goroutine has the address of the lock's word only while the lock is borrowed by who waits. So an observer who has stopped the
 /// world may follow it.
 pub(crate) struct Blocked<'l> {
     g: Option<GRef>,
@@ -137,8 +139,7 @@ impl<'l> Blocked<'l> {
     pub(crate) fn by(holder: &'l AtomicU64) -> Blocked<'l> {
         let g = current();
         if let Some(g) = g {
-            g.blocked_by
-                .store(ptr::from_ref(holder).cast_mut(), Ordering::Release);
+            g.blocked_by.store(Hidden::new(holder).0, Ordering::Release);
         }
         Blocked {
             g,
@@ -150,7 +151,7 @@ impl<'l> Blocked<'l> {
 impl Drop for Blocked<'_> {
     fn drop(&mut self) {
         if let Some(g) = self.g {
-            g.blocked_by.store(ptr::null_mut(), Ordering::Release);
+            g.blocked_by.store(Hidden::NOTHING.0, Ordering::Release);
         }
     }
 }
@@ -224,9 +225,10 @@ impl Header {
             m: AtomicPtr::new(ptr::null_mut()),
             id: AtomicU64::new(0),
             reason: AtomicU8::new(0),
+            waits_on: AtomicUsize::new(Hidden::NOTHING.0),
             thread: AtomicPtr::new(ptr::null_mut()),
             lock_depth: Cell::new(0),
-            blocked_by: AtomicPtr::new(ptr::null_mut()),
+            blocked_by: AtomicUsize::new(Hidden::NOTHING.0),
             in_syscall: AtomicBool::new(false),
             waiting_since: AtomicU64::new(0),
             cpu: AtomicU64::new(0),
@@ -292,10 +294,10 @@ impl Header {
     /// # Safety
     /// 1. The goroutine stands still.
     pub(crate) unsafe fn lock_holder(&self) -> Option<GoroutineId> {
-        let holder = self.blocked_by.load(Ordering::Acquire);
-        // SAFETY: null, or the word of a lock that the goroutine borrows until it has cleared the pointer, by the invariant of `Blocked`; it cannot go on, by
+        let holder = Hidden(self.blocked_by.load(Ordering::Acquire)).get::<AtomicU64>()?;
+        // SAFETY: the word of a lock that the goroutine borrows until it has cleared the pointer, by the invariant of `Blocked`; it cannot go on, by
         // obligation 1.
-        let id = unsafe { holder.as_ref() }?.load(Ordering::Relaxed);
+        let id = unsafe { &*holder }.load(Ordering::Relaxed);
         (id != 0).then_some(GoroutineId(id))
     }
 
@@ -345,11 +347,31 @@ impl Header {
 
     /// Announces that the calling goroutine is going to wait. From here on it may be made known to
     /// wakers.
+    ///
+    /// `on` is what somebody has to reach in order to wake it: the channel, the lock. For
+    /// [`WaitReason::Select`] it is the slice of cases, a `&[&dyn Case]` that outlives the wait. Null if a
+    /// descriptor or a timer does it.
     #[inline]
-    pub(crate) fn prepare_park(&self, reason: WaitReason) {
+    pub(crate) fn prepare_park(&self, reason: WaitReason, on: *const ()) {
         debug_assert_eq!(self.status.load(Ordering::Relaxed), RUNNING);
         self.reason.store(reason as u8, Ordering::Relaxed);
+        self.waits_on.store(Hidden::new(on).0, Ordering::Relaxed);
         self.status.store(PARKING, Ordering::Release);
+    }
+
+    /// The wait that was announced has a deadline: it ends in any case.
+    #[inline]
+    pub(crate) fn wait_ends(&self) {
+        self.waits_on.store(Hidden::NOTHING.0, Ordering::Relaxed);
+    }
+
+    /// Why it waits, and on what, if it is parked and has not been readied.
+    pub(crate) fn parked_on(&self) -> Option<WaitsOn> {
+        let parked = self.status.load(Ordering::Acquire) == PARKING | SAVED;
+        parked.then(|| WaitsOn {
+            reason: self.reason(),
+            on: Hidden(self.waits_on.load(Ordering::Relaxed)),
+        })
     }
 
     /// Takes back `prepare_park`. Only if nobody can ready the goroutine.

@@ -146,7 +146,7 @@ impl PollDesc {
         if self.is_closed() || slot.change(READY, EMPTY) {
             return;
         }
-        g.prepare_park(WaitReason::IoWait);
+        g.prepare_park(WaitReason::IoWait, ptr::null());
         let first = self.waiters.fetch_add(1, Ordering::SeqCst) == 0;
         let me = ptr::from_ref(g).cast_mut();
         if !slot.change(EMPTY, me) {

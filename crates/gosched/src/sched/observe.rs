@@ -6,11 +6,12 @@
 use crate::atomic::Ordering;
 use std::ops::Range;
 
+use crate::chan::select::for_each_source;
 use crate::critical;
 use crate::env::{Engine, Env};
 use crate::gmp::g::{GRef, Header};
 use crate::gmp::p::Owner;
-use crate::goroutine::{GoroutineId, GoroutineInfo, StackInfo};
+use crate::goroutine::{GoroutineId, GoroutineInfo, StackInfo, WaitReason, WaitsOn};
 use crate::sched::Scheduler;
 use crate::sched::goroutine::Goroutine;
 use crate::time::Nanos;
@@ -88,6 +89,24 @@ pub struct Snapshot {
     pub next_timer: Nanos,
     /// The Ps in use, by index.
     pub procs: Vec<ProcStatus>,
+}
+
+impl WaitsOn {
+    /// Calls `each` with an address in each thing that somebody would have to reach to wake it: the channels, or the lock, condition, wait group or goroutine waited
+    /// for. With none if it is woken by something else, or if it waits for ever, in a `select` without cases.
+    ///
+    /// # Safety
+    /// 1. The world has been stopped since this was made.
+    pub unsafe fn for_each(&self, mut each: impl FnMut(usize)) {
+        let Some(on) = self.on.get::<()>() else {
+            return;
+        };
+        match self.reason {
+            // SAFETY: obligation 1; the cases were given by a wait that is not over.
+            WaitReason::Select | WaitReason::SelectNoCases => unsafe { for_each_source(on, each) },
+            _ => each(on.addr()),
+        }
+    }
 }
 
 fn some_id(id: u64) -> Option<GoroutineId> {
@@ -195,6 +214,7 @@ impl<V: Env> Scheduler<V> {
                 saved_sp: saved.and_then(|c| self.engine.saved_sp(c)),
                 // SAFETY: by obligation 2 no thread runs it, and none can resume it by obligation 1; it is listed, so its entry has not returned.
                 resume: saved.and_then(|c| unsafe { self.engine.resume_point(c) }),
+                waits_on: header.parked_on(),
                 range,
             };
             each(info, stack);

@@ -316,7 +316,7 @@ impl<V: Env> Scheduler<V> {
     /// # Safety
     /// 1. `g` is the caller, outside of critical sections.
     pub(super) unsafe fn simulate_wait(&'static self, simulation: &Simulation, g: GRef) {
-        g.prepare_park(WaitReason::Synctest);
+        g.prepare_park(WaitReason::Synctest, std::ptr::null());
         {
             let inside = critical::enter();
             simulation.course.lock(&inside).onlookers.push(g);

@@ -74,7 +74,7 @@ impl Cond {
         {
             let inside = critical::enter();
             let mut queue = self.queue.lock(&inside);
-            waiter.prepare(WaitReason::CondWait);
+            waiter.prepare(WaitReason::CondWait, self);
             // SAFETY: the node is popped or removed before the frame is left.
             unsafe { queue.push_back(&node) };
         }

@@ -104,7 +104,7 @@ impl RawMutex {
                 if self.lock_or_announce() {
                     return true;
                 }
-                waiter.prepare(reason);
+                waiter.prepare(reason, self);
                 // SAFETY: the node is taken out, by the claimant or below, before the frame is
                 // left.
                 unsafe {

@@ -129,7 +129,7 @@ impl<T: ?Sized> RwLock<T> {
             if state.queue.is_empty() && state.admit(writer) {
                 return;
             }
-            waiter.prepare(reason);
+            waiter.prepare(reason, self);
             // SAFETY: the node is popped before the frame is left: nothing else ends the wait.
             unsafe { state.queue.push_back(&node) };
         }

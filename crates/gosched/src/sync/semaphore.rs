@@ -112,7 +112,7 @@ impl Semaphore {
                 state.permits -= n;
                 return true;
             }
-            waiter.prepare(WaitReason::Semacquire);
+            waiter.prepare(WaitReason::Semacquire, self);
             // SAFETY: the node is popped or removed before the frame is left.
             unsafe { state.queue.push_back(&node) };
         }

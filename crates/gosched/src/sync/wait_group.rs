@@ -86,7 +86,7 @@ impl WaitGroup {
             if state.count == 0 {
                 return;
             }
-            waiter.prepare(WaitReason::WaitGroupWait);
+            waiter.prepare(WaitReason::WaitGroupWait, self);
             // SAFETY: the node is popped before the frame is left: nothing else ends the wait.
             unsafe { state.queue.push_back(&node) };
         }

@@ -123,7 +123,7 @@ impl Process {
         self.rendezvous
             .stopped(&self, &[], |halted| {
                 let mut answered = 0;
-                halted.for_each(|captured| {
+                halted.for_each(|_, captured| {
                     let thread = captured.sp - 100;
                     // SAFETY: the thread stands still: that is what is explored.
                     unsafe { self.turn[thread].with_mut(|n| *n += 1) };
