@@ -1,8 +1,8 @@
-//! Locks that are counts while nobody waits: the readers-writer lock.
+//! Locks that are counts while nobody waits: the readers-writer lock and the wait group.
 
 use super::threads::go;
 use super::weaken;
-use crate::sync::RwLock;
+use crate::sync::{RwLock, WaitGroup};
 use goexplore::sync::Guarded;
 use goexplore::{Exploration, Plant};
 use std::sync::Arc;
@@ -91,4 +91,53 @@ fn explore_the_readers_writer_lock() {
         weaken(LOCK, "self.leaving.fetch_add(found, Ordering::AcqRel)"),
     ];
     random.catches("gosched: readers and writers", plants, readers_and_writers);
+}
+
+/// Two things are done while two wait for it, and then another.
+fn group() {
+    let shared = Arc::new((WaitGroup::new(), [Guarded::new(0), Guarded::new(0)]));
+    let (group, data) = &*shared;
+    group.add(2);
+    let others = [0, 1].map(|number| {
+        let shared = shared.clone();
+        go(move || {
+            // SAFETY: nobody looks at it before it is done.
+            unsafe { shared.1[number].with_mut(|n| *n += 1) };
+            shared.0.done();
+        })
+    });
+    let its = shared.clone();
+    let waiter = go(move || its.0.wait());
+    group.wait();
+    // SAFETY: both are done: that is what is explored.
+    let done: u32 = data.iter().map(|one| unsafe { one.with(|n| *n) }).sum();
+    assert_eq!(done, 2);
+    waiter.join().unwrap();
+    group.add(1);
+    let its = shared.clone();
+    let third = go(move || its.0.done());
+    group.wait();
+    assert_eq!(group.count(), 0);
+    third.join().unwrap();
+    for other in others {
+        other.join().unwrap();
+    }
+}
+
+#[test]
+fn explore_the_wait_group() {
+    let exploration = Exploration::exhaustive().preemptions(1).stale_reads(0);
+    exploration.check("gosched: wait group", group);
+    let random = Exploration::random(2).executions(3000);
+    random.check("gosched: wait group", group);
+    let file = "src/sync/wait_group.rs";
+    let plants = vec![
+        Plant::named("the last one done does not look for who waits"),
+        weaken(
+            file,
+            "self\n                .state\n                .compare_exchange_weak(",
+        ),
+        weaken(file, "self.state.load(Ordering::Acquire) < ONE"),
+    ];
+    random.catches("gosched: wait group", plants, group);
 }
