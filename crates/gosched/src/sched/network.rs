@@ -156,6 +156,9 @@ impl<V: Env> Scheduler<V> {
             else {
                 continue;
             };
+            if report.is_last {
+                desc.set_last();
+            }
             let sides = [
                 (report.readable, Direction::Read),
                 (report.writable, Direction::Write),
@@ -308,11 +311,7 @@ impl<V: Env> Scheduler<V> {
         let mut ready = GList::new();
         let due = self.network.last_polled() + interval <= now;
         if due && self.network.has_waiters() && !self.network.is_polled() {
-            let mut reports = [Readiness {
-                token: Token(0),
-                readable: false,
-                writable: false,
-            }; 64];
+            let mut reports = [Readiness::NONE; 64];
             let n = self
                 .poller
                 .wait(Some(Nanos::ZERO), &mut reports)
