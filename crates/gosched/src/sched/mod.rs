@@ -39,7 +39,6 @@ use std::ptr;
 
 use crossbeam_utils::CachePadded;
 
-use crate::critical;
 use crate::env::{Env, StackSpec};
 use crate::gmp::g::{GList, Header};
 use crate::gmp::global::GlobalQueue;
@@ -207,11 +206,9 @@ impl<V: Env> Scheduler<V> {
             clock: AtomicU64::new(started.0),
             simulation,
         }));
-        let inside = critical::enter();
-        for index in (0..procs).rev() {
-            scheduler.idle.put_p(scheduler.ps.get(index), &inside);
+        for index in 0..procs {
+            scheduler.idle.put_p(scheduler.ps.get(index));
         }
-        drop(inside);
         scheduler
     }
 

@@ -268,7 +268,7 @@ impl<V: Env> Scheduler<V> {
             p.timers.fire(now, &mut ready, inside);
         }
         // SAFETY: obligation 1.
-        if unsafe { self.regain(machine, inside) } {
+        if unsafe { self.regain(machine) } {
             let p = machine.m.p().expect("it has just been acquired");
             let many = ready.len() > 1;
             self.queue_back(p, &mut ready, inside);
