@@ -22,11 +22,13 @@ mod mark;
 mod pages;
 mod policies;
 mod process_heap;
+mod programs;
 mod replies;
 mod requests;
 mod settings;
 mod symbols;
 mod timers;
+mod web_requests;
 
 /// One target.
 #[derive(Debug)]
@@ -94,6 +96,14 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "policies",
         run: policies::run,
+    },
+    Target {
+        name: "web-requests",
+        run: web_requests::run,
+    },
+    Target {
+        name: "programs",
+        run: programs::run,
     },
 ];
 

@@ -130,6 +130,16 @@ fn policies() {
 }
 
 #[test]
+fn web_requests() {
+    replay("web-requests");
+}
+
+#[test]
+fn programs() {
+    replay("programs");
+}
+
+#[test]
 fn http() {
     replay("http");
 }
