@@ -7,6 +7,15 @@ use crate::atomic::{AtomicU32, AtomicU64, Ordering};
 /// Bits of a word.
 const BITS: u32 = u64::BITS;
 
+/// The bits of a word of the numbers below `limit`.
+#[inline]
+fn bits_below(limit: u32) -> u64 {
+    match limit {
+        n if n < BITS => (1 << n) - 1,
+        _ => u64::MAX,
+    }
+}
+
 pub(super) struct Set {
     words: Box<[AtomicU64]>,
     /// Numbers from here on are not taken by who will have any.
@@ -32,11 +41,8 @@ impl Set {
     fn below_limit(&self) -> impl Iterator<Item = (u32, &AtomicU64, u64)> {
         let limit = self.limit.load(Ordering::SeqCst);
         (0..limit).step_by(BITS as usize).map(move |first| {
-            let below = match limit - first {
-                n if n < BITS => (1 << n) - 1,
-                _ => u64::MAX,
-            };
-            (first, &self.words[(first / BITS) as usize], below)
+            let word = &self.words[(first / BITS) as usize];
+            (first, word, bits_below(limit - first))
         })
     }
 
@@ -48,11 +54,12 @@ impl Set {
             .sum()
     }
 
-    /// Whether no number below the limit is in.
+    /// Whether no number below the limit is in. Asked at each submission, so the first word is looked at alone where that is all.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.below_limit()
-            .all(|(_, word, below)| word.load(Ordering::SeqCst) & below == 0)
+        let limit = self.limit.load(Ordering::SeqCst);
+        let first = self.words[0].load(Ordering::SeqCst) & bits_below(limit);
+        first == 0 && (limit <= BITS || self.len() == 0)
     }
 
     /// Puts a number in, which is not in.
