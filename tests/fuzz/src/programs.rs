@@ -14,7 +14,11 @@ pub fn run(data: &[u8]) {
     let mut reader = Reader::new(&text);
     while let Ok(Some(datum)) = reader.read() {
         let written = datum.to_string();
-        assert_eq!(Reader::new(&written).read(), Ok(Some(datum.clone())), "{written}");
+        assert_eq!(
+            Reader::new(&written).read(),
+            Ok(Some(datum.clone())),
+            "{written}"
+        );
         compile(&datum);
     }
 }
@@ -39,7 +43,10 @@ fn verify(template: &Template, free: usize) {
         assert!(at < heights.len(), "the procedure has no end");
         match heights[at] {
             Some(known) => {
-                assert_eq!(known, height, "two ways to {at} leave the stack differently");
+                assert_eq!(
+                    known, height,
+                    "two ways to {at} leave the stack differently"
+                );
                 continue;
             }
             None => heights[at] = Some(height),
