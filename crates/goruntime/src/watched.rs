@@ -89,7 +89,19 @@ impl<S: AsFd> Watched<S> {
             })
     }
 
-    /// The same for an operation that waits for room.
+    /// The same for one that reads from a stream of bytes, up to `room` of them, and all that there are if it reads less.
+    #[inline]
+    pub(crate) fn read_stream(
+        &self,
+        room: usize,
+        mut operation: impl FnMut(&S) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let deadline = self.read_timeout.deadline();
+        self.registration
+            .read_stream(deadline, room, || operation(&self.inner))
+    }
+
+    /// The same as `read` for an operation that waits for room.
     #[inline]
     pub(crate) fn write<R>(&self, mut operation: impl FnMut(&S) -> io::Result<R>) -> io::Result<R> {
         self.registration
@@ -381,6 +393,13 @@ macro_rules! reads {
             }
         }
 
+        crate::watched::reads_owned!($type);
+    };
+}
+
+/// For one that can be read through a reference.
+macro_rules! reads_owned {
+    ($type:ident) => {
         impl std::io::Read for $type {
             #[inline]
             fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
@@ -434,4 +453,4 @@ macro_rules! writes {
     };
 }
 
-pub(crate) use {is_descriptor, reads, waits_to_read, waits_to_write, writes};
+pub(crate) use {is_descriptor, reads, reads_owned, waits_to_read, waits_to_write, writes};

@@ -149,6 +149,7 @@ impl Poller for Poll {
                 token: watched.token,
                 readable: failed || entry.revents & libc::POLLIN != 0,
                 writable: failed || entry.revents & libc::POLLOUT != 0,
+                is_last: true,
             };
             n += 1;
             let mut all = self.watched.lock().unwrap();

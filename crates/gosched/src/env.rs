@@ -209,6 +209,19 @@ pub struct Readiness {
     pub readable: bool,
     /// Writing would not block: room, or an error.
     pub writable: bool,
+    /// Nothing more may be reported of reading: the other side has said its last word, the descriptor has failed, or what is to be read cannot be read at one
+    /// go. Where that is not known, say so always.
+    pub is_last: bool,
+}
+
+impl Readiness {
+    /// Of nothing.
+    pub const NONE: Readiness = Readiness {
+        token: Token(0),
+        readable: false,
+        writable: false,
+        is_last: false,
+    };
 }
 
 /// Waits for descriptors to become ready.

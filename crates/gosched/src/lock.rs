@@ -4,6 +4,10 @@
 //! collector never holds it. It knows nothing of goroutines: a goroutine that waits here blocks its
 //! thread, which is right for sections of some dozen instructions and wrong for anything longer.
 //! The three-state word is Drepper's ("Futexes are tricky", 2011): free, held, held with sleepers.
+//!
+//! Who finds it held looks again after a pause that is long beside a section, and longer each time. Each look takes the word's line
+//! away from the holder, who is about to lock again as likely as not: a channel between two processors goes three times as fast when
+//! each of them has it for many operations in a row.
 
 use crate::atomic::{AtomicU32, Ordering, spin_loop};
 use std::cell::UnsafeCell;
@@ -16,8 +20,12 @@ const FREE: u32 = 0;
 const HELD: u32 = 1;
 const CONTENDED: u32 = 2;
 
-/// Spins before sleeping: about the length of a section on another core.
-const SPINS: u32 = if cfg!(explore) { 1 } else { 60 };
+/// Spins before each look at a lock that was held; then it sleeps. Some ten nanoseconds each, so less than a sleep costs in all.
+const SPINS: &[u32] = if cfg!(explore) {
+    &[1]
+} else {
+    &[32, 64, 128, 128]
+};
 
 /// The word without the data.
 pub(crate) struct RawLock(AtomicU32);
@@ -40,8 +48,10 @@ impl RawLock {
 
     #[cold]
     fn lock_slow(&self) {
-        for _ in 0..SPINS {
-            spin_loop();
+        for &spins in SPINS {
+            for _ in 0..spins {
+                spin_loop();
+            }
             if self.0.load(Ordering::Relaxed) == FREE
                 && self
                     .0

@@ -7,8 +7,9 @@
 //! attempt costs an interruption of all processors.
 //!
 //! Sleeps follow the use that the monitor is of: short after it has taken a P, doubling when that was long
-//! ago, and deep when there is nothing to watch because no P is held or the world is stopped. A deep sleep
-//! still ends in time for the next timer, poll or forced collection.
+//! ago, and deep when there is nothing to watch because no P is held, nor has been since the last tick, or the world is stopped. A deep sleep
+//! still ends in time for the next timer, poll or forced collection. Whoever ends one pays for it; that is why a server that is idle for
+//! microseconds between two requests does not count as idle.
 //!
 //! Invariants, which the tests check over simulated hours:
 //! 1. Only Ps that are held are taken, and not again before their tick has changed or a threshold has passed
@@ -35,6 +36,8 @@ struct Seen {
     syscall_since: Nanos,
     /// The P was held at the last tick of the monitor.
     held: bool,
+    /// Its tick then, held or not.
+    last_tick: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +54,8 @@ pub struct Monitor {
     actions: Actions,
     /// Ticks in a row in which no P was taken.
     idle: u32,
+    /// Some P has run something since the tick before.
+    ran: bool,
     sleep: Nanos,
     /// When a collection was asked for that has not ended, and which was the last one then.
     gc_asked: Option<GcAsked>,
@@ -70,6 +75,7 @@ impl Monitor {
             seen: vec![Seen::default(); capacity],
             actions: Actions::with_capacity(capacity),
             idle: 0,
+            ran: false,
             sleep: config.min_sleep,
             gc_asked: None,
             traced: None,
@@ -89,6 +95,10 @@ impl Monitor {
             "more Ps than the monitor was made for"
         );
         self.actions.clear();
+        self.ran = false;
+        for (p, seen) in observation.ps().iter().zip(&mut self.seen) {
+            self.ran |= std::mem::replace(&mut seen.last_tick, p.tick) != p.tick;
+        }
         if !observation.stopping {
             self.actions.poll_network = observation
                 .last_poll
@@ -213,7 +223,7 @@ impl Monitor {
         } else if self.idle > self.config.idle_rounds {
             self.sleep = Nanos(self.sleep.0 * 2).min(self.config.max_sleep);
         }
-        if self.may_sleep_deeply(observation) {
+        if self.may_sleep_deeply(observation) && (observation.stopping || !self.ran) {
             let limit = self.until_next_duty(observation);
             if limit > self.sleep {
                 return Sleep::Deep(limit);

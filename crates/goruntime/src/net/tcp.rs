@@ -1,9 +1,9 @@
 //! TCP connections.
 
 use super::Dialer;
-use crate::watched::{Watched, is_descriptor, reads, waits_to_read, waits_to_write, writes};
+use crate::watched::{Watched, is_descriptor, reads_owned, waits_to_read, waits_to_write, writes};
 use socket2::{SockRef, TcpKeepalive};
-use std::io;
+use std::io::{self, IoSliceMut, Read};
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
@@ -15,8 +15,21 @@ pub struct TcpStream(pub(super) Watched<std::net::TcpStream>);
 is_descriptor!(TcpStream, std::net::TcpStream);
 waits_to_read!(TcpStream);
 waits_to_write!(TcpStream);
-reads!(TcpStream);
+reads_owned!(TcpStream);
 writes!(TcpStream);
+
+impl Read for &TcpStream {
+    #[inline]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read_stream(buf.len(), |mut socket| socket.read(buf))
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let room = bufs.iter().map(|buf| buf.len()).sum();
+        self.0
+            .read_stream(room, |mut socket| socket.read_vectored(bufs))
+    }
+}
 
 /// How the system finds out that a silent peer is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 //! Each model runs production code, states what must hold, and has bugs planted that it must catch. Where a model needs goroutines that really park,
 //! they are threads ([`threads`]); where it needs a whole scheduler, goroutines run on its threads' own stacks ([`inline`]).
 
+mod count;
 mod idle;
 mod inline;
 mod lock;

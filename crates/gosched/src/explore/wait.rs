@@ -218,6 +218,89 @@ fn explore_deadlines() {
     exploration.catches("gosched: a close after an edge", plant(), || told(true));
 }
 
+/// A stream of two bytes and its end, of which the second byte and the end may come with one edge.
+struct Stream {
+    desc: PollDesc,
+    /// How many bytes there are, and whether the end is: one look of the kernel's.
+    content: AtomicUsize,
+}
+
+/// The other side has said its last word.
+const END: usize = 1 << 8;
+
+impl Stream {
+    /// As [`Registration::read_stream`](crate::poll::Registration::read_stream): what there is, or 0 at the end.
+    fn read(&self) -> usize {
+        assert!(self.desc.take_turn(Direction::Read, Nanos::NEVER));
+        let g = current().expect("a goroutine");
+        if self.desc.is_emptied() {
+            self.desc.wait(g, Direction::Read, Nanos::NEVER);
+        }
+        let read = loop {
+            self.desc.prepare(Direction::Read);
+            match self.content.fetch_and(END, Ordering::AcqRel) {
+                0 => self.desc.wait(g, Direction::Read, Nanos::NEVER),
+                content => break content & !END,
+            }
+        };
+        if read > 0 {
+            self.desc.set_emptied();
+        }
+        // SAFETY: the turn was taken above.
+        unsafe { self.desc.end_turn(Direction::Read) };
+        read
+    }
+
+    /// What an M does with the kernel's report.
+    fn report(&self) {
+        if self.content.load(Ordering::Acquire) & END != 0 {
+            self.desc.set_last();
+        }
+        if let Some(g) = self.desc.report(Direction::Read) {
+            // SAFETY: `report` gave it to us to be made runnable.
+            unsafe { (g.ops.make_runnable)(g, &critical::enter()) };
+        }
+    }
+}
+
+/// One reads to the end what comes with three edges, some of which are reported as one.
+fn stream(with_end: bool) {
+    let waiters: &'static AtomicUsize = Box::leak(Box::new(AtomicUsize::new(0)));
+    let shared = Arc::new(Stream {
+        desc: PollDesc::new(waiters),
+        content: AtomicUsize::new(0),
+    });
+    let its = shared.clone();
+    let reader = go(move || {
+        let mut sum = 0;
+        loop {
+            match its.read() {
+                0 => break,
+                n => sum += n,
+            }
+        }
+        assert_eq!(sum, 2);
+    });
+    shared.content.fetch_add(1, Ordering::AcqRel);
+    shared.report();
+    shared.content.fetch_add(1, Ordering::AcqRel);
+    if !with_end {
+        shared.report();
+    }
+    shared.content.fetch_or(END, Ordering::AcqRel);
+    shared.report();
+    reader.join().unwrap();
+}
+
+#[test]
+fn explore_streams() {
+    let exploration = Exploration::exhaustive().preemptions(2);
+    exploration.check("gosched: a stream", || stream(false));
+    exploration.check("gosched: a stream and its end", || stream(true));
+    let plants = vec![Plant::named("the end of a stream is not remembered")];
+    exploration.catches("gosched: a stream and its end", plants, || stream(true));
+}
+
 /// Two senders, of which one closes, and a receiver that takes what there is.
 fn channel(capacity: usize) {
     let (sender, receiver) = match capacity {

@@ -85,6 +85,8 @@ pub(crate) struct M {
     pub(crate) acquired: AtomicU32,
     /// Looking for work, and counted among those who do.
     pub(crate) spinning: AtomicBool,
+    /// What it found last beyond its own queue, it had stolen.
+    pub(crate) stole: Cell<bool>,
     pub(crate) after: Cell<Option<After>>,
     /// The deadline of a timer armed since the last park, or `NEVER`.
     pub(crate) armed: Cell<Nanos>,
@@ -129,6 +131,7 @@ impl M {
             syscall_tick: AtomicU32::new(0),
             acquired: AtomicU32::new(0),
             spinning: AtomicBool::new(false),
+            stole: Cell::new(false),
             after: Cell::new(None),
             armed: Cell::new(Nanos::NEVER),
             wants_poll: Cell::new(false),

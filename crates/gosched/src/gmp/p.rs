@@ -13,7 +13,7 @@
 //! That is what makes it possible to take a P from an M that runs user code, without the M's help:
 //! see `sched/retake.rs`. Taking and giving a P are acquire and release operations on this word.
 
-use crate::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::cell::Cell;
 
 use crate::gmp::g::{GList, GRef, Header};
@@ -78,6 +78,8 @@ pub(crate) struct P {
     free: Cell<*const Header>,
     free_len: AtomicU32,
     pub(crate) timers: Timers,
+    /// Goroutines begun with it less those ended with it; wrapping. Written by the owner.
+    live: AtomicUsize,
     /// Numbers not yet given out: the next, and how many.
     pub(crate) ids: Cell<(u64, u64)>,
 }
@@ -102,6 +104,7 @@ impl P {
             free: Cell::new(std::ptr::null()),
             free_len: AtomicU32::new(0),
             timers: Timers::new(),
+            live: AtomicUsize::new(0),
             ids: Cell::new((0, 0)),
         }
     }
@@ -116,6 +119,22 @@ impl P {
     pub(crate) fn count_tick(&self) {
         let tick = self.tick.load(Ordering::Relaxed);
         self.tick.store(tick.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Counts goroutines that begin, or end.
+    ///
+    /// # Safety
+    /// 1. The caller owns the P and is in the runtime.
+    #[inline]
+    pub(crate) unsafe fn count_live(&self, more: isize) {
+        let live = self.live.load(Ordering::Relaxed);
+        self.live
+            .store(live.wrapping_add_signed(more), Ordering::Relaxed);
+    }
+
+    /// Goroutines begun with it less those ended with it; wrapping.
+    pub(crate) fn live(&self) -> usize {
+        self.live.load(Ordering::Relaxed)
     }
 
     /// Changes the word, or returns what it is instead.

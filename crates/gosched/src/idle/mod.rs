@@ -1,7 +1,6 @@
 //! Who has nothing to do: the idle Ps, the idle Ms, and the count of Ms that look for work.
 //!
-//! The protocol by which no wake-up is lost is in `README.md` beside this file. Counts are repeated
-//! outside the lock, sequentially consistent, because that argument needs them so.
+//! The protocol by which no wake-up is lost is in `README.md` beside this file. What it looks at is sequentially consistent, because its argument needs that.
 
 use crate::atomic::{AtomicU32, Ordering};
 use std::ptr;
@@ -13,23 +12,20 @@ use crate::gmp::m::{M, MRef};
 use crate::gmp::p::{Owner, P};
 use crate::lock::Lock;
 
-struct Lists {
-    /// Capacity for all, so that it never grows.
-    ps: Vec<&'static P>,
-    /// Ps from this index on are not to be used any more...
-    limit: u32,
-    /// ...and come here instead. Likewise.
-    retired: Vec<&'static P>,
-    /// A stack: the M idle for the shortest time is the warmest.
-    ms: *const M,
-}
+mod set;
+
+use set::Set;
+
+/// A stack: the M idle for the shortest time is the warmest.
+struct Stack(*const M);
 
 // SAFETY: the pointer is to an M, which is never freed and is `Sync`.
-unsafe impl Send for Lists {}
+unsafe impl Send for Stack {}
 
 pub(crate) struct Idle {
-    lists: Lock<Lists>,
-    ps: CachePadded<AtomicU32>,
+    ps: Set,
+    /// The idle Ms, and how many.
+    list: Lock<Stack>,
     ms: AtomicU32,
     /// Ms that wait for the goroutine that is locked to them.
     locked: AtomicU32,
@@ -41,22 +37,18 @@ impl Idle {
     /// With room for at most `most` Ps, of which the first `procs` may be used.
     pub(crate) fn new(procs: usize, most: usize) -> Idle {
         Idle {
-            lists: Lock::new(Lists {
-                ps: Vec::with_capacity(most),
-                limit: procs as u32,
-                retired: Vec::with_capacity(most),
-                ms: ptr::null(),
-            }),
-            ps: CachePadded::new(AtomicU32::new(0)),
+            ps: Set::new(most, procs as u32),
+            list: Lock::new(Stack(ptr::null())),
             ms: AtomicU32::new(0),
             locked: AtomicU32::new(0),
             spinning: CachePadded::new(AtomicU32::new(0)),
         }
     }
 
+    /// How many Ps are idle and may be used.
     #[inline]
     pub(crate) fn ps(&self) -> u32 {
-        self.ps.load(Ordering::SeqCst)
+        self.ps.len()
     }
 
     #[inline]
@@ -82,74 +74,46 @@ impl Idle {
         self.spinning.load(Ordering::SeqCst)
     }
 
-    /// Puts a free P, in the caller's hands, into the list; or retires it, if it is beyond the limit.
-    pub(crate) fn put_p(&self, p: &'static P, inside: &Section) {
+    /// Makes a free P, in the caller's hands, idle.
+    #[inline]
+    pub(crate) fn put_p(&self, p: &P) {
         debug_assert_eq!(p.owner(), Owner::FREE);
-        let mut lists = self.lists.lock(inside);
-        if p.index >= lists.limit {
-            lists.retired.push(p);
-            return;
-        }
-        lists.ps.push(p);
-        self.ps.store(lists.ps.len() as u32, Ordering::SeqCst);
+        self.ps.put(p.index);
     }
 
-    /// Ps from `limit` on are not to be used any more: those that are idle retire at once.
-    pub(crate) fn set_limit(&self, limit: u32, inside: &Section) {
-        let mut lists = self.lists.lock(inside);
-        let Lists { ps, retired, .. } = &mut *lists;
-        retired.extend(ps.iter().filter(|p| p.index >= limit));
-        ps.retain(|p| p.index < limit);
-        lists.limit = limit;
-        self.ps.store(lists.ps.len() as u32, Ordering::SeqCst);
+    /// Ps from `limit` on are not to be used any more: `take_p` leaves them.
+    pub(crate) fn set_limit(&self, limit: u32) {
+        self.ps.set_limit(limit);
     }
 
-    pub(crate) fn is_retired(&self, p: &P, inside: &Section) -> bool {
-        self.lists
-            .lock(inside)
-            .retired
-            .iter()
-            .any(|q| ptr::eq(p, *q))
+    /// Takes the P of this number if it is idle, also beyond the limit: then it is in the caller's hands.
+    pub(crate) fn take_this_p(&self, index: u32) -> bool {
+        self.ps.take(index)
     }
 
-    /// Takes `p` out of the retired, if it is one of them: it is in the caller's hands then.
-    pub(crate) fn unretire(&self, p: &P, inside: &Section) {
-        self.lists.lock(inside).retired.retain(|q| !ptr::eq(p, *q));
-    }
-
-    /// Takes `preferred` if it is idle, else any.
-    pub(crate) fn take_p(
-        &self,
-        preferred: Option<&'static P>,
-        inside: &Section,
-    ) -> Option<&'static P> {
-        if self.ps() == 0 {
-            return None;
-        }
-        let mut lists = self.lists.lock(inside);
-        let at = preferred.and_then(|p| lists.ps.iter().position(|q| ptr::eq(p, *q)));
-        let p = match at {
-            Some(at) => Some(lists.ps.swap_remove(at)),
-            None => lists.ps.pop(),
-        };
-        self.ps.store(lists.ps.len() as u32, Ordering::SeqCst);
-        p
+    /// The number of `preferred` if that is idle and may be used, else of any P: then it is in the caller's hands.
+    #[inline]
+    pub(crate) fn take_p(&self, preferred: Option<&P>) -> Option<u32> {
+        let preferred = preferred.map(|p| p.index);
+        preferred
+            .filter(|&index| self.ps.may_be_taken(index) && self.ps.take(index))
+            .or_else(|| self.ps.take_any())
     }
 
     /// Puts an M without a P into the list; it is going to park.
     pub(crate) fn put_m(&self, m: MRef, inside: &Section) {
-        let mut lists = self.lists.lock(inside);
-        m.next_idle.set(lists.ms);
-        lists.ms = m;
+        let mut list = self.list.lock(inside);
+        m.next_idle.set(list.0);
+        list.0 = m;
         self.ms.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Takes an M; the caller gives it a P and unparks it.
     pub(crate) fn take_m(&self, inside: &Section) -> Option<MRef> {
-        let mut lists = self.lists.lock(inside);
+        let mut list = self.list.lock(inside);
         // SAFETY: null or an M, and Ms are never freed.
-        let m: MRef = unsafe { lists.ms.as_ref() }?;
-        lists.ms = m.next_idle.replace(ptr::null());
+        let m: MRef = unsafe { list.0.as_ref() }?;
+        list.0 = m.next_idle.replace(ptr::null());
         self.ms.fetch_sub(1, Ordering::SeqCst);
         Some(m)
     }
@@ -157,7 +121,7 @@ impl Idle {
     /// Whether there is a P for an M that would look for work, and none that does.
     #[inline]
     pub(crate) fn wants_spinner(&self) -> bool {
-        self.spinning() == 0 && self.ps() != 0
+        self.spinning() == 0 && !self.ps.is_empty()
     }
 
     /// Counts one more M that looks for work, unless there is one already.

@@ -22,6 +22,16 @@
 //! in the slot or leaves `READY` for it, and it looks again; if it came second, it has acquired the
 //! new deadline. The same holds of `close` and its flag. Both therefore exchange the word even
 //! where that changes nothing.
+//!
+//! # Reading a stream to its end
+//!
+//! A read that gets less than it has room for has emptied the stream, and what comes later is an edge.
+//! So the next read need not try before there is one: `emptied` says so. Invariant: **if `emptied` is
+//! set, no edge has been consumed since a read that emptied the stream**; so whatever is there now has
+//! left `READY` or is going to. It belongs to who has the turn, and is cleared wherever an edge is
+//! consumed. The end of the stream may come with the edge of the last data, which is consumed before
+//! it is read; `last` is set when such a report comes, before the word is exchanged, and from then on
+//! `emptied` is not: every read tries.
 
 use crate::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::io;
@@ -78,6 +88,10 @@ pub(crate) struct PollDesc {
     read: Slot,
     write: Slot,
     closed: AtomicBool,
+    /// The last read has emptied the stream.
+    emptied: AtomicBool,
+    /// There may be no further reports of reading.
+    last: AtomicBool,
     /// How many goroutines of the scheduler wait in slots.
     waiters: &'static AtomicUsize,
 }
@@ -88,6 +102,8 @@ impl PollDesc {
             read: Slot::new(),
             write: Slot::new(),
             closed: AtomicBool::new(false),
+            emptied: AtomicBool::new(false),
+            last: AtomicBool::new(false),
             waiters,
         }
     }
@@ -103,6 +119,8 @@ impl PollDesc {
     pub(crate) fn reset(&self) {
         self.read.reset();
         self.write.reset();
+        self.emptied.store(false, Ordering::Relaxed);
+        self.last.store(false, Ordering::Relaxed);
         self.closed.store(false, Ordering::Release);
     }
 
@@ -136,13 +154,41 @@ impl PollDesc {
 
     /// Forgets an edge, because the caller is going to try.
     pub(crate) fn prepare(&self, direction: Direction) {
+        self.forget_emptied(direction);
         self.slot(direction).change(READY, EMPTY);
+    }
+
+    /// The caller, whose turn to read it is, has emptied the stream.
+    pub(crate) fn set_emptied(&self) {
+        #[cfg(explore)]
+        if goexplore::planted("the end of a stream is not remembered") {
+            return self.emptied.store(true, Ordering::Relaxed);
+        }
+        let is_last = self.last.load(Ordering::Acquire);
+        self.emptied.store(!is_last, Ordering::Relaxed);
+    }
+
+    /// Whether the stream was empty when it was last read, and nothing has been heard of it since by who has the turn to read, the caller.
+    pub(crate) fn is_emptied(&self) -> bool {
+        self.emptied.load(Ordering::Relaxed)
+    }
+
+    fn forget_emptied(&self, direction: Direction) {
+        if direction == Direction::Read {
+            self.emptied.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// There may be no further reports of reading. To be called before that report.
+    pub(crate) fn set_last(&self) {
+        self.last.store(true, Ordering::Release);
     }
 
     /// Parks the calling goroutine until an edge, the deadline, or `close`; it may return for
     /// nothing.
     pub(crate) fn wait(&self, g: GRef, direction: Direction, deadline: Nanos) {
         let slot = self.slot(direction);
+        self.forget_emptied(direction);
         if self.is_closed() || slot.change(READY, EMPTY) {
             return;
         }

@@ -113,7 +113,8 @@ fn epoll_wait(epoll: RawFd, events: &mut [libc::epoll_event], timeout: Option<Na
 
 impl Poller for Epoll {
     fn register(&self, fd: RawFd, token: Token) -> io::Result<()> {
-        let events = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
+        let events =
+            libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
         self.control(libc::EPOLL_CTL_ADD, fd, events as u32, token.0 as u64)
     }
 
@@ -146,6 +147,8 @@ impl Poller for Epoll {
                 token: Token(data as usize),
                 readable: failed || bits & (libc::EPOLLIN | libc::EPOLLRDHUP) != 0,
                 writable: failed || bits & libc::EPOLLOUT != 0,
+                // A read ends where urgent data are.
+                is_last: failed || bits & (libc::EPOLLRDHUP | libc::EPOLLPRI) != 0,
             };
             filled += 1;
         }
@@ -170,11 +173,7 @@ mod tests {
     use std::io::Write;
     use std::os::unix::net::UnixStream;
 
-    const NONE: Readiness = Readiness {
-        token: Token(0),
-        readable: false,
-        writable: false,
-    };
+    const NONE: Readiness = Readiness::NONE;
 
     #[test]
     fn reports_edges_once() {

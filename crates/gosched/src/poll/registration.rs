@@ -60,10 +60,51 @@ impl Registration {
         &self,
         direction: Direction,
         deadline: Option<Instant>,
-        mut operation: impl FnMut() -> io::Result<R>,
+        operation: impl FnMut() -> io::Result<R>,
     ) -> io::Result<R> {
         let own = deadline.map_or(Nanos::NEVER, simulated::point_in_time);
         let _turn = self.turn(direction, own)?;
+        self.repeat(direction, own, operation)
+    }
+
+    /// As [`io`](Self::io), to read from a connection that is a stream of bytes: `operation` reads up to `room` of them, and when it gets less has read all that there are,
+    /// up to urgent data if there are such. The next call then waits before it tries, if the poller has not reported anything by then: one system call
+    /// less for each message.
+    ///
+    /// # Errors
+    /// As `io`.
+    pub fn read_stream(
+        &self,
+        deadline: Option<Instant>,
+        room: usize,
+        operation: impl FnMut() -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let direction = Direction::Read;
+        let own = deadline.map_or(Nanos::NEVER, simulated::point_in_time);
+        let _turn = self.turn(direction, own)?;
+        if self.desc.is_emptied()
+            && room > 0
+            && let Some(g) = current()
+        {
+            let until = own.min(self.desc.deadline(direction));
+            if in_time(until).is_ok() {
+                self.desc.wait(g, direction, until);
+            }
+        }
+        let read = self.repeat(direction, own, operation)?;
+        if (1..room).contains(&read) {
+            self.desc.set_emptied();
+        }
+        Ok(read)
+    }
+
+    /// For who has the turn.
+    fn repeat<R>(
+        &self,
+        direction: Direction,
+        own: Nanos,
+        mut operation: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
         loop {
             if self.desc.is_closed() {
                 return Err(closed());

@@ -44,6 +44,7 @@ impl Scripted {
             token,
             readable,
             writable,
+            is_last: true,
         });
         self.changed.notify_all();
         true

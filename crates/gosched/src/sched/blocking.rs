@@ -39,10 +39,12 @@ impl<V: Env> Scheduler<V> {
         // SAFETY: obligation 1.
         unsafe {
             let machine = self.enter(g);
-            let inside = critical::assume_inside(machine.m.left.get());
             if machine.m.p().is_some() {
                 self.leave(machine);
-            } else if self.regain(machine, &inside) {
+            } else if self.regain(machine) {
+                if let Some(p) = machine.m.p() {
+                    p.count_tick();
+                }
                 self.tell(Some(machine), || Event::Running(g.header().id()));
                 self.leave(machine);
             } else {

@@ -1,8 +1,10 @@
 //! What runs next.
 //!
-//! In this order, as in Go (`findRunnable` in proc.go): every 61st time the global queue, so that
-//! it is served however busy the local ones are; timers that are due; the P's own queue; the global
-//! queue; descriptors, without waiting; other Ps' queues.
+//! In this order: every 61st time the global queue, so that it is served however busy the local ones are; timers that are due; the P's
+//! own queue; the global queue; other Ps' queues; descriptors, without waiting. So far it is Go's (`findRunnable` in proc.go), but
+//! that Go looks at the descriptors before it steals. Then what a thread has queued that the kernel lets wait - the threads of a server share
+//! the processors with its clients - lies there for a slice of the kernel's, some milliseconds, for there always is something to be read.
+//! Who has stolen looks at the descriptors before it steals again, so neither waits for more than one share of the other.
 //!
 //! Everything here runs inside a critical section and in the runtime, on whatever context needs a
 //! successor.
@@ -50,14 +52,44 @@ impl<V: Env> Scheduler<V> {
             // SAFETY: obligation 1.
             return unsafe { self.simulate_next(simulation, machine, inside) };
         }
-        let p = machine.m.p()?;
+        // SAFETY: obligation 1.
+        unsafe {
+            let found = match self.find_queued(machine, inside) {
+                None => self.find_elsewhere(machine, rounds, inside),
+                found => found,
+            };
+            self.unless_locked(machine, found, inside)
+        }
+    }
+
+    /// From other Ps, or from the poller: after a theft the poller first.
+    ///
+    /// # Safety
+    /// 1. The caller runs on `machine`, in the runtime; this P's queue is empty.
+    #[inline(never)]
+    unsafe fn find_elsewhere(
+        &'static self,
+        machine: &'static Machine<V>,
+        rounds: u32,
+        inside: &Section,
+    ) -> Option<GRef> {
+        let m = &machine.m;
+        let p = m.p()?;
+        let poll_first = m.stole.replace(false);
         // SAFETY: obligation 1, and the M has this P.
         unsafe {
-            let found = self
-                .find_queued(machine, inside)
-                .or_else(|| self.poll_now(machine, p, inside))
-                .or_else(|| self.steal(machine, p, rounds, inside));
-            self.unless_locked(machine, found, inside)
+            if poll_first && let Some(g) = self.poll_now(machine, p, inside) {
+                return Some(g);
+            }
+            if let Some(g) = self.steal(machine, p, rounds, inside) {
+                m.stole.set(true);
+                return Some(g);
+            }
+            // An M on its own context is going to wait in the poller.
+            if poll_first || rounds == STEAL_ROUNDS {
+                return None;
+            }
+            self.poll_now(machine, p, inside)
         }
     }
 
@@ -196,9 +228,13 @@ impl<V: Env> Scheduler<V> {
         if self.simulation().is_some_and(Simulation::is_over) {
             return false;
         }
-        self.global.len() > 0
-            || self.ps.iter().any(|p| p.queued() > 0)
-            || self.earliest_timer() <= self.tick_clock()
+        self.global.len() > 0 || self.ps.iter().any(|p| p.queued() > 0) || self.is_timer_due()
+    }
+
+    /// Looks at the clock only if there is a timer.
+    fn is_timer_due(&'static self) -> bool {
+        let earliest = self.earliest_timer();
+        earliest != Nanos::NEVER && earliest <= self.tick_clock()
     }
 
     /// When the next timer of all is due.

@@ -134,7 +134,7 @@ impl<V: Env> Scheduler<V> {
             let p = unsafe { machine.m.release() };
             #[cfg(explore)]
             if goexplore::planted("a thread that ends leaves nobody to look for work") {
-                return self.idle.put_p(p, inside);
+                return self.idle.put_p(p);
             }
             self.hand_off(p, inside);
         }

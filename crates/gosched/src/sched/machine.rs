@@ -4,7 +4,7 @@ use crate::atomic::AtomicPtr;
 use std::cell::UnsafeCell;
 use std::ptr;
 
-use crate::env::{Engine, Env, Readiness, Token};
+use crate::env::{Engine, Env, Readiness};
 use crate::gmp::m::M;
 
 /// Reports taken from the poller at a time.
@@ -29,15 +29,10 @@ unsafe impl<V: Env> Send for Machine<V> {}
 
 impl<V: Env> Machine<V> {
     pub(crate) fn new(id: u32) -> Machine<V> {
-        let none = Readiness {
-            token: Token(0),
-            readable: false,
-            writable: false,
-        };
         Machine {
             m: M::new(id),
             context: UnsafeCell::new(None),
-            reports: UnsafeCell::new(vec![none; REPORTS].into_boxed_slice()),
+            reports: UnsafeCell::new(vec![Readiness::NONE; REPORTS].into_boxed_slice()),
             all_next: AtomicPtr::new(ptr::null_mut()),
         }
     }

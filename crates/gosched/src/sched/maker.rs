@@ -111,7 +111,7 @@ impl<V: Env> Scheduler<V> {
             let inside = critical::enter();
             let spare = self.spare.lock(&inside).pop();
             let machine = spare.or_else(|| self.new_machine());
-            let p = self.take_idle_p(None, &inside);
+            let p = self.take_idle_p(None);
             let (Some(machine), Some(p)) = (machine, p) else {
                 unreachable!("all Ms and Ps are there before there is a goroutine");
             };
@@ -192,6 +192,6 @@ impl<V: Env> Scheduler<V> {
         if spinning {
             self.idle.remove_spinner();
         }
-        self.idle.put_p(p, &inside);
+        self.idle.put_p(p);
     }
 }

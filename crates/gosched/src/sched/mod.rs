@@ -39,10 +39,10 @@ use std::ptr;
 
 use crossbeam_utils::CachePadded;
 
-use crate::critical;
 use crate::env::{Env, StackSpec};
 use crate::gmp::g::{GList, Header};
 use crate::gmp::global::GlobalQueue;
+use crate::gmp::p::P;
 use crate::idle::Idle;
 use crate::lock::Lock;
 use crate::sched::goroutine::Goroutine;
@@ -103,7 +103,7 @@ pub struct Scheduler<V: Env> {
     pool: Lock<GList>,
     /// Every G there ever was.
     all: AtomicPtr<Header>,
-    /// Goroutines that have begun to exist and not ended.
+    /// Goroutines that have begun to exist without a P at hand, less those that have ended so; wrapping. The others are counted by the Ps.
     live: AtomicUsize,
     next_id: CachePadded<AtomicU64>,
     /// Every M there ever was.
@@ -206,11 +206,9 @@ impl<V: Env> Scheduler<V> {
             clock: AtomicU64::new(started.0),
             simulation,
         }));
-        let inside = critical::enter();
-        for index in (0..procs).rev() {
-            scheduler.idle.put_p(scheduler.ps.get(index), &inside);
+        for index in 0..procs {
+            scheduler.idle.put_p(scheduler.ps.get(index));
         }
-        drop(inside);
         scheduler
     }
 
@@ -229,7 +227,14 @@ impl<V: Env> Scheduler<V> {
 
     /// Goroutines that exist.
     pub fn goroutines(&self) -> usize {
-        self.live.load(Ordering::Relaxed)
+        let without = self.live.load(Ordering::Relaxed);
+        let all = self
+            .ps
+            .iter()
+            .map(P::live)
+            .fold(without, usize::wrapping_add);
+        // One may have been seen to end that was not yet there when its beginning was looked for.
+        usize::try_from(all.cast_signed()).unwrap_or(0)
     }
 
     /// The engine given at creation.

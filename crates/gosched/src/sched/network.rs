@@ -156,6 +156,9 @@ impl<V: Env> Scheduler<V> {
             else {
                 continue;
             };
+            if report.is_last {
+                desc.set_last();
+            }
             let sides = [
                 (report.readable, Direction::Read),
                 (report.writable, Direction::Write),
@@ -265,7 +268,7 @@ impl<V: Env> Scheduler<V> {
             p.timers.fire(now, &mut ready, inside);
         }
         // SAFETY: obligation 1.
-        if unsafe { self.regain(machine, inside) } {
+        if unsafe { self.regain(machine) } {
             let p = machine.m.p().expect("it has just been acquired");
             let many = ready.len() > 1;
             self.queue_back(p, &mut ready, inside);
@@ -308,11 +311,7 @@ impl<V: Env> Scheduler<V> {
         let mut ready = GList::new();
         let due = self.network.last_polled() + interval <= now;
         if due && self.network.has_waiters() && !self.network.is_polled() {
-            let mut reports = [Readiness {
-                token: Token(0),
-                readable: false,
-                writable: false,
-            }; 64];
+            let mut reports = [Readiness::NONE; 64];
             let n = self
                 .poller
                 .wait(Some(Nanos::ZERO), &mut reports)

@@ -99,7 +99,7 @@ impl<V: Env> Scheduler<V> {
         unsafe {
             let machine = Machine::<V>::of(me.own_m());
             let p = machine.m.enter(self.fence).or_else(|| {
-                let p = self.take_idle_p(machine.m.last_p(), inside)?;
+                let p = self.take_idle_p(machine.m.last_p())?;
                 machine.m.acquire(p);
                 self.tell(Some(machine), || Event::Running(me.id()));
                 Some(p)
@@ -152,7 +152,7 @@ impl<V: Env> Scheduler<V> {
                     }
                 },
                 // Its P is gone: it runs beyond its share, and lines up again.
-                None if self.regain(machine, &inside) => {
+                None if self.regain(machine) => {
                     self.tell(Some(machine), || Event::Running(g.header().id()));
                     return self.leave(machine);
                 }
@@ -167,19 +167,12 @@ impl<V: Env> Scheduler<V> {
     ///
     /// # Safety
     /// 1. The caller runs on `machine`, in the runtime, without a P.
-    pub(super) unsafe fn regain(
-        &'static self,
-        machine: &'static Machine<V>,
-        inside: &Section,
-    ) -> bool {
-        match self.take_idle_p(machine.m.last_p(), inside) {
-            // SAFETY: obligation 1, and the P came out of the list into our hands.
-            Some(p) => {
-                // SAFETY: obligation 1, and the P came out of the list into our hands.
-                unsafe { machine.m.acquire(p) };
-                true
-            }
-            None => false,
-        }
+    pub(super) unsafe fn regain(&'static self, machine: &'static Machine<V>) -> bool {
+        let Some(p) = self.take_idle_p(machine.m.last_p()) else {
+            return false;
+        };
+        // SAFETY: obligation 1, and the P is in our hands now.
+        unsafe { machine.m.acquire(p) };
+        true
     }
 }

@@ -1,12 +1,12 @@
 //! The Ps, and changing how many there are while goroutines run.
 //!
 //! A P is made when it is first needed and never freed, so a reference to one may be kept anywhere. Ps 0 to n-1 are *in use*, n being
-//! `GOMAXPROCS`; those above are *retired*: free, with nothing in them, and in the list of retired ones (`idle`).
+//! `GOMAXPROCS`; those above are *retired*: free, with nothing in them, and in nobody's hands but of who changes the number.
 //!
 //! # Fewer
 //!
-//! Go stops the world for this. Here the limit in the lists of `idle` is lowered, so that from then on no P above it comes out of the list
-//! of idle ones, and each that is put back goes to the retired. Then the others are taken from their Ms, by the protocol of
+//! Go stops the world for this. Here the limit of `idle` is lowered, so that from then on nobody takes a P above it out of the idle ones but the thread that
+//! changes the number. That takes those that are idle, and the others from their Ms, by the protocol of
 //! `retake.rs`: the M of a goroutine that computes finds out when it next enters the scheduler. An M that is in the scheduler is in it for a
 //! moment only; it is tried again until all are retired. What their queues hold moves to the global queue, and their timers to P 0.
 //! Until then whatever a P above the limit holds is seen by thieves and by whoever goes idle, because they look at every P that there is.
@@ -15,6 +15,8 @@
 //!
 //! Retired Ps and new ones become idle, and one M is woken to look for work; the last that looks wakes the next.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -39,8 +41,8 @@ pub(super) struct Procs {
     made: AtomicU32,
     /// How many are in use.
     in_use: AtomicU32,
-    /// One change at a time.
-    changing: Mutex<()>,
+    /// The retired Ps, by number. One change at a time.
+    retired: Mutex<BTreeSet<usize>>,
 }
 
 impl Procs {
@@ -50,7 +52,7 @@ impl Procs {
             slots: (0..MAX_PROCS).map(|_| OnceLock::new()).collect(),
             made: AtomicU32::new(0),
             in_use: AtomicU32::new(n as u32),
-            changing: Mutex::new(()),
+            retired: Mutex::new(BTreeSet::new()),
         };
         procs.make(n);
         procs
@@ -102,9 +104,9 @@ impl<V: Env> Scheduler<V> {
     /// P by this gets another when it next needs one. In a simulation it stays at 1.
     pub fn set_procs(&'static self, n: usize) -> usize {
         let n = n.clamp(1, MAX_PROCS);
-        let _one = self
+        let mut retired = self
             .ps
-            .changing
+            .retired
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let before = self.ps.in_use();
@@ -116,21 +118,19 @@ impl<V: Env> Scheduler<V> {
         }
         self.ps.in_use.store(n as u32, Ordering::Relaxed);
         if n > before {
-            self.add_procs(before..n);
+            self.add_procs(before..n, &mut retired);
         } else {
-            self.retire_procs(n);
+            self.retire_procs(n, &mut retired);
         }
         before
     }
 
-    fn add_procs(&'static self, new: std::ops::Range<usize>) {
+    fn add_procs(&'static self, new: Range<usize>, retired: &mut BTreeSet<usize>) {
         let inside = critical::enter();
-        self.idle.set_limit(new.end as u32, &inside);
+        self.idle.set_limit(new.end as u32);
         for index in new {
-            // It may have come back as a retired one.
-            let p = self.ps.get(index);
-            self.idle.unretire(p, &inside);
-            self.idle.put_p(p, &inside);
+            retired.remove(&index);
+            self.idle.put_p(self.ps.get(index));
         }
         #[cfg(explore)]
         if goexplore::planted("nobody is woken for a new P") {
@@ -141,27 +141,19 @@ impl<V: Env> Scheduler<V> {
         }
     }
 
-    fn retire_procs(&'static self, n: usize) {
-        {
-            let inside = critical::enter();
-            self.idle.set_limit(n as u32, &inside);
-        }
+    fn retire_procs(&'static self, n: usize, retired: &mut BTreeSet<usize>) {
+        self.idle.set_limit(n as u32);
         loop {
             #[cfg(explore)]
             if goexplore::planted("a P is emptied before it has been retired") {
                 break;
             }
-            let missing = {
-                let inside = critical::enter();
-                let missing = (n..self.ps.len())
-                    .filter(|&i| !self.idle.is_retired(self.ps.get(i), &inside))
-                    .collect::<Vec<_>>();
-                for &index in &missing {
-                    self.take_for_good(self.ps.get(index), &inside);
+            for index in n..self.ps.len() {
+                if !retired.contains(&index) && self.take_for_good(index) {
+                    retired.insert(index);
                 }
-                missing
-            };
-            if missing.is_empty() {
+            }
+            if (n..self.ps.len()).all(|index| retired.contains(&index)) {
                 break;
             }
             thread::sleep(PATIENCE.to_duration());
@@ -177,23 +169,28 @@ impl<V: Env> Scheduler<V> {
         }
     }
 
-    /// Takes a P from its M, if that does not need it this moment.
-    fn take_for_good(&'static self, p: &'static P, inside: &Section) {
+    /// Takes a P that is idle, or from its M if that does not need it this moment. Returns whether it has.
+    fn take_for_good(&'static self, index: usize) -> bool {
+        let _inside = critical::enter();
+        if self.idle.take_this_p(index as u32) {
+            return true;
+        }
         if self.retaking.swap(true, crate::atomic::Ordering::Acquire) {
-            return;
+            return false;
         }
-        let taken = take(p, || self.fence.heavy());
+        let p = self.ps.get(index);
+        let taken = take(p, || self.fence.heavy()) == Retake::Taken;
         self.retaking.store(false, crate::atomic::Ordering::Release);
-        if taken == Retake::Taken {
+        if taken {
             p.current.store(0, crate::atomic::Ordering::Relaxed);
-            self.idle.put_p(p, inside);
         }
+        taken
     }
 
     /// Moves everything out of a retired P.
     fn empty(&'static self, p: &'static P, inside: &Section) {
         let (mut queued, mut free) = (GList::new(), GList::new());
-        // SAFETY: it is retired, hence free and, while `changing` is held, in our hands.
+        // SAFETY: it is retired, hence free and in our hands.
         unsafe {
             while let Some(g) = p.ring.pop().or_else(|| p.take_next()) {
                 queued.push(g);

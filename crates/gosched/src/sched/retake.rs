@@ -62,7 +62,7 @@ impl<V: Env> Scheduler<V> {
         self.retaking.store(false, Ordering::Release);
         #[cfg(explore)]
         if result == Retake::Taken && goexplore::planted("a P that was taken is not handed on") {
-            self.idle.put_p(p, &inside);
+            self.idle.put_p(p);
             return result;
         }
         if result == Retake::Taken {

@@ -187,7 +187,6 @@ impl<V: Env> Scheduler<V> {
         };
         // SAFETY: the G is ours until it is queued.
         unsafe { (*header.body.get()).set(body) };
-        self.live.fetch_add(1, Ordering::Relaxed);
         let inside = critical::enter();
         header.id.store(id, Ordering::Relaxed);
         header.status.store(RUNNABLE, Ordering::Relaxed);
@@ -206,8 +205,14 @@ impl<V: Env> Scheduler<V> {
             let inside = critical::enter();
             let (pooled, id) = self.with_own_p(&inside, |p| match p {
                 // SAFETY: `with_own_p` passes the P of the M that runs this.
-                Some(p) => unsafe { (p.take_free(), self.new_id_of(p)) },
-                None => (None, self.next_id.fetch_add(1, Ordering::Relaxed)),
+                Some(p) => unsafe {
+                    p.count_live(1);
+                    (p.take_free(), self.new_id_of(p))
+                },
+                None => {
+                    self.live.fetch_add(1, Ordering::Relaxed);
+                    (None, self.next_id.fetch_add(1, Ordering::Relaxed))
+                }
             });
             (pooled.or_else(|| self.pool.lock(&inside).pop()), id)
         };
@@ -239,6 +244,7 @@ impl<V: Env> Scheduler<V> {
             Ok(()) => Ok((g, id)),
             Err(error) => {
                 g.spec.set(self.config.stack);
+                self.live.fetch_sub(1, Ordering::Relaxed);
                 let inside = critical::enter();
                 self.pool.lock(&inside).push(g.header());
                 Err(SpawnError::Context(error))

@@ -262,12 +262,25 @@ impl<V: Env> Scheduler<V> {
             g.sched.resume(g);
             let completion = Body::call(g.header().body.get());
             g.sched.engine.finish();
-            g.sched.live.fetch_sub(1, Ordering::Relaxed);
+            g.sched.one_less_lives();
             completion.announce();
             g.sched.finish(g)
         };
         std::mem::forget(bomb);
         to
+    }
+
+    /// A goroutine has ended: the caller.
+    #[inline]
+    fn one_less_lives(&'static self) {
+        let inside = critical::enter();
+        self.with_own_p(&inside, |p| match p {
+            // SAFETY: `with_own_p` passes the P of the M that runs this.
+            Some(p) => unsafe { p.count_live(-1) },
+            None => {
+                self.live.fetch_sub(1, Ordering::Relaxed);
+            }
+        });
     }
 
     /// The end of a goroutine: finds who runs next.

@@ -32,7 +32,7 @@ impl<V: Env> Scheduler<V> {
     #[inline(never)]
     fn wake_spinner(&'static self, inside: &Section) {
         while self.idle.wants_spinner() && self.idle.first_spinner() {
-            if let Some(p) = self.take_idle_p(None, inside) {
+            if let Some(p) = self.take_idle_p(None) {
                 self.start(p, true, inside);
                 return;
             }
@@ -70,7 +70,7 @@ impl<V: Env> Scheduler<V> {
             self.start(p, true, inside);
             return;
         }
-        self.idle.put_p(p, inside);
+        self.idle.put_p(p);
         fence(Ordering::SeqCst);
         if self.is_work_anywhere() {
             self.wake_one(inside);
@@ -93,12 +93,8 @@ impl<V: Env> Scheduler<V> {
 
     /// Takes `preferred` if it is idle, else any idle P, and lets the hooks know that all is not
     /// idle any more.
-    pub(super) fn take_idle_p(
-        &'static self,
-        preferred: Option<&'static P>,
-        inside: &Section,
-    ) -> Option<&'static P> {
-        let p = self.idle.take_p(preferred, inside)?;
+    pub(super) fn take_idle_p(&'static self, preferred: Option<&'static P>) -> Option<&'static P> {
+        let p = self.ps.get(self.idle.take_p(preferred)? as usize);
         self.hooks.work_appeared();
         Some(p)
     }
@@ -119,7 +115,7 @@ impl<V: Env> Scheduler<V> {
             if spinning {
                 self.idle.remove_spinner();
             }
-            self.idle.put_p(p, inside);
+            self.idle.put_p(p);
             self.maker.limit_reached();
             self.poller.wake();
             return;

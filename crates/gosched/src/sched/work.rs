@@ -59,7 +59,7 @@ impl<V: Env> Scheduler<V> {
         unsafe {
             let inside = critical::assume_inside(here());
             loop {
-                if m.p().is_none() && !self.regain(machine, &inside) {
+                if m.p().is_none() && !self.regain(machine) {
                     self.sleep(machine, &inside);
                     continue;
                 }
@@ -69,7 +69,7 @@ impl<V: Env> Scheduler<V> {
                 if m.p().is_none() {
                     continue;
                 }
-                self.idle.put_p(m.release(), &inside);
+                self.idle.put_p(m.release());
                 if m.spinning.load(Ordering::Relaxed) {
                     m.spinning.store(false, Ordering::Relaxed);
                     self.idle.remove_spinner();
@@ -80,7 +80,7 @@ impl<V: Env> Scheduler<V> {
                     self.sleep(machine, &inside);
                     continue;
                 }
-                if self.is_work_anywhere() && self.regain(machine, &inside) {
+                if self.is_work_anywhere() && self.regain(machine) {
                     m.spinning.store(true, Ordering::Relaxed);
                     self.idle.add_spinner();
                     continue;
@@ -97,7 +97,8 @@ impl<V: Env> Scheduler<V> {
     /// # Safety
     /// 1. The caller is the M's own context, inside a critical section, without a P, not spinning.
     unsafe fn sleep(&'static self, machine: &'static Machine<V>, inside: &Section) {
-        self.idle.put_m(machine.as_m(), inside);
+        let m = machine.as_m();
+        self.idle.put_m(m, inside);
         // SAFETY: obligation 1; no lock is held.
         unsafe {
             critical::suspended(|| {
@@ -105,9 +106,9 @@ impl<V: Env> Scheduler<V> {
                     None => self.check_deadlock(),
                     Some(simulation) => simulation.rest(),
                 }
-                machine.m.park(|| self.engine.thread_idle());
+                m.park(|| self.engine.thread_idle());
             });
-            machine.m.accept();
+            m.accept();
         }
     }
 }

@@ -8,6 +8,7 @@ mod cond;
 mod mutex;
 mod once;
 pub(crate) mod raw;
+mod raw_rw;
 mod rw_lock;
 mod semaphore;
 mod wait_group;
