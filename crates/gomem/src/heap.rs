@@ -41,6 +41,8 @@ pub struct Heap<O: Os> {
     /// Held by who gives a cache another count of blocks to hand out before the next sample, and by who reads what it has handed out.
     pub(crate) arming: Lock<()>,
     pub(crate) counters: Counters,
+    /// Blocks in caches are noted, see [`malloc_shares`](Heap::malloc_shares). Of who looks for roots.
+    pub(crate) noted: AtomicBool,
     pub(crate) cycle: Cycle,
     pub(crate) hardening: Hardening,
 }
@@ -134,6 +136,7 @@ impl<O: Os> Heap<O> {
                 large_bytes: AtomicU64::new(0),
                 apart: [const { AtomicU64::new(0) }; CLASSES],
             },
+            noted: AtomicBool::new(false),
             cycle: Cycle {
                 retained: AtomicUsize::new(0),
                 allocated: AtomicUsize::new(0),

@@ -98,6 +98,7 @@ impl Hooks for GoWorld {
         if let Event::CycleEnd(stats) = event {
             let mut cycle = self.cycle();
             cycle.rust_heap.release();
+            gomem::heap().forget_cached();
             crate::metrics::record_cycle(stats);
             let settings = crate::settings::get();
             if settings.gc_trace {
@@ -176,7 +177,11 @@ unsafe impl World for GoWorld {
         let stacks = (round == 0).then(|| cycle.stacks.clone());
         let roots = GoRoots::beside(stacks, part);
         drop(cycle);
-        f(&roots, amount)
+        let result = f(&roots, amount);
+        drop(roots);
+        // Not left to the stop that comes.
+        gomem::heap().forget_cached();
+        result
     }
 
     fn mark_in_background(&self, step: &(impl Fn(Bytes, Processor) -> Background + Sync)) {
