@@ -115,7 +115,48 @@ fn everybody_asleep_is_a_deadlock() {
             "{err}"
         );
         assert!(err.contains("goroutine 1 ["), "{err}");
+        if !cfg!(feature = "thread-engine") {
+            assert!(err.contains("main"), "with its calls: {err}");
+            assert!(err.contains("(...)\n\t"), "with its calls: {err}");
+        }
     }
+}
+
+#[test]
+fn a_panic_names_the_goroutine_its_calls_and_where_it_was_started() {
+    for wanted in ["0", "1", "full"] {
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_panics"));
+        let out = program.env("RUST_BACKTRACE", wanted).output().unwrap();
+        let err = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "{err}");
+        for part in [
+            " 'doomed' panicked at tests/src/bin/panics.rs:8:14:\nall is lost after 0\n\n",
+            " [running] {name: doomed}:\n",
+            "\ncreated by gosched\n\ttests/src/bin/panics.rs:",
+            "panicked at tests/src/bin/panics.rs:19:27:\na plain thread",
+        ] {
+            assert!(err.contains(part), "no {part:?} in {err}");
+        }
+        let goroutine = err.split("created by").next().unwrap();
+        let calls = goroutine.matches("loses_it(...)\n").count();
+        assert_eq!(calls, if wanted == "0" { 0 } else { 4 }, "{err}");
+        // All of them, with what called the goroutine's closure.
+        assert_eq!(goroutine.contains("gosched"), wanted == "full", "{err}");
+        assert_eq!(err.contains("note: run with"), wanted == "0", "{err}");
+    }
+}
+
+#[test]
+fn a_program_with_a_hook_for_panics_keeps_it() {
+    let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_panics"));
+    let out = program.arg("hook").output().unwrap();
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(
+        err.matches("the program's hook: panicked at").count(),
+        2,
+        "{err}"
+    );
+    assert!(!err.contains("goroutine"), "{err}");
 }
 
 #[test]

@@ -235,6 +235,204 @@ fn in_a_root_whose_pointer_is_hidden() {
     drop(std::mem::ManuallyDrop::into_inner(root));
 }
 
+/// Memory that the collector does not look at keeps nothing alive by itself, and with roots what it refers to is alive.
+fn in_memory_that_is_not_searched(memory: *mut Gc<Node>) {
+    const HALF: usize = 200;
+    let (memory, weak) = (memory.expose_provenance(), Mutex::new(Vec::new()));
+    let weak = Arc::new(weak);
+    let made = weak.clone();
+    let roots = go(move || {
+        let memory = std::ptr::with_exposed_provenance_mut::<Gc<Node>>(memory);
+        let mut roots = Vec::new();
+        for n in 0..2 * HALF {
+            let node = list(n % 7 + 1);
+            // SAFETY: memory for so many pointers, which is the caller's.
+            unsafe { memory.add(n).write(node) };
+            made.lock().unwrap().push(node.downgrade());
+            if n < HALF {
+                roots.push(Root::new(node));
+            }
+        }
+        roots
+    });
+    let roots = roots.join().unwrap();
+    let dead = || {
+        let weak = weak.lock().unwrap();
+        weak.iter().filter(|weak| weak.upgrade().is_none()).count()
+    };
+    goruntime_tests::eventually(
+        "what has no root to die",
+        std::time::Duration::from_secs(20),
+        || {
+            upset();
+            dead() > HALF - HALF / 10
+        },
+    );
+    for n in 0..HALF {
+        let memory = std::ptr::with_exposed_provenance_mut::<Gc<Node>>(memory);
+        // SAFETY: written above, and alive, because there is a root for it.
+        check(Some(unsafe { memory.add(n).read() }), n % 7 + 1);
+    }
+    drop(roots);
+}
+
+/// Bytes that both tests need.
+const FOREIGN: usize = 1 << 16;
+
+#[test]
+fn in_a_mapping_with_a_root() {
+    let (access, private) = (
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+    );
+    // SAFETY: a fresh private mapping.
+    let memory = unsafe { libc::mmap(std::ptr::null_mut(), FOREIGN, access, private, -1, 0) };
+    assert_ne!(memory, libc::MAP_FAILED);
+    in_memory_that_is_not_searched(memory.cast());
+    // SAFETY: mapped above, and not used any more.
+    unsafe { libc::munmap(memory, FOREIGN) };
+}
+
+#[test]
+fn in_memory_of_a_c_library_with_a_root() {
+    // SAFETY: asks for memory.
+    let memory = unsafe { libc::malloc(FOREIGN) };
+    assert!(!memory.is_null());
+    in_memory_that_is_not_searched(memory.cast());
+    // SAFETY: from malloc, and not used any more.
+    unsafe { libc::free(memory) };
+}
+
+#[test]
+fn by_a_slice_a_string_or_a_trait_object() {
+    trait Shape: Send + Sync {
+        fn list(&self) -> Gc<Node>;
+    }
+    #[derive(Trace)]
+    struct Square {
+        side: usize,
+        list: Gc<Node>,
+    }
+    impl Shape for Square {
+        fn list(&self) -> Gc<Node> {
+            assert_eq!(self.side, 7);
+            self.list
+        }
+    }
+    #[derive(Trace)]
+    struct All {
+        slice: Gc<[Gc<Node>]>,
+        text: Gc<str>,
+        empty: Gc<[u8]>,
+        shape: Gc<dyn Shape>,
+        changing: GcCell<Option<Gc<dyn Shape>>>,
+    }
+    let square = |n| -> Gc<dyn Shape> {
+        Gc::map(
+            Gc::new(Square {
+                side: 7,
+                list: list(n),
+            }),
+            |square| square as &dyn Shape,
+        )
+    };
+    let all = Gc::new(All {
+        slice: (1..50).map(list).collect(),
+        text: "a text of no special length".into(),
+        empty: Vec::new().into(),
+        shape: square(10),
+        changing: GcCell::new(None),
+    });
+    all.changing.set(Some(square(20)));
+    upset();
+    for (n, &l) in all.slice.iter().enumerate() {
+        check(Some(l), n + 1);
+    }
+    assert_eq!(&*all.text, "a text of no special length");
+    assert!(all.empty.is_empty());
+    check(Some(all.shape.list()), 10);
+    check(Some(all.changing.get().unwrap().list()), 20);
+}
+
+#[test]
+fn by_a_pointer_to_a_part() {
+    #[derive(Trace)]
+    struct Whole {
+        list: Gc<Node>,
+        pair: (u8, GcPtr<Node>),
+        owned: Box<u64>,
+    }
+    let part: Gc<GcPtr<Node>> = go(|| {
+        let whole = Gc::new(Whole {
+            list: list(3),
+            pair: (1, GcPtr::new(Some(list(30)))),
+            owned: Box::new(4),
+        });
+        check(Some(whole.list), 3);
+        let outside = std::panic::catch_unwind(|| Gc::map(whole, |whole| &*whole.owned));
+        assert!(outside.is_err(), "the box goes with the object");
+        Gc::map(whole, |whole| &whole.pair.1)
+    })
+    .join()
+    .unwrap();
+    upset();
+    check(part.load(), 30);
+}
+
+/// Neither the queue of what is to be dropped, nor what is left of it in memory that it used, keeps the dead.
+#[test]
+fn the_memory_of_what_was_dropped_is_free_after_the_next_collection() {
+    use std::sync::atomic::{AtomicUsize, Ordering::*};
+    const OBJECTS: usize = 4000;
+    const BYTES: usize = 8 << 10;
+    if !goruntime_tests::is_child() {
+        // In a process without the other tests' objects.
+        let name = "the_memory_of_what_was_dropped_is_free_after_the_next_collection";
+        let out = goruntime_tests::child(name, &[]);
+        assert!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+        return;
+    }
+    static DROPPED: AtomicUsize = AtomicUsize::new(0);
+    struct Counts;
+    impl Drop for Counts {
+        fn drop(&mut self) {
+            DROPPED.fetch_add(1, SeqCst);
+        }
+    }
+    #[derive(Trace)]
+    struct Holder {
+        bytes: [u8; BYTES],
+        counts: Box<Counts>,
+    }
+    #[inline(never)]
+    fn make() {
+        for _ in 0..OBJECTS {
+            let holder = Gc::new(Holder {
+                bytes: [1; BYTES],
+                counts: Box::new(Counts),
+            });
+            std::hint::black_box((&holder.bytes, &holder.counts));
+        }
+    }
+    go(make).join().unwrap();
+    let patience = std::time::Duration::from_secs(20);
+    goruntime_tests::eventually("the drop glue to run", patience, || {
+        goruntime::gc::collect();
+        // A conservative collector may keep a few.
+        DROPPED.load(SeqCst) > OBJECTS * 9 / 10
+    });
+    let free = || {
+        goruntime::gc::collect();
+        let in_use = goruntime::metrics::snapshot().heap_alloc as usize;
+        in_use < OBJECTS * BYTES / 2
+    };
+    goruntime_tests::eventually("their memory to be free", patience, free);
+}
+
 #[test]
 fn garbage_is_really_freed_and_drop_glue_runs_once() {
     use std::sync::atomic::{AtomicUsize, Ordering::*};

@@ -2,11 +2,12 @@
 //! overwritten, and with the marks of every collection compared with a second marking that the world stands still for.
 //!
 //! Each mutator owns one list at a time. What it does again and again is to take it from where it is and put it somewhere else, look whether every node is
-//! what it was, and sometimes make a new one. A node that was freed too early reads as something else.
+//! what it was, and sometimes make a new one. A node that was freed too early reads as something else. So does one that a weak pointer leads to after its death;
+//! and a cleanup that runs before finds that a weak pointer still leads there.
 
 #![cfg(not(feature = "system-allocator"))]
 
-use goruntime::gc::{self, Array, Gc, GcCell, GcPtr, Trace};
+use goruntime::gc::{self, Array, Gc, GcCell, GcPtr, Trace, Weak};
 use goruntime::{chan, go, metrics, yield_now};
 use goruntime_tests::{child, is_child};
 use std::cell::Cell;
@@ -67,6 +68,14 @@ struct Holder {
 /// Lists of all mutators, each at the place of its number.
 static PLACES: Mutex<Vec<List>> = Mutex::new(Vec::new());
 
+/// Lists found dead.
+static CLEANED: AtomicUsize = AtomicUsize::new(0);
+
+fn clean((weak, number): (Weak<Node>, usize)) {
+    assert!(weak.upgrade().is_none(), "cleaned up too early: {number}");
+    CLEANED.fetch_add(1, Relaxed);
+}
+
 thread_local! {
     static LOCAL: Cell<List> = const { Cell::new(None) };
 }
@@ -116,7 +125,7 @@ impl Mutator {
     /// Puts the list somewhere, does something else, and takes it out again.
     #[inline(never)]
     fn keep_elsewhere(&mut self, list: List) -> List {
-        let place = self.random(10);
+        let place = self.random(12);
         let n = self.number;
         let i = self.random(300);
         match place {
@@ -170,6 +179,24 @@ impl Mutator {
                 self.pass_time();
                 other.join().unwrap()
             }
+            9 => {
+                // Two ways to it, one of which counts.
+                let weak = list.map(Gc::downgrade);
+                self.holder.pointer.store(list);
+                self.pass_time();
+                let found = weak.and_then(Weak::upgrade);
+                assert_eq!(weak, self.holder.pointer.swap(None).map(Gc::downgrade));
+                found
+            }
+            10 => {
+                // No way to it that counts: it may be lost.
+                let weak = list.map(|head| {
+                    let weak = head.downgrade();
+                    gc::add_cleanup(head, clean, (weak, n));
+                    weak
+                });
+                self.lose_or_find(weak.unwrap_or_default())
+            }
             _ => {
                 // A fresh object takes it over, which moves it on: from object to object.
                 let inner = Gc::new(GcPtr::new(list));
@@ -179,6 +206,12 @@ impl Mutator {
                 outer.load()
             }
         }
+    }
+
+    #[inline(never)]
+    fn lose_or_find(&mut self, weak: Weak<Node>) -> List {
+        self.pass_time();
+        weak.upgrade().or_else(|| list(self.number))
     }
 
     fn pass_time(&mut self) {
@@ -234,9 +267,10 @@ fn torture(goroutines: usize, threads: usize, time: Duration) {
     on_threads.into_iter().for_each(|t| t.join().unwrap());
     let (moves, m) = (moves.load(Relaxed), metrics::snapshot());
     println!(
-        "{moves} moves, {} collections, {forced} forced, longest stop {} us",
+        "{moves} moves, {} collections, {forced} forced, longest stop {} us, {} cleanups",
         m.gc_cycles,
-        m.gc_pause_max_ns / 1000
+        m.gc_pause_max_ns / 1000,
+        CLEANED.load(Relaxed)
     );
     assert!(forced > 5 && moves > goroutines);
 }

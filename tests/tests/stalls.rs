@@ -1,8 +1,9 @@
-//! What is reported of goroutines that hold a thread and do not get on, and of whom it is not.
+//! What is reported of goroutines and stops that do not get on, and of whom it is not.
 
-use goruntime::{Builder, blocking, chan, goroutines, metrics};
+use goruntime::{Builder, blocking, chan, goroutines, metrics, sync};
 use goruntime_tests::{child, is_child};
 use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -145,4 +146,96 @@ fn a_hook_is_told_instead() {
     }
     let err = printed("a_hook_is_told_instead");
     assert!(!err.contains("has held its thread"), "{err}");
+}
+
+#[inline(never)]
+fn waits_with_the_lock(lock: &sync::Mutex<u32>, news: &chan::Receiver<u32>) {
+    let mut guard = lock.lock();
+    *guard = news.recv().unwrap_or(0);
+}
+
+/// One waits with a lock in its hands, and all that want the lock wait behind it.
+#[test]
+fn a_lock_held_over_a_wait() {
+    if is_child() {
+        let lock = Arc::new(sync::Mutex::new(0));
+        let (sender, receiver) = chan::unbuffered();
+        let held = Arc::clone(&lock);
+        spawn("the-holder", move || waits_with_the_lock(&held, &receiver));
+        while lock.try_lock().is_some() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        for _ in 0..3 {
+            let lock = Arc::clone(&lock);
+            spawn("wants-it", move || *lock.lock() += 1);
+        }
+        // The monitor looks while something runs.
+        spawn("busy", || {
+            loop {
+                goruntime::yield_now();
+            }
+        });
+        wait_for_reports(1);
+        drop(sender);
+        return;
+    }
+    let err = printed("a_lock_held_over_a_wait");
+    assert_eq!(
+        err.matches("has waited for a lock").count(),
+        1,
+        "once for all who wait for one holder: {err}"
+    );
+    assert!(err.contains(", and 2 more for the same holder"), "{err}");
+    let (waiter, holder) = err.split_once("the lock is held by").unwrap();
+    assert!(
+        waiter.contains("[sync.Mutex.Lock, held by goroutine "),
+        "{err}"
+    );
+    assert!(waiter.contains("{name: wants-it}"), "{err}");
+    assert!(
+        holder.contains("[chan receive] {name: the-holder}"),
+        "{err}"
+    );
+    if !cfg!(feature = "thread-engine") {
+        assert!(holder.contains("waits_with_the_lock(...)\n"), "{err}");
+    }
+}
+
+/// A thread that blocks the signal and computes keeps everybody waiting; that is said while it lasts.
+#[test]
+fn a_stop_that_is_late() {
+    if is_child() {
+        let computes = Arc::new(AtomicBool::new(true));
+        let until = Arc::clone(&computes);
+        let thread = std::thread::Builder::new().name("deaf".into());
+        let (sender, receiver) = mpsc::channel();
+        thread
+            .spawn(move || {
+                // SAFETY: a set of our own; this thread's mask.
+                unsafe {
+                    let mut all = std::mem::zeroed();
+                    libc::sigfillset(&mut all);
+                    libc::pthread_sigmask(libc::SIG_BLOCK, &all, std::ptr::null_mut());
+                }
+                sender.send(()).unwrap();
+                let begin = Instant::now();
+                while until.load(Ordering::Relaxed) && begin.elapsed() < Duration::from_secs(2) {
+                    std::hint::spin_loop();
+                }
+                // Now it sleeps, and is seen to block the signal.
+                std::thread::sleep(Duration::from_secs(60));
+            })
+            .unwrap();
+        receiver.recv().unwrap();
+        goroutines::all().unwrap();
+        computes.store(false, Ordering::Relaxed);
+        return;
+    }
+    let err = printed("a_stop_that_is_late");
+    assert_eq!(
+        err.matches("stopping the world has taken a second").count(),
+        1,
+        "{err}"
+    );
+    assert!(err.contains("(deaf) has not stopped"), "{err}");
 }

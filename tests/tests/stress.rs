@@ -2,6 +2,7 @@
 //!
 //! Each round has a seed, a fixed amount of work and sums that must come out; a round that hangs says its seed and what every goroutine does.
 
+use goruntime::context::Context;
 use goruntime::sync::{Cond, Mutex, RwLock, Semaphore, WaitGroup};
 use goruntime::{Builder, chan, go, lock_os_thread, metrics, select, time, yield_now};
 use goruntime_tests::eventually;
@@ -150,7 +151,7 @@ fn disturb(seed: u64, over: &AtomicBool) {
 }
 
 fn step(state: &mut u64, shared: &Arc<Shared>) {
-    match random(state) % 16 {
+    match random(state) % 19 {
         0 => yield_now(),
         1 => time::sleep(micros(state, 400)),
         2 => goruntime::blocking(|| std::thread::sleep(micros(state, 200))),
@@ -222,8 +223,68 @@ fn step(state: &mut u64, shared: &Arc<Shared>) {
                 yield_now();
             }
         }
+        15 => contexts(state),
+        16 => timers(state),
+        17 => {
+            let delay = micros(state, 100);
+            let mut numbers = [0u64; 4];
+            goruntime::scope(|s| {
+                for number in &mut numbers {
+                    s.go(move || {
+                        time::sleep(delay);
+                        *number += 1;
+                    });
+                }
+            });
+            assert_eq!(numbers, [1; 4]);
+        }
         _ => std::thread::yield_now(),
     }
+}
+
+/// A tree whose root ends by its deadline or is cancelled, and who waits under it.
+fn contexts(state: &mut u64) {
+    let (root, cancel) = Context::background().with_timeout(micros(state, 300));
+    let calls = Arc::new(WaitGroup::new());
+    let leaves: Vec<_> = (0..4)
+        .map(|_| {
+            let (leaf, _) = root.with_timeout(micros(state, 600));
+            calls.add(1);
+            let called = calls.clone();
+            leaf.after_func(move || called.done());
+            go(move || leaf.sleep(Duration::from_secs(3600)))
+        })
+        .collect();
+    if random(state).is_multiple_of(2) {
+        time::sleep(micros(state, 300));
+        cancel.cancel();
+    }
+    for leaf in leaves {
+        assert!(leaf.join().unwrap().is_err());
+    }
+    calls.wait();
+}
+
+/// Functions that are called, put off, or not called; a timer that is set by another goroutine than waits for it.
+fn timers(state: &mut u64) {
+    let (tx, rx) = chan::bounded(8);
+    let mut expected = 0;
+    for _ in 0..4 {
+        let tx = tx.clone();
+        let timer = time::after_func(micros(state, 100), move || tx.send(1).unwrap());
+        expected += 1;
+        expected += u64::from(random(state).is_multiple_of(3) && !timer.reset(micros(state, 100)));
+        expected -= u64::from(random(state).is_multiple_of(3) && timer.stop());
+    }
+    drop(tx);
+    let timer = Arc::new(time::Timer::new(Duration::from_secs(3600)));
+    let (its, delay) = (timer.clone(), micros(state, 100));
+    go(move || {
+        time::sleep(delay);
+        its.reset(delay);
+    });
+    timer.recv();
+    assert_eq!(rx.iter().sum::<u64>(), expected);
 }
 
 /// More than a queue holds, when several do it.

@@ -24,7 +24,9 @@ Options:
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// The checks of the lint that are about documentation.
-const CHECKS: &[&str] = &["links", "names", "book", "prose", "rustdoc"];
+const CHECKS: &[&str] = &[
+    "links", "names", "commands", "course", "settings", "diagram", "book", "prose", "rustdoc",
+];
 
 /// Runs the command.
 pub fn run(mut arguments: lexopt::Parser) -> Outcome {

@@ -4,6 +4,7 @@
 //! the crate's root takes from a part. A cycle among parts means that neither can be read, tested or replaced without the other, and fails
 //! unless it is listed with its reason.
 
+use crate::diagram;
 use crate::failure::Outcome;
 use crate::workspace::{self, Text};
 use lexopt::prelude::*;
@@ -13,8 +14,12 @@ use std::process::ExitCode;
 
 const HELP: &str = "\
 Usage: cargo xtask layers [crate]
+       cargo xtask layers --diagram
 
 Prints the modules of every crate in layers, the lowest first, and fails where modules use each other in a circle.
+
+Options:
+  --diagram   draw the crates and what they use of each other, for the book, instead
 ";
 
 /// Circles that stay: the crate, the modules, and why.
@@ -46,6 +51,14 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
         match argument {
             Long("help") | Short('h') => {
                 print!("{HELP}");
+                return Ok(ExitCode::SUCCESS);
+            }
+            Long("diagram") => {
+                let (path, picture) = (diagram::path(), diagram::draw()?);
+                let folder = path.parent().unwrap_or(&path);
+                std::fs::create_dir_all(folder)?;
+                std::fs::write(&path, picture)?;
+                println!("{}", path.display());
                 return Ok(ExitCode::SUCCESS);
             }
             Value(name) => only = Some(name.string()?),

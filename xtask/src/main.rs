@@ -5,11 +5,15 @@
 //!
 //! ```text
 //!   main
-//!   demo  test  bench  lint  doc                 the commands
-//!   explore  fuzz  checked  coverage  layers  soak  fastpath     the commands that look deeper
+//!   demo  test  lint  doc                        the commands
+//!   lesson                                       what the course measures
+//!   bench                                        this runtime beside its peers
+//!   explore  fuzz  crates  checked  coverage  layers  soak  fastpath     the commands that look deeper
 //!   preload                                      the allocator under other people's programs
 //!   kv  tools                                    the two example programs; tools that may be missing
+//!   diagram                                      the picture of the crates
 //!   workspace                                    the tree and its packages
+//!   chart  svg                                   pictures
 //!   process                                      children that cannot outlive their purpose
 //!   interrupt  console  failure  nearest         signals, the terminal, errors
 //! ```
@@ -18,10 +22,13 @@
 //! called wrongly. It depends on two small crates only, because it is the first thing that a newcomer compiles.
 
 mod bench;
+mod chart;
 mod checked;
 mod console;
 mod coverage;
+mod crates;
 mod demo;
+mod diagram;
 mod doc;
 mod explore;
 mod failure;
@@ -30,11 +37,13 @@ mod fuzz;
 mod interrupt;
 mod kv;
 mod layers;
+mod lesson;
 mod lint;
 mod nearest;
 mod preload;
 mod process;
 mod soak;
+mod svg;
 mod test;
 mod tools;
 mod workspace;
@@ -56,6 +65,11 @@ const COMMANDS: &[Command] = &[
         name: "demo",
         help: "a key-value server on goroutines under load, with a live panel",
         run: demo::run,
+    },
+    Command {
+        name: "lesson",
+        help: "the experiments of the course, measured and drawn",
+        run: lesson::run,
     },
     Command {
         name: "test",
@@ -116,6 +130,11 @@ const COMMANDS: &[Command] = &[
         name: "fuzz",
         help: "the fuzz targets for some seconds each, or over the kept inputs",
         run: fuzz::run,
+    },
+    Command {
+        name: "crates",
+        help: "other people's blocking crates, unchanged, on goroutines",
+        run: crates::run,
     },
     Command {
         name: "doc",
@@ -182,7 +201,7 @@ mod tests {
         assert!(unknown("command", "tset", names.clone()).ends_with("did you mean `test`?"));
         assert!(unknown("command", "demos", names.clone()).ends_with("did you mean `demo`?"));
         let far = unknown("command", "frobnicate", names);
-        assert!(far.contains("demo, test, "), "{far}");
+        assert!(far.contains("demo, lesson, "), "{far}");
     }
 
     #[test]

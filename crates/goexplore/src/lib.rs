@@ -40,6 +40,10 @@
 //! Loads do not read from the future, and stores to one location are ordered as they were executed. A `compare_exchange` reads the newest store, and a weak
 //! one does not fail for no reason. Time passes only when nothing else can.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod atomic;
 mod choice;
 mod execution;

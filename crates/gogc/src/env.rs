@@ -24,6 +24,12 @@ use crate::stats::{CycleStats, Phase, Reason};
 use crate::units::{Bytes, Nanos};
 use crate::word::WORD;
 
+mod aged;
+mod counted;
+
+pub use aged::{Age, AgedHeap};
+pub use counted::CountedHeap;
+
 /// The address of the first byte of an object: what a grey object is remembered by. A multiple of the word
 /// size, never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,8 +101,8 @@ pub struct SweepStep {
 ///    moment during the call. Visiting other words is allowed.
 /// 5. `scannable` is at least the offset of the end of the last such word; `pointer_free` is true only if
 ///    there is none.
-/// 6. Objects allocated while the barrier is on are born marked, and their pointers are shaded, see
-///    [`barrier`](crate::barrier). They are marked before `resolve` finds them.
+/// 6. Objects allocated between `start_mark` and `start_sweep` are born marked. They are marked before `resolve` finds them. (What they are born with passes the
+///    [`barrier`](crate::barrier).)
 /// 7. Only unmarked objects are freed, and only between `start_sweep` and the next `start_mark`; an object
 ///    born after `start_sweep` is not freed by that sweep.
 /// 8. Between `start_mark` and `start_sweep` no method takes a lock that a stopped mutator may hold.
@@ -191,6 +197,10 @@ pub unsafe trait HeapView: Sync {
 
     /// Clears all marks, and has what is allocated from now on be born marked. Called with the world stopped and sweeping done.
     fn start_mark(&self);
+
+    /// Called while mutators run, when little is left to be marked: what is marked now, [`before_sweep`](Self::before_sweep) need not look at. Not called by a collector that
+    /// marks with the world stopped.
+    fn look_ahead(&self) {}
 
     /// Called when marking is over and the world is still stopped. The heap clears weak pointers to unmarked
     /// objects, queues unmarked objects that have a finalizer, and passes the latter to `revive`, which keeps
@@ -349,6 +359,7 @@ pub trait Hooks {
 ///    a mutator's barrier has recorded and not yet handed to the collector. The roots of `Stop::Whole` are all roots. Those of `Stop::End` are all
 ///    but words that have not changed, nor begun to be roots, since they were presented in this cycle: by the roots of its `Stop::Begin`, or by roots
 ///    of `with_running`, in the course of that call. (What a stop at the end presents does not count, as it may not be the last.)
+///    If the world is a [`SNAPSHOT`](World::SNAPSHOT), those of `Stop::Begin` are all roots, and those of `Stop::End` at least the recorded words.
 /// 6. Memory that `with_running` presents stays mapped and readable until the call returns.
 /// 7. `mark_in_background` returns only when every call of the step has returned.
 /// 8. The world does not stop while a mutator is within [`Collector::flush_barrier`](crate::Collector::flush_barrier),
@@ -360,6 +371,12 @@ pub unsafe trait World: Hooks + Sync {
 
     /// Why the world could not be stopped.
     type Error;
+
+    /// Every mutator's roots are presented in `Stop::Begin`, and not again.
+    ///
+    /// For worlds whose roots are few and quickly looked through, as those of an interpreter with a stack of its own. What is marked then is what was reachable at
+    /// the beginning and what was born since, and the last stop has next to nothing to do.
+    const SNAPSHOT: bool = false;
 
     /// Stops all mutators but the caller, which counts as one of them: its stack, too, is in the roots. Runs
     /// `f`, restarts them.

@@ -4,6 +4,7 @@
 //! Each model runs production code; each has bugs planted that it must catch.
 
 mod cycle;
+mod weak;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use goexplore::{Exploration, Plant, Site, planted, thread};
 use crate::atomic::{AtomicU64, Mutex, Ordering};
 use crate::barrier::{Barrier, BarrierBuffer, Recorded};
 use crate::buffer::{BufferPool, Owned};
-use crate::env::{HeapView, RootKind, RootSink, Roots};
+use crate::env::{HeapView, ObjectAddr, RootKind, RootSink, Roots};
 use crate::gray::GrayQueue;
 use crate::mark::{Marker, Marking};
 use crate::stats::{CycleStats, PhaseClock, PhaseCpu, Reason, Tally};
@@ -344,9 +345,9 @@ impl Mutator<'_> {
         if planted("the new value is not shaded") {
             new = 0;
         }
-        let buffer = &mut self.buffer;
+        let (at, buffer) = (ObjectAddr(object), &mut self.buffer);
         assert_eq!(
-            self.shared.barrier.write(old, new, || buffer),
+            self.shared.barrier.write(at, old, new, || buffer),
             Recorded::HasRoom
         );
         self.shared.heap.store(object, 0, value);

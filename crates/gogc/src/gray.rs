@@ -16,8 +16,8 @@ pub(crate) struct GrayQueue<'p, W> {
     reserve: Option<Owned<'p>>,
 }
 
-/// No memory for another grey object could be had; it was not remembered.
-#[derive(Debug, PartialEq, Eq)]
+/// No memory for another object could be had; it was not remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refused;
 
 impl<'p, W: World> GrayQueue<'p, W> {

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `stopped` | a cycle of the first method |
 //! | `concurrent` | a cycle of the second, and why it is right |
+//! | `generational` | a collector of its own: the first method on a part of the heap at a time |
 //! | `check` | whether the marks are right, for tests |
 //!
 //! Locks: the collector's own are taken before the world is stopped, or by nobody but the one thread that has
@@ -30,7 +31,10 @@ use crate::units::{Bytes, Nanos};
 
 mod check;
 mod concurrent;
+mod generational;
 mod stopped;
+
+pub use generational::{Generational, Thresholds};
 
 /// Heap swept at a stretch when a sweep has to be finished.
 const SWEEP_STRETCH: Bytes = Bytes::mib(1);
@@ -119,7 +123,11 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
             heap,
             world,
             method,
-            barrier: Barrier::new(),
+            barrier: if W::SNAPSHOT {
+                Barrier::deletions()
+            } else {
+                Barrier::new()
+            },
             phase: AtomicU8::new(Phase::Off as u8),
             turns: Turns::default(),
             marking,
@@ -214,7 +222,9 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         reason: Reason,
     ) -> Result<CycleStats, CycleError<W::Error>> {
         let (stats, report) = match self.method {
-            Method::StopTheWorld => self.run_stopped(turn.cycle, reason)?,
+            Method::StopTheWorld => {
+                self.run_stopped(turn.cycle, reason, |_| self.heap.start_mark())?
+            }
             Method::Concurrent => self.run_concurrent(turn.cycle, reason)?,
         };
         self.with_pacer(|pacer| pacer.finish_cycle(&report));

@@ -10,16 +10,20 @@
 //!
 //! Cells of std (`Cell`, `RefCell`, `Mutex`, ...) change their contents without a write barrier, so they may
 //! hold no collected pointer directly. That is checked when the map is computed, at compile time.
+//!
+//! `Rc` is left out on purpose, and so are raw pointers, of which nobody knows whether they lead to collected objects. So that the compiler can say why, they have a map
+//! that is an error.
 
 use std::any::TypeId;
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, LazyCell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, LinkedList, VecDeque};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::num;
 use std::ops;
 use std::pin::Pin;
-use std::sync::{self, Arc, Mutex, OnceLock, RwLock, atomic, mpsc};
+use std::rc::{self, Rc};
+use std::sync::{self, Arc, LazyLock, Mutex, OnceLock, RwLock, atomic, mpsc};
 
 pub use crate::pointer_map::PointerMap;
 
@@ -45,6 +49,52 @@ pub use crate::pointer_map::PointerMap;
 pub unsafe trait Trace: 'static {
     /// The words of a value that may hold pointers into the collected heap.
     const MAP: PointerMap;
+
+    /// What the type's fields are called, as far as that is known. For reports only.
+    const FIELDS: &'static [Field] = &[];
+}
+
+/// A field of a type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its name, or its number in a tuple.
+    pub name: &'static str,
+    /// Where it begins, in bytes from the start of the value.
+    pub offset: usize,
+    /// Its size in bytes.
+    pub size: usize,
+    /// Its own fields, if it has some with names.
+    pub fields: &'static [Field],
+}
+
+impl Field {
+    /// Writes the name of what lies at `offset` in a value with these fields, as `first.second`; what has no name as `+8`, that many bytes from where the
+    /// last one with a name begins.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_path(
+        mut fields: &[Field],
+        mut offset: usize,
+        out: &mut impl std::fmt::Write,
+    ) -> std::fmt::Result {
+        let mut first = true;
+        while let Some(field) = fields
+            .iter()
+            .find(|field| (field.offset..field.offset + field.size).contains(&offset))
+        {
+            if !std::mem::take(&mut first) {
+                out.write_char('.')?;
+            }
+            out.write_str(field.name)?;
+            offset -= field.offset;
+            fields = field.fields;
+        }
+        if first || offset != 0 {
+            write!(out, "+{offset}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Implemented for every type that derives [`Trace`], and for every type that implements `Drop`: a type that
@@ -112,15 +162,16 @@ plain! {
     std::net::IpAddr, std::net::Ipv4Addr, std::net::Ipv6Addr,
     std::net::SocketAddr, std::net::SocketAddrV4, std::net::SocketAddrV6,
     std::hash::RandomState, std::fs::File, std::net::TcpStream, std::net::TcpListener, std::net::UdpSocket,
-    String, std::path::PathBuf, std::ffi::OsString, std::ffi::CString, std::io::Error,
+    std::os::fd::OwnedFd, std::os::unix::net::UnixStream, std::os::unix::net::UnixListener, std::os::unix::net::UnixDatagram,
+    std::process::Child, std::process::ExitStatus, std::thread::Thread, std::task::Waker,
+    sync::Condvar, sync::Barrier, sync::Once,
+    String, std::path::PathBuf, std::ffi::OsString, std::ffi::CString, std::io::Error, std::fmt::Error,
+    std::num::ParseIntError, std::num::ParseFloatError, std::str::Utf8Error, std::string::FromUtf8Error,
+    std::marker::PhantomPinned, ops::RangeFull,
 }
 
 without_pointers! {
     [T: ?Sized + 'static] PhantomData<T>,
-    [T: ?Sized + 'static] *const T,
-    [T: ?Sized + 'static] *mut T,
-    [T: ?Sized + 'static] std::ptr::NonNull<T>,
-    [T: 'static] atomic::AtomicPtr<T>,
     [T: ?Sized + 'static] &'static T,
     [T: ?Sized + Send + 'static] Box<T>,
     [T: ?Sized + Send + Sync + 'static] Arc<T>,
@@ -134,14 +185,42 @@ without_pointers! {
     [T: Send + 'static] mpsc::Sender<T>,
     [T: Send + 'static] mpsc::SyncSender<T>,
     [T: Send + 'static] mpsc::Receiver<T>,
+    [T: Send + 'static] std::thread::JoinHandle<T>,
+}
+
+/// Has the compiler say why a type is left out: its map is an error.
+macro_rules! refused {
+    ($why:literal: $([$($generics:tt)*] $type:ty),* $(,)?) => {$(
+        // SAFETY: without a map no value is put into the collected heap.
+        unsafe impl<$($generics)*> Trace for $type {
+            const MAP: PointerMap = panic!($why);
+        }
+    )*};
+}
+
+refused! {
+    "`Rc` cannot be kept in the collected heap, because dead objects are dropped on another thread: use `Arc`, or a collected pointer":
+    [T: ?Sized + 'static] Rc<T>,
+    [T: ?Sized + 'static] rc::Weak<T>,
+}
+
+refused! {
+    "a raw pointer cannot be kept in the collected heap as it is, because the collector does not follow it: use a collected pointer, or, if it never leads \
+     to a collected object, say so with `#[trace(unsafe(skip))]` at the field":
+    [T: ?Sized + 'static] *const T,
+    [T: ?Sized + 'static] *mut T,
+    [T: ?Sized + 'static] std::ptr::NonNull<T>,
+    [T: 'static] atomic::AtomicPtr<T>,
 }
 
 /// Implements `Trace` for function pointers.
 macro_rules! functions {
     ($($argument:ident)*) => {
-        // SAFETY: code is not collected.
-        unsafe impl<R: 'static $(, $argument: 'static)*> Trace for fn($($argument),*) -> R {
-            const MAP: PointerMap = PointerMap::EMPTY;
+        without_pointers! {
+            [R: 'static $(, $argument: 'static)*] fn($($argument),*) -> R,
+            [R: 'static $(, $argument: 'static)*] unsafe fn($($argument),*) -> R,
+            [R: 'static $(, $argument: 'static)*] extern "C" fn($($argument),*) -> R,
+            [R: 'static $(, $argument: 'static)*] unsafe extern "C" fn($($argument),*) -> R,
         }
     };
 }
@@ -159,6 +238,7 @@ macro_rules! transparent {
         // access to `T` that `T` does not give.
         unsafe impl<T: Trace> Trace for $type {
             const MAP: PointerMap = T::MAP;
+            const FIELDS: &'static [Field] = T::FIELDS;
         }
     )*};
 }
@@ -167,7 +247,8 @@ transparent!(
     ManuallyDrop<T>,
     Pin<T>,
     num::Wrapping<T>,
-    num::Saturating<T>
+    num::Saturating<T>,
+    std::cmp::Reverse<T>
 );
 
 /// Implements `Trace` for cells, after checking that they hold no collected pointer.
@@ -189,6 +270,16 @@ cells!(
     OnceLock<T>
 );
 
+// SAFETY: `unbarriered` refuses a value with collected pointers. What makes it may be dropped and overwritten without a barrier, and is refused them, too.
+unsafe impl<T: Trace, F: Trace> Trace for LazyCell<T, F> {
+    const MAP: PointerMap = unbarriered::<(T, F)>();
+}
+
+// SAFETY: as above.
+unsafe impl<T: Trace, F: Trace> Trace for LazyLock<T, F> {
+    const MAP: PointerMap = unbarriered::<(T, F)>();
+}
+
 // SAFETY: a set keeps its elements in the Rust heap and its hasher somewhere within itself.
 unsafe impl<T: Send + 'static, S: Trace> Trace for HashSet<T, S> {
     const MAP: PointerMap = either::<Self>(!S::MAP.is_empty());
@@ -199,15 +290,35 @@ unsafe impl<K: Send + 'static, V: Send + 'static, S: Trace> Trace for HashMap<K,
     const MAP: PointerMap = either::<Self>(!S::MAP.is_empty());
 }
 
-// SAFETY: every word is covered if the payload has any pointer.
-unsafe impl<T: Trace> Trace for Option<T> {
-    const MAP: PointerMap = either::<Self>(!T::MAP.is_empty());
-}
-
 // SAFETY: every word is covered if either payload has any pointer.
 unsafe impl<T: Trace, E: Trace> Trace for Result<T, E> {
     const MAP: PointerMap = either::<Self>(!T::MAP.is_empty() || !E::MAP.is_empty());
 }
+
+// SAFETY: every word is covered if either payload has any pointer.
+unsafe impl<B: Trace, C: Trace> Trace for ops::ControlFlow<B, C> {
+    const MAP: PointerMap = either::<Self>(!B::MAP.is_empty() || !C::MAP.is_empty());
+}
+
+/// Implements `Trace` for types that hold values of one type and whose layout is their own business.
+macro_rules! whole {
+    ($($type:ty),* $(,)?) => {$(
+        // SAFETY: every word is covered if the payload has any pointer.
+        unsafe impl<T: Trace> Trace for $type {
+            const MAP: PointerMap = either::<Self>(!T::MAP.is_empty());
+        }
+    )*};
+}
+
+whole!(
+    Option<T>,
+    std::task::Poll<T>,
+    ops::Bound<T>,
+    ops::RangeInclusive<T>,
+    ops::RangeFrom<T>,
+    ops::RangeTo<T>,
+    ops::RangeToInclusive<T>
+);
 
 // SAFETY: a borrowed value is static and not collected; every word is covered if the owned value has any
 // pointer.
@@ -246,6 +357,10 @@ tuples!(0 A 1 B 2 C 3 D 4 E);
 tuples!(0 A 1 B 2 C 3 D 4 E 5 F);
 tuples!(0 A 1 B 2 C 3 D 4 E 5 F 6 G);
 tuples!(0 A 1 B 2 C 3 D 4 E 5 F 6 G 7 H);
+tuples!(0 A 1 B 2 C 3 D 4 E 5 F 6 G 7 H 8 I);
+tuples!(0 A 1 B 2 C 3 D 4 E 5 F 6 G 7 H 8 I 9 J);
+tuples!(0 A 1 B 2 C 3 D 4 E 5 F 6 G 7 H 8 I 9 J 10 K);
+tuples!(0 A 1 B 2 C 3 D 4 E 5 F 6 G 7 H 8 I 9 J 10 K 11 L);
 
 #[cfg(test)]
 mod tests {
@@ -273,6 +388,9 @@ mod tests {
         assert!(words::<Option<Vec<Pointer>>>().is_empty());
         assert!(words::<Mutex<Vec<Pointer>>>().is_empty());
         assert!(words::<std::borrow::Cow<'static, str>>().is_empty());
+        assert!(words::<LazyLock<Vec<Pointer>>>().is_empty());
+        assert!(words::<std::thread::JoinHandle<Pointer>>().is_empty());
+        assert!(words::<unsafe extern "C" fn(u8) -> Pointer>().is_empty());
     }
 
     #[test]
@@ -283,6 +401,9 @@ mod tests {
         assert_eq!(words::<Option<Pointer>>(), [0, 1]);
         assert_eq!(words::<Result<u8, Pointer>>(), [0, 1]);
         assert_eq!(words::<ops::Range<Pointer>>(), [0, 1]);
+        assert_eq!(words::<ops::RangeInclusive<Pointer>>(), [0, 1, 2]);
+        assert_eq!(words::<std::cmp::Reverse<(u8, Pointer)>>().len(), 1);
+        assert_eq!(words::<ops::ControlFlow<Pointer, u8>>(), [0, 1]);
     }
 
     #[test]

@@ -157,10 +157,15 @@ impl<O: Os> Heap<O> {
     /// Slots of a span that the caller holds, as objects of the kind are to be when they are born.
     fn take_slots(&self, span: ObjectSpanPtr, kind: CollectedKind) -> Option<Range<usize>> {
         let slots = span.take_run(self.cycle.black.load(Relaxed))?;
-        if kind.is_zeroed() && span.dirty.load(Relaxed) {
+        let fill = match kind.is_zeroed() {
+            true => span.dirty.load(Relaxed).then_some(0),
+            // The pages may have been of something else.
+            false => self.cycle.clobber.load(Relaxed).then_some(CLOBBER),
+        };
+        if let Some(byte) = fill {
             let first = with_exposed_provenance_mut::<u8>(slots.start);
             // SAFETY: slots that were free until now and are this thread's.
-            unsafe { first.write_bytes(0, slots.len()) };
+            unsafe { first.write_bytes(byte, slots.len()) };
         }
         Some(slots)
     }
@@ -515,6 +520,26 @@ mod tests {
         assert!(white.iter().all(|&object| heap.find(object).is_none()));
         // SAFETY: nothing is used any more.
         assert_eq!(unsafe { heap.start_sweep() }, 0, "a mark was left");
+    }
+
+    /// Where the memory of dead objects is overwritten, so is what pages were before they became a span.
+    #[test]
+    fn a_new_span_is_clobbered_too() {
+        let heap = Heap::new(SimOs::default());
+        heap.clobber_free(true);
+        let mut mutator = heap.mutator().unwrap();
+        let bytes = 1 << 20;
+        let before = mutator.malloc(bytes, 8).unwrap();
+        // SAFETY: a block of this size, given back once.
+        unsafe {
+            before.write_bytes(0x11, bytes);
+            mutator.free(before);
+        }
+        for _ in 0..2 * bytes / 48 {
+            let object = mutator.alloc_sorted(Sort::new(48, 5)).unwrap();
+            // SAFETY: memory of a new object.
+            assert_ne!(unsafe { object.read() }, 0x11);
+        }
     }
 
     /// More sorts than a cache has places for, and more than there are lists for, are each still told apart from nothing but the tag 0.

@@ -31,6 +31,10 @@
 //! | `large`, `malloc`, `object`, `collect`, `roots`, `manual`, `reclaim`, `scavenge`, `stats`, `report`, `background` | what the heap is used for |
 //! | `hardened`, `mutator`, `process`, `resize`, `fork`, `load`, `profile`, `global` | who uses it |
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(not(all(
     target_os = "linux",
     target_arch = "x86_64",

@@ -1,7 +1,7 @@
 //! Size classes: the 67 sizes in which small objects come, and class 0, which stands for a span of one large object.
 //!
-//! Invariant: a size is rounded up to the next class at a loss of at most an eighth, and a span of a class loses at most an eighth of its pages
-//! to the tail. Every power of two from 8 to 32 KiB is a class, so each alignment up to a page is met by a class whose size is a
+//! Invariant: a size of 128 bytes and more is rounded up to the next class at a loss of about an eighth, and never of a sixth
+//! (`cargo xtask lesson classes`); and a span of a class loses at most an eighth of its pages to the tail. Every power of two from 8 to 32 KiB is a class, so each alignment up to a page is met by a class whose size is a
 //! multiple of it.
 //!
 //! The classes are computed here from the rules of Go's `mksizeclasses.go`; Go's printed table is the test.

@@ -22,8 +22,12 @@ mod trace;
 ///   freed. (An error about conflicting implementations of `TraceMustNotImplementDrop` says this.)
 /// - Unions, `#[repr(packed)]` and lifetime parameters are refused.
 ///
-/// `#[trace(crate = some::path)]` names the module where `Trace`, `PointerMap` and
+/// `#[trace(crate = some::path)]` names the module where `Trace`, `PointerMap`, `Field` and
 /// `TraceMustNotImplementDrop` are found; `::goruntime::gc` if not given.
+///
+/// `#[trace(unsafe(skip))]` at a field leaves it out, whatever its type is: a raw pointer, or a foreign type without `Trace`. The author promises what the derive
+/// cannot check: that the field holds no collected pointer at any time, that its destructor, if it has one, reaches no collected object, and that it may run on any thread. What
+/// is `Send` can be kept behind a `Box` instead, without a promise.
 ///
 /// ```
 /// use goruntime_macros::Trace;
@@ -63,6 +67,19 @@ mod trace;
 /// enum Maybe {
 ///     Known(u8),
 ///     Unknown(Unknown),
+/// }
+/// ```
+///
+/// A field that the author answers for:
+///
+/// ```
+/// #[derive(goruntime_macros::Trace)]
+/// #[trace(crate = gogc)]
+/// struct Window {
+///     title: String,
+///     // SAFETY: it is from a C library, and freed by nobody here.
+///     #[trace(unsafe(skip))]
+///     handle: *mut std::ffi::c_void,
 /// }
 /// ```
 ///

@@ -1,7 +1,7 @@
 //! `#[derive(Trace)]`.
 
 use proc_macro2::{Span, TokenStream};
-use quote::quote;
+use quote::{quote, quote_spanned};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{
@@ -28,12 +28,15 @@ pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
         }
     }
 
-    let map = match &input.data {
-        Data::Struct(data) => struct_map(&path, data.fields.iter()),
-        Data::Enum(data) => enum_map(
-            &path,
-            data.variants.iter().flat_map(|variant| &variant.fields),
-        ),
+    let (map, fields) = match &input.data {
+        Data::Struct(data) => {
+            let fields = traced(data.fields.iter())?;
+            (struct_map(&path, &fields), struct_fields(&path, &fields))
+        }
+        Data::Enum(data) => {
+            let all = data.variants.iter().flat_map(|variant| &variant.fields);
+            (enum_map(&path, &traced(all)?), quote! { &[] })
+        }
         Data::Union(data) => {
             return Err(Error::new(
                 data.union_token.span,
@@ -55,6 +58,7 @@ pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
         #[automatically_derived]
         unsafe impl #generics #path::Trace for #name #arguments #conditions {
             const MAP: #path::PointerMap = #map;
+            const FIELDS: &'static [#path::Field] = #fields;
         }
 
         #[automatically_derived]
@@ -64,16 +68,20 @@ pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
     })
 }
 
+/// The attributes for this macro.
+fn settings(attributes: &[Attribute]) -> impl Iterator<Item = &Attribute> {
+    attributes
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("trace"))
+}
+
 /// The module that the traits are in: from `#[trace(crate = path)]`, or goruntime's.
 fn trait_path(attributes: &[Attribute]) -> Result<Path> {
     let mut path: Path = parse_quote!(::goruntime::gc);
-    for attribute in attributes
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("trace"))
-    {
+    for attribute in settings(attributes) {
         attribute.parse_nested_meta(|meta| {
             if !meta.path.is_ident("crate") {
-                return Err(meta.error("expected `crate = path`: there is no other setting"));
+                return Err(meta.error("expected `crate = path`: a type has no other setting"));
             }
             path = meta.value()?.parse()?;
             Ok(())
@@ -102,9 +110,16 @@ fn refuse_packed(attributes: &[Attribute]) -> Result<()> {
     Ok(())
 }
 
-/// The map of all fields at their offsets.
-fn struct_map<'f>(path: &Path, fields: impl Iterator<Item = &'f Field>) -> TokenStream {
-    let parts = fields.enumerate().map(|(index, field)| {
+/// A field that the collector has to know of, and its name or number.
+struct Traced<'f> {
+    member: Member,
+    field: &'f Field,
+}
+
+/// The fields without `#[trace(unsafe(skip))]`.
+fn traced<'f>(fields: impl Iterator<Item = &'f Field>) -> Result<Vec<Traced<'f>>> {
+    let mut found = Vec::new();
+    for (index, field) in fields.enumerate() {
         let member = match &field.ident {
             Some(name) => Member::Named(name.clone()),
             None => Member::Unnamed(Index {
@@ -112,6 +127,37 @@ fn struct_map<'f>(path: &Path, fields: impl Iterator<Item = &'f Field>) -> Token
                 span: Span::call_site(),
             }),
         };
+        if !is_skipped(field)? {
+            found.push(Traced { member, field });
+        }
+    }
+    Ok(found)
+}
+
+fn is_skipped(field: &Field) -> Result<bool> {
+    const EXPECTED: &str = "expected `unsafe(skip)`: the author promises that the field never holds a collected pointer, and may be dropped on any thread";
+    let mut skipped = false;
+    for attribute in settings(&field.attrs) {
+        attribute.parse_nested_meta(|meta| {
+            if !meta.path.is_ident("unsafe") {
+                return Err(meta.error(EXPECTED));
+            }
+            meta.parse_nested_meta(|inner| {
+                skipped = inner.path.is_ident("skip");
+                if skipped {
+                    Ok(())
+                } else {
+                    Err(inner.error(EXPECTED))
+                }
+            })
+        })?;
+    }
+    Ok(skipped)
+}
+
+/// The map of all fields at their offsets.
+fn struct_map(path: &Path, fields: &[Traced<'_>]) -> TokenStream {
+    let parts = fields.iter().map(|Traced { member, field }| {
         let kind = &field.ty;
         let map = map_of(path, kind);
         quote! {
@@ -125,9 +171,25 @@ fn struct_map<'f>(path: &Path, fields: impl Iterator<Item = &'f Field>) -> Token
     quote! { #path::PointerMap::EMPTY #(#parts)* }
 }
 
+/// The names of all fields.
+fn struct_fields(path: &Path, fields: &[Traced<'_>]) -> TokenStream {
+    let each = fields.iter().map(|Traced { member, field }| {
+        let kind = &field.ty;
+        quote! {
+            #path::Field {
+                name: ::core::stringify!(#member),
+                offset: ::core::mem::offset_of!(Self, #member),
+                size: ::core::mem::size_of::<#kind>(),
+                fields: <#kind as #path::Trace>::FIELDS,
+            }
+        }
+    });
+    quote! { &[#(#each),*] }
+}
+
 /// Every word, unless no field of any variant has pointers.
-fn enum_map<'f>(path: &Path, fields: impl Iterator<Item = &'f Field>) -> TokenStream {
-    let empty = fields.map(|field| {
+fn enum_map(path: &Path, fields: &[Traced<'_>]) -> TokenStream {
+    let empty = fields.iter().map(|Traced { field, .. }| {
         let map = map_of(path, &field.ty);
         quote! { && #map.is_empty() }
     });
@@ -142,7 +204,9 @@ fn enum_map<'f>(path: &Path, fields: impl Iterator<Item = &'f Field>) -> TokenSt
 
 /// The map of a field's type; an error about it appears at the field.
 fn map_of(path: &Path, kind: &Type) -> TokenStream {
-    quote::quote_spanned! { kind.span() => <#kind as #path::Trace>::MAP }
+    // Not spanned: the compiler would suggest to borrow what is no expression.
+    let map = quote! { <#kind as #path::Trace>::MAP };
+    quote_spanned! { kind.span() => const { #map } }
 }
 
 #[cfg(test)]
@@ -183,6 +247,20 @@ mod tests {
         );
         assert!(
             error(quote!(
+                struct S(#[trace(skip)] u8);
+            ))
+            .contains("`unsafe(skip)`")
+        );
+        assert!(
+            error(quote!(
+                enum E {
+                    A(#[trace(unsafe(leave))] u8),
+                }
+            ))
+            .contains("`unsafe(skip)`")
+        );
+        assert!(
+            error(quote!(
                 fn f() {}
             ))
             .contains("expected")
@@ -213,6 +291,24 @@ mod tests {
             struct S;
         ));
         assert!(chosen.contains("a::b::TraceforS") && !chosen.contains("goruntime"));
+    }
+
+    #[test]
+    fn fields_may_be_skipped() {
+        let text = expanded(quote!(
+            struct S {
+                traced: A,
+                #[trace(unsafe(skip))]
+                skipped: B,
+            }
+        ));
+        assert!(text.contains("<Aas") && !text.contains("<Bas"), "{text}");
+        let text = expanded(quote!(
+            enum E {
+                First(#[trace(unsafe(skip))] A, B),
+            }
+        ));
+        assert!(!text.contains("<Aas") && text.contains("<Bas"), "{text}");
     }
 
     #[test]

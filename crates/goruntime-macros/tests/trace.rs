@@ -93,6 +93,45 @@ fn each_instance_of_a_generic_type_has_its_own_map() {
     assert_eq!(offsets::<Generic<Pointer, 3>>(), [all, all + 8, all + 16]);
 }
 
+/// What only the author knows to hold no collected pointer.
+#[derive(Trace)]
+#[trace(crate = gogc)]
+struct Skips {
+    pointer: Pointer,
+    #[trace(unsafe(skip))]
+    raw: *const u8,
+    inner: Mixed,
+}
+
+#[test]
+fn what_is_skipped_is_not_mapped() {
+    let inner = offset_of!(Skips, inner);
+    let expected = sorted([
+        offset_of!(Skips, pointer),
+        inner + offset_of!(Mixed, first),
+        inner + offset_of!(Mixed, second),
+    ]);
+    assert_eq!(offsets::<Skips>(), expected);
+    assert!(Skips::FIELDS.iter().all(|field| field.name != "raw"));
+    let _ = |skips: &Skips| skips.raw;
+}
+
+#[test]
+fn fields_have_names() {
+    let name = |offset| {
+        let mut name = String::new();
+        gogc::Field::write_path(Skips::FIELDS, offset, &mut name).unwrap();
+        name
+    };
+    assert_eq!(name(offset_of!(Skips, pointer)), "pointer");
+    let inner = offset_of!(Skips, inner);
+    assert_eq!(name(inner + offset_of!(Mixed, second)), "inner.second");
+    assert_eq!(name(inner + offset_of!(Mixed, name) + 8), "inner.name+8");
+    let raw = offset_of!(Skips, raw);
+    assert_eq!(name(raw), format!("+{raw}"));
+    assert_eq!(Tuple::FIELDS[2].name, "2");
+}
+
 #[test]
 fn enums_are_all_or_nothing() {
     assert!(offsets::<Plain>().is_empty());

@@ -14,8 +14,9 @@
 use crate::compose::heap::GoHeap;
 use crate::compose::world::GoWorld;
 use crate::compose::{background, barrier};
+use crate::finalizer::Task;
 use crate::runtime::scheduler;
-use gogc::{Bytes, Collector, HeapView, MarkSweep, Method, ObjectAddr, Phase, Reason};
+use gogc::{Bytes, Collector, HeapView, MarkSweep, Method, ObjectAddr, Phase, Reason, Specials};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -179,6 +180,15 @@ pub(crate) fn scan_newborn(base: usize) {
     }
 }
 
+/// What is attached to collected objects, of which there are some.
+#[inline]
+pub(crate) fn specials() -> &'static Specials<Task> {
+    match COLLECTOR.get() {
+        Some(collector) => collector.heap().specials(),
+        None => unreachable!("the first object has started the collector"),
+    }
+}
+
 /// Runs a whole collection and waits for its end.
 pub(crate) fn collect() {
     start();
@@ -206,6 +216,21 @@ pub(crate) fn collect_periodic() {
 /// The size of heap at which the next cycle is to be over; 0 while nothing is collected.
 pub(crate) fn goal() -> u64 {
     COLLECTOR.get().map_or(0, |c| c.goal().0)
+}
+
+/// `GOGC` in force; all ones for none.
+pub(crate) fn percent() -> u64 {
+    match config().percent {
+        gogc::GcPercent::Percent(percent) => percent.into(),
+        gogc::GcPercent::Off => u64::MAX,
+    }
+}
+
+/// The memory limit in force; as in Go the largest signed number for none.
+pub(crate) fn memory_limit() -> u64 {
+    config()
+        .memory_limit
+        .map_or(i64::MAX as u64, |limit| limit.0)
 }
 
 /// When the last cycle ended, in nanoseconds of the monotonic clock (`now` while there is nothing to collect), and whether one is under way.

@@ -1,23 +1,38 @@
-//! Drop glue of dead objects, run by a goroutine.
+//! What is left to do for dead objects: drop glue and cleanups, done by goroutines.
 //!
 //! The collector finds, while the world stands still, the dead objects whose type has something to drop. It keeps each for one more cycle,
-//! takes its header away (so that nobody scans or drops it again) and queues it here. A goroutine drops what is queued, and ends.
-//! The queue lies in the Rust heap, so it keeps its objects alive.
+//! takes its header away (so that nobody scans or drops it again) and queues it here. Cleanups come from what was attached to dead objects. A goroutine
+//! does what is queued, and ends. The queue lies in the Rust heap, so it keeps what is in it alive.
 //!
 //! By the time that its drop glue runs, what a dead object pointed to may be gone. That is why no type that can
 //! hold a `Gc` may implement `Drop`: what runs here is the glue of plain fields, which never follows one.
+//!
+//! One goroutine is enough, unless what it runs blocks. So while there is something in the queue and a goroutine at work, another one looks every few milliseconds
+//! whether anything was taken from it, and if nothing was, starts a goroutine more.
 
 use crate::gc::TypeInfo;
+use std::collections::VecDeque;
+use std::mem::MaybeUninit;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-struct Queue {
-    objects: Vec<Dead>,
-    /// A goroutine is at work, and will look again before it ends.
-    running: bool,
+/// How long the goroutines at work may get nothing done before there is one more.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// Goroutines at work, at most.
+const MOST: usize = 1000;
+
+/// Something to be done for a dead object.
+pub(crate) enum Task {
+    /// Its drop glue is to be run.
+    Drop(Dead),
+    /// A cleanup, with its argument.
+    Cleanup(Box<dyn FnOnce() + Send>),
 }
 
-struct Dead {
+/// A dead object, which is the holder's alone.
+pub(crate) struct Dead {
     base: *mut u8,
     info: &'static TypeInfo,
 }
@@ -25,9 +40,32 @@ struct Dead {
 // SAFETY: the object is dead, so whoever has this is its only user, and `Trace` promises that drop glue may run on any thread.
 unsafe impl Send for Dead {}
 
+impl Task {
+    /// A panic is reported by the panic hook, and stops neither the others nor the goroutine.
+    fn run(self) {
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| match self {
+            // SAFETY: queued once, by the collector, with the header that the object had; nothing reaches it.
+            Task::Drop(dead) => unsafe { dead.info.drop_value(dead.base) },
+            Task::Cleanup(cleanup) => cleanup(),
+        }));
+    }
+}
+
+struct Queue {
+    tasks: VecDeque<Task>,
+    /// Goroutines at work. Each looks here once more before it ends.
+    workers: usize,
+    /// Tasks taken so far.
+    taken: u64,
+    /// A goroutine looks whether they get on.
+    watched: bool,
+}
+
 static QUEUE: Mutex<Queue> = Mutex::new(Queue {
-    objects: Vec::new(),
-    running: false,
+    tasks: VecDeque::new(),
+    workers: 0,
+    taken: 0,
+    watched: false,
 });
 
 fn queue() -> MutexGuard<'static, Queue> {
@@ -35,53 +73,100 @@ fn queue() -> MutexGuard<'static, Queue> {
 }
 
 /// Found while the world stands still, to be handed over when it runs again: a stopped thread may hold the queue's lock.
+///
+/// Invariant: what of the buffer is not in use reads as zero. It is memory of the Rust heap, so words of the dead that were left in it would be roots; and
+/// so would what was there before in a buffer that was got in the stop, when roots have been looked at already.
 #[derive(Default)]
-pub(crate) struct Found(Mutex<Vec<Dead>>);
+pub(crate) struct Found(Mutex<Vec<Task>>);
 
 impl Found {
+    fn lock(&self) -> MutexGuard<'_, Vec<Task>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Adds the object at `base`, whose header was `info`. Called by the collector only, which never waits for anyone here.
-    pub(crate) fn push(&self, base: *mut u8, info: &'static TypeInfo) {
-        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        found.push(Dead { base, info });
+    pub(crate) fn push_dead(&self, base: *mut u8, info: &'static TypeInfo) {
+        self.push(Task::Drop(Dead { base, info }));
+    }
+
+    /// Adds a task, likewise.
+    pub(crate) fn push(&self, task: Task) {
+        let mut found = self.lock();
+        if found.len() == found.capacity() {
+            found.reserve(64);
+            found.spare_capacity_mut().fill_with(MaybeUninit::zeroed);
+        }
+        found.push(task);
     }
 
     /// Hands over what was found, and starts a goroutine for it if none is at work.
     pub(crate) fn hand_over(&self) {
-        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if found.is_empty() {
-            return;
-        }
         let mut queue = queue();
-        queue.objects.append(&mut found);
-        if std::mem::replace(&mut queue.running, true) {
+        let mut found = self.lock();
+        queue.tasks.extend(found.drain(..));
+        found.spare_capacity_mut().fill_with(MaybeUninit::zeroed);
+        drop(found);
+        if queue.tasks.is_empty() {
             return;
         }
+        let at_work = queue.workers != 0;
+        let watch =
+            (at_work || queue.tasks.len() > 1) && !std::mem::replace(&mut queue.watched, true);
         drop(queue);
-        let started = crate::Builder::new().name("finalizer").spawn(run);
-        if let Err(error) = started {
-            // The next collection tries again; nothing is lost, only late.
-            eprintln!("goruntime: no goroutine for drop glue: {error}");
-            self::queue().running = false;
+        if !at_work {
+            add_worker();
+        }
+        if watch && !start(watch_over) {
+            self::queue().watched = false;
         }
     }
 }
 
-/// Drops what is queued until nothing is.
-fn run() {
+fn start(work: fn()) -> bool {
+    let started = crate::Builder::new().name("finalizer").spawn(work);
+    if let Err(error) = &started {
+        // Nothing is lost, only late: the next collection tries again.
+        eprintln!("goruntime: no goroutine for drop glue and cleanups: {error}");
+    }
+    started.is_ok()
+}
+
+fn add_worker() {
+    queue().workers += 1;
+    if !start(work) {
+        queue().workers -= 1;
+    }
+}
+
+/// Does what is queued until nothing is.
+fn work() {
     loop {
         let mut queue = queue();
-        let objects = std::mem::take(&mut queue.objects);
-        if objects.is_empty() {
-            queue.running = false;
+        let Some(task) = queue.tasks.pop_front() else {
+            queue.workers -= 1;
+            queue.tasks = VecDeque::new();
+            return;
+        };
+        queue.taken += 1;
+        drop(queue);
+        task.run();
+    }
+}
+
+/// Looks whether the queue gets shorter until it is empty.
+fn watch_over() {
+    let mut seen = None;
+    loop {
+        gosched::sleep(PATIENCE);
+        let mut queue = queue();
+        if queue.tasks.is_empty() {
+            queue.watched = false;
             return;
         }
+        let stuck = seen.replace(queue.taken) == Some(queue.taken) && queue.workers < MOST;
         drop(queue);
-        for dead in objects {
-            // A panic is reported by the panic hook, and stops neither the others nor this goroutine.
-            let _ = std::panic::catch_unwind(AssertUnwindSafe(|| {
-                // SAFETY: queued once, by the collector, with the header that the object had; nothing reaches it.
-                unsafe { dead.info.drop_value(dead.base) }
-            }));
+        if stuck {
+            add_worker();
         }
     }
 }

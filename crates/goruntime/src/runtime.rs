@@ -39,8 +39,9 @@ fn start() -> &'static Scheduler<GoEnv> {
         Some(procs) => config.procs = procs,
         None => FOLLOWS.store(true, Ordering::Relaxed),
     }
-    let scheduler = Scheduler::new(config, engine, poller, GoHooks);
+    let scheduler = Scheduler::new(config, engine, poller, GoHooks::OWN);
     engine::report_overflows();
+    crate::goroutines::report_panics();
     monitor::start(scheduler);
     if crate::goroutines::start_reporter() {
         scheduler.add_service_thread();
@@ -120,7 +121,16 @@ impl Builder {
         self,
         f: impl FnOnce() -> T + Send + 'static,
     ) -> Result<JoinHandle<T>, SpawnError> {
-        scheduler_here().spawn_at(self.options, Location::caller(), f)
+        self.spawn_at(Location::caller(), f)
+    }
+
+    /// Starts it, for a caller elsewhere.
+    pub(crate) fn spawn_at<T: Send + 'static>(
+        self,
+        site: &'static Location<'static>,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<JoinHandle<T>, SpawnError> {
+        scheduler_here().spawn_at(self.options, site, f)
     }
 }
 

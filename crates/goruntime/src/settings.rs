@@ -31,7 +31,7 @@ pub struct Settings {
     pub sched_trace: Option<Duration>,
     /// `GODEBUG=scheddetail=1`: with `schedtrace`, a line for each P, M and G as well.
     pub sched_detail: bool,
-    /// `GODEBUG=stalltrace=N`: goroutines are reported that hold a thread for N milliseconds; 0 for never, `None` for ten seconds.
+    /// `GODEBUG=stalltrace=N`: goroutines are reported that do not get on for N milliseconds (ten seconds); `None` for never, which is said by 0.
     pub stall_trace: Option<Duration>,
 }
 
@@ -49,7 +49,7 @@ impl Default for Settings {
             clobber_free: false,
             sched_trace: None,
             sched_detail: false,
-            stall_trace: None,
+            stall_trace: Some(Duration::from_secs(10)),
         }
     }
 }
@@ -132,7 +132,7 @@ impl Settings {
                 }
                 ("scheddetail", Ok(n)) => settings.sched_detail = n > 0,
                 ("stalltrace", Ok(n)) => {
-                    settings.stall_trace = Some(Duration::from_millis(n.into()));
+                    settings.stall_trace = (n > 0).then(|| Duration::from_millis(n.into()));
                 }
                 (_, Err(_)) if known => {
                     complain(format!("GODEBUG: {key}={value:?} is not a number"));
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(s.collector.percent, GcPercent::Off);
         assert_eq!(s.collector.memory_limit, Some(Bytes::mib(512)));
         assert!(!s.follow_group_limit);
-        assert_eq!(s.stall_trace, Some(Duration::ZERO));
+        assert_eq!(s.stall_trace, None);
         assert!(
             s.gc_trace && s.sched_detail && s.stop_the_world && s.check_marks && s.clobber_free
         );

@@ -110,7 +110,7 @@ fn make() -> Simulation<GoEnv> {
             "no descriptors for the poller of a simulation ({e})"
         ))
     });
-    let simulation = Simulation::new(StackSpec::default(), engine, poller, GoHooks);
+    let simulation = Simulation::new(StackSpec::default(), engine, poller, GoHooks::SIMULATED);
     #[cfg(not(feature = "thread-engine"))]
     simulated::add(simulation.scheduler());
     simulation

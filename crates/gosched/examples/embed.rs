@@ -36,8 +36,12 @@ struct Count {
 }
 
 impl Hooks for Count {
-    fn event(&self, event: Event) {
-        if let Event::Created(_) = event {
+    fn listens(&self) -> bool {
+        true
+    }
+
+    fn event(&self, _: Option<u32>, event: Event) {
+        if let Event::Created(..) = event {
             self.started.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -9,6 +9,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::os::fd::RawFd;
+use std::panic::Location;
 
 use crate::goroutine::{Deadlock, GoroutineId, ResumePoint, WaitReason};
 use crate::time::Nanos;
@@ -244,9 +245,9 @@ pub trait Poller: Send + Sync + 'static {
 /// What the scheduler reports while it works. Plain data, for traces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A goroutine was made.
-    Created(GoroutineId),
-    /// A goroutine starts or goes on to run on this thread.
+    /// A goroutine was made, at this place.
+    Created(GoroutineId, &'static Location<'static>),
+    /// A goroutine starts or goes on to run on this thread, with this thread's P.
     Running(GoroutineId),
     /// A goroutine waits.
     Parked(GoroutineId, WaitReason),
@@ -256,6 +257,8 @@ pub enum Event {
     Yielded(GoroutineId),
     /// A goroutine is done.
     Finished(GoroutineId),
+    /// A goroutine gives its P up and goes on without one, because it is going to block its thread.
+    Blocking(GoroutineId),
     /// A P, by index, was taken from the M that ran user code with it.
     Retaken(u32),
     /// An M, by number, was created.
@@ -266,11 +269,16 @@ pub enum Event {
 ///
 /// `()` implements it with every default.
 pub trait Hooks: Send + Sync + 'static {
-    /// Something happened. Called inside critical sections: must be short, must not call the
-    /// scheduler.
+    /// Whether [`event`](Self::event) is to be called. Asked at each event, so it has to be cheap; if it can only be false, events cost nothing.
     #[inline]
-    fn event(&self, event: Event) {
-        let _ = event;
+    fn listens(&self) -> bool {
+        false
+    }
+
+    /// Something happened, on a thread that has this P, by index, or none. With a P one thread calls at a time, and everything that was done in earlier calls with it
+    /// is visible. Called inside critical sections: must be short, must not call the scheduler.
+    fn event(&self, p: Option<u32>, event: Event) {
+        let _ = (p, event);
     }
 
     /// A P that was idle is going to be used. Called after that can be observed, inside critical

@@ -25,7 +25,8 @@ macro_rules! wait_reasons {
         pub enum WaitReason { $($(#[$doc])* $name,)* }
 
         impl WaitReason {
-            pub(crate) const ALL: &'static [WaitReason] = &[$(WaitReason::$name,)*];
+            /// Every reason, by its number (`reason as u8`).
+            pub const ALL: &'static [WaitReason] = &[$(WaitReason::$name,)*];
 
             /// As Go's goroutine dumps print it.
             pub fn as_str(self) -> &'static str {
@@ -70,6 +71,8 @@ wait_reasons! {
     GcWorkerIdle = "GC worker (idle)",
     /// The finalizer goroutine has no work.
     FinalizerWait = "finalizer wait",
+    /// The goroutine that runs alarms has none that is due.
+    TimerIdle = "timer goroutine (idle)",
     /// In a simulation: the others are not at rest.
     Synctest = "synctest.Wait",
 }
@@ -125,6 +128,8 @@ pub struct GoroutineInfo {
     /// Processor time that it has used, up to its last switch and since accounting was switched on
     /// ([`Scheduler::set_cpu_accounting`](crate::Scheduler::set_cpu_accounting)); zero without.
     pub cpu: Nanos,
+    /// The goroutine that holds the [`Mutex`](crate::sync::Mutex) which this one waits for. Known only where goroutines were looked at while the world was stopped.
+    pub held_by: Option<GoroutineId>,
 }
 
 /// Registers of code that does not run, from which a walk of its calls begins.
@@ -163,6 +168,9 @@ impl GoroutineInfo {
         let minutes = self.waiting_for.0 / 60_000_000_000;
         if minutes >= 1 {
             write!(f, ", {minutes} minutes")?;
+        }
+        if let Some(holder) = self.held_by {
+            write!(f, ", held by goroutine {holder}")?;
         }
         f.write_str("]")?;
         if let Some(name) = &self.name {
@@ -217,11 +225,19 @@ mod tests {
             m: None,
             locked: false,
             cpu: Nanos::ZERO,
+            held_by: None,
         };
         assert_eq!(info.to_string(), "goroutine 7 [chan receive, 2 minutes]:\n");
         info.waiting_for = Nanos::ZERO;
         info.state = GoroutineState::Running;
         info.name = Some("reader".into());
         assert_eq!(info.to_string(), "goroutine 7 [running] {name: reader}:\n");
+        info.name = None;
+        info.state = GoroutineState::Waiting(WaitReason::MutexLock);
+        info.held_by = Some(GoroutineId(3));
+        assert_eq!(
+            info.to_string(),
+            "goroutine 7 [sync.Mutex.Lock, held by goroutine 3]:\n"
+        );
     }
 }

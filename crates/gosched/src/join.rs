@@ -175,9 +175,40 @@ impl<T> JoinHandle<T> {
                 Err(_) => waiter.cancel(),
             }
         }
-        debug_assert!(packet.is_done());
+        self.take()
+    }
+
+    /// The result, if the goroutine has ended; the handle, if it has not.
+    ///
+    /// # Errors
+    /// With the handle, if the goroutine has not ended. Inside, if it panicked.
+    ///
+    /// ```no_run
+    /// # fn f(mut handle: gosched::JoinHandle<u32>) {
+    /// let result = loop {
+    ///     match handle.try_join() {
+    ///         Ok(result) => break result,
+    ///         Err(not_yet) => handle = not_yet,
+    ///     }
+    ///     println!("still waiting");
+    ///     gosched::yield_now();
+    /// };
+    /// println!("{result:?}");
+    /// # }
+    /// ```
+    pub fn try_join(self) -> Result<Result<T, Panic>, JoinHandle<T>> {
+        simulated::point();
+        if !self.packet.is_done() {
+            return Err(self);
+        }
+        self.packet.joined.store(true, Ordering::Relaxed);
+        Ok(self.take())
+    }
+
+    fn take(self) -> Result<T, Panic> {
+        debug_assert!(self.packet.is_done());
         // SAFETY: `DONE` is published after the result, and this is the only handle.
-        unsafe { (*packet.result.get()).take() }
+        unsafe { (*self.packet.result.get()).take() }
             .expect("a goroutine that is done has left its result")
     }
 }

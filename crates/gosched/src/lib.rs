@@ -8,9 +8,10 @@
 //! | [`critical`], `lock` | where a thread must not be stopped, and the lock taken there |
 //! | [`goroutine`], [`mod@env`] | what the outside sees and what it supplies |
 //! | `gmp` | G, M, P, their queues and timers |
+//! | [`contention`] | who waits for how long, for who asks |
 //! | `simulated` | what time it is, and who goes first, in a simulation |
 //! | `idle` | who has nothing to do |
-//! | `waiter`, [`sync`], [`poll`], [`chan`], `join` | waiting, for goroutines and threads; independent of the environment |
+//! | `waiter`, [`sync`], [`poll`], [`chan`], `join`, `alarm` | waiting, for goroutines and threads, and what is done at a time though nobody waits; independent of the environment |
 //! | [`Scheduler`] | the decisions, generic over the environment |
 //! | [`simulation`] | a schedule that a seed decides |
 //! | [`engine`] | an engine of OS threads |
@@ -20,6 +21,7 @@
 compile_error!("gosched runs on Linux x86-64 only");
 
 pub mod chan;
+pub mod contention;
 pub mod critical;
 pub mod engine;
 pub mod env;
@@ -33,6 +35,7 @@ pub mod sync;
 #[cfg(doctest)]
 pub struct Readme;
 
+mod alarm;
 mod atomic;
 #[cfg(not(explore))]
 mod clock;
@@ -62,6 +65,7 @@ mod sys;
 mod time;
 mod waiter;
 
+pub use alarm::Alarm;
 pub use join::{JoinHandle, Panic};
 pub use sched::blocking::{blocking, syscall, yield_now};
 pub use sched::locked::{OsThreadLock, lock_os_thread};
@@ -69,5 +73,5 @@ pub use sched::{
     Config, MAX_MACHINES, MAX_PROCS, MachineStatus, ProcStatus, Retake, Roster, RunError,
     Scheduler, Snapshot, SpawnError, SpawnOptions,
 };
-pub use sleep::{current_id, now, sleep, sleep_until, with_current};
+pub use sleep::{current_id, current_proc, current_site, now, sleep, sleep_until, with_current};
 pub use time::Nanos;

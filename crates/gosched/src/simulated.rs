@@ -71,3 +71,16 @@ pub(crate) fn instant_now() -> Instant {
         Some((g, simulated)) => unsafe { (simulated.instant)(g) },
     }
 }
+
+/// The `Instant` that a point in time of the caller's clock is; never earlier.
+pub(crate) fn instant_of(point: Nanos) -> Instant {
+    let now = now();
+    let instant = instant_now();
+    if point > now {
+        instant + (point - now).to_duration()
+    } else {
+        instant
+            .checked_sub((now - point).to_duration())
+            .unwrap_or(instant)
+    }
+}

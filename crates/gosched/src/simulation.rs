@@ -226,6 +226,7 @@ impl<V: Env> Simulation<V> {
             .spawn_at(options, site, main)
             .map_err(Failure::Spawn)?;
         simulation.wait_for_rest();
+        scheduler.discard_alarms();
         let (steps, panics) = simulation.outcome();
         let result = if handle.is_finished() {
             let unseen = panics.into_iter().next().map(Failure::Unseen);

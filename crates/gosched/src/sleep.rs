@@ -1,5 +1,6 @@
 //! Waiting for a time, and asking who one is.
 
+use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use crate::gmp::g::current;
@@ -26,12 +27,23 @@ pub fn now() -> Instant {
 fn sleep_to(deadline: Nanos) {
     let waiter = Waiter::new();
     waiter.prepare(WaitReason::Sleep);
-    waiter.wait(deadline);
+    waiter.wait_untold(deadline);
 }
 
 /// The number of the goroutine that calls; `None` on a plain thread. Async-signal-safe.
 pub fn current_id() -> Option<GoroutineId> {
     current().map(|g| g.id())
+}
+
+/// The P that the calling goroutine runs with, by index; `None` on a plain thread. A hint, for what is kept by P: a moment later it may be another.
+pub fn current_proc() -> Option<u32> {
+    let p = current()?.own_m().last_p()?;
+    Some(p.index)
+}
+
+/// Where the goroutine that calls was started; `None` on a plain thread. Async-signal-safe.
+pub fn current_site() -> Option<&'static Location<'static>> {
+    current()?.site()
 }
 
 /// Calls `f` with number, name and place of creation of the goroutine that calls; does nothing on a
@@ -40,7 +52,7 @@ pub fn current_id() -> Option<GoroutineId> {
 /// Takes no lock and does not allocate, so that a fault handler may use it on the faulting
 /// goroutine.
 pub fn with_current<R>(
-    f: impl FnOnce(GoroutineId, Option<&str>, Option<&'static std::panic::Location<'static>>) -> R,
+    f: impl FnOnce(GoroutineId, Option<&str>, Option<&'static Location<'static>>) -> R,
 ) -> Option<R> {
     let g = current()?;
     // SAFETY: `g` is the caller, and the name is changed only before and after its code runs.

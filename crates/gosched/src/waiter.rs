@@ -16,11 +16,12 @@
 //! A goroutine parks, a plain thread sleeps on a futex: `wake` knows. Nothing here depends on the
 //! environment; a goroutine reaches its scheduler through its [`Ops`](crate::gmp::g::Ops).
 
-use crate::atomic::{AtomicU32, Ordering};
+use crate::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::cell::Cell;
 use std::marker::PhantomPinned;
 use std::ptr;
 
+use crate::contention::{self, Watch};
 use crate::critical::{self, Section};
 use crate::gmp::g::{GRef, current, current_in};
 use crate::gmp::timer::{TimerNode, Timers, Wake};
@@ -39,6 +40,8 @@ pub(crate) struct Waiter {
     claim: AtomicU32,
     /// For a thread: 1 once woken.
     word: AtomicU32,
+    /// When the wait began, while waits are told of; else 0.
+    since: AtomicU64,
     _pinned: PhantomPinned,
 }
 
@@ -61,6 +64,7 @@ impl Waiter {
             g,
             claim: AtomicU32::new(OPEN),
             word: AtomicU32::new(0),
+            since: AtomicU64::new(0),
             _pinned: PhantomPinned,
         }
     }
@@ -116,9 +120,35 @@ impl Waiter {
         }
     }
 
+    /// As `wake`, for a goroutine: returns it if it must be made runnable, to who does that with others.
+    ///
+    /// # Safety
+    /// 1. As `wake`; and a goroutine waits.
+    pub(crate) unsafe fn notify(&self) -> Option<GRef> {
+        self.g.filter(|g| g.notify())
+    }
+
     /// Waits to be woken or for the deadline, and returns who claimed.
     #[inline]
     pub(crate) fn wait(&self, deadline: Nanos) -> u32 {
+        match contention::watched() {
+            None => self.wait_untold(deadline),
+            Some(watch) => self.wait_watched(deadline, watch),
+        }
+    }
+
+    #[cold]
+    fn wait_watched(&self, deadline: Nanos, watch: &Watch) -> u32 {
+        let since = Nanos::now();
+        self.since.store(since.0, Ordering::Relaxed);
+        let claim = self.wait_untold(deadline);
+        (watch.waited)(Nanos::now() - since);
+        claim
+    }
+
+    /// As [`wait`](Self::wait), without telling who [watches](contention).
+    #[inline]
+    pub(crate) fn wait_untold(&self, deadline: Nanos) -> u32 {
         match self.g {
             Some(g) => self.wait_goroutine(g, deadline),
             None => self.wait_thread(deadline),
@@ -130,6 +160,7 @@ impl Waiter {
         let wake = Wake {
             target: ptr::from_ref(self).cast(),
             claim: Waiter::expire,
+            discard: None,
         };
         // SAFETY: `g` is the caller and has prepared; the waiter outlives the call.
         unsafe { park_until(g, deadline, wake) }
@@ -354,6 +385,16 @@ impl Claimed {
         unsafe { &*self.0 }
     }
 
+    /// How long it has waited, while waits are told of; none if it has only begun to.
+    pub(crate) fn waited(&self, now: Nanos) -> Nanos {
+        // SAFETY: claimed and not yet woken, hence alive.
+        let since = unsafe { (*self.node().waiter).since.load(Ordering::Relaxed) };
+        match since {
+            0 => Nanos::ZERO,
+            since => now - Nanos(since),
+        }
+    }
+
     /// Call it without holding any lock.
     #[inline]
     pub(crate) fn wake(self, inside: &Section) {
@@ -394,6 +435,17 @@ impl ClaimedList {
             at = node.next.get();
             self.push(Claimed(node));
         }
+    }
+
+    /// How long they have waited together, as [`Claimed::waited`] has it.
+    pub(crate) fn waited(&self, now: Nanos) -> Nanos {
+        let (mut at, mut sum) = (self.head, Nanos::ZERO);
+        // SAFETY: as in `push`.
+        while let Some(node) = unsafe { at.as_ref() } {
+            at = node.next.get();
+            sum = sum + Claimed(node).waited(now);
+        }
+        sum
     }
 
     /// Wakes all, in order. Call it without holding any lock.

@@ -12,6 +12,7 @@ on_both_engines!(
     main_returns_its_result,
     goroutines_join_goroutines,
     a_panic_ends_its_goroutine_only,
+    a_result_is_there_when_the_goroutine_has_ended_and_not_before,
     yielding_goroutines_take_turns,
     sleepers_wake_in_order_and_not_early,
     a_goroutine_knows_itself,
@@ -55,6 +56,31 @@ fn a_panic_ends_its_goroutine_only<E: TestEnv>() {
         s.run_main(|| panic!("main")),
         Err(gosched::RunError::Panic(_))
     ));
+}
+
+fn a_result_is_there_when_the_goroutine_has_ended_and_not_before<E: TestEnv>() {
+    let s = E::scheduler(2);
+    s.run_main(move || {
+        let (tx, rx) = gosched::chan::unbuffered::<()>();
+        let waits = go(s, move || rx.recv().is_err());
+        let mut waits = waits.try_join().unwrap_err();
+        drop(tx);
+        let result = loop {
+            match waits.try_join() {
+                Ok(result) => break result,
+                Err(not_yet) => waits = not_yet,
+            }
+            gosched::yield_now();
+        };
+        assert!(result.unwrap());
+        let bad = go(s, || panic!("on purpose"));
+        while !bad.is_finished() {
+            gosched::yield_now();
+        }
+        let panic: Result<(), _> = bad.try_join().unwrap();
+        assert_eq!(panic.unwrap_err().message(), Some("on purpose"));
+    })
+    .unwrap();
 }
 
 fn yielding_goroutines_take_turns<E: TestEnv>() {

@@ -27,7 +27,11 @@ struct Recorder {
 }
 
 impl Hooks for Recorder {
-    fn event(&self, event: Event) {
+    fn listens(&self) -> bool {
+        true
+    }
+
+    fn event(&self, _: Option<u32>, event: Event) {
         match event {
             Event::Finished(_) => {
                 self.finished.fetch_add(1, Ordering::Relaxed);

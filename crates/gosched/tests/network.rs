@@ -21,6 +21,7 @@ on_both_engines!(
     echoes,
     threads_wait_too,
     deadlines_pass,
+    a_deadline_may_be_set_while_somebody_waits,
     closing_wakes_both_directions,
     readers_take_turns,
     a_busy_p_is_helped_by_the_monitor,
@@ -147,6 +148,53 @@ fn deadlines_pass<E: TestEnv>() {
             (snapshot.poll_waiters, snapshot.next_timer),
             (0, Nanos::NEVER)
         );
+    })
+    .unwrap();
+}
+
+/// Also for those who wait for their turn, and from both sides: sooner, later, never.
+fn a_deadline_may_be_set_while_somebody_waits<E: TestEnv>() {
+    let s = E::scheduler(2);
+    s.run_main(move || {
+        let (client, server) = Socket::pair(s);
+        let client = Arc::new(client);
+        let read = |client: &Arc<Socket>| {
+            let client = client.clone();
+            go(s, move || client.read(&mut [0; 8], None))
+        };
+        let at = |millis| Some(gosched::now() + Duration::from_millis(millis));
+        let direction = Direction::Read;
+        let waiting = || {
+            let mut snapshot = Snapshot::default();
+            s.observe(&mut snapshot);
+            snapshot.poll_waiters == 1
+        };
+
+        let readers = [read(&client), read(&client), read(&client)];
+        eventually("a waiter", waiting);
+        client.registration.set_deadline(direction, at(20));
+        for reader in readers {
+            let error = reader.join().unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TimedOut);
+        }
+        server.write_all(b"data").unwrap();
+        let error = client.read(&mut [0; 8], None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "also when there is data");
+        client.registration.set_deadline(direction, None);
+        assert_eq!(client.read(&mut [0; 8], None).unwrap(), 4);
+
+        client.registration.set_deadline(direction, at(60));
+        let readers = [read(&client), read(&client)];
+        eventually("a waiter", waiting);
+        client.registration.set_deadline(direction, None);
+        gosched::sleep(Duration::from_millis(120));
+        for reader in readers {
+            server.write_all(b"late").unwrap();
+            assert_eq!(reader.join().unwrap().unwrap(), 4, "it was taken back");
+        }
+        // The other direction has its own.
+        client.registration.set_deadline(direction, at(0));
+        client.write_all(b"x").unwrap();
     })
     .unwrap();
 }

@@ -28,6 +28,8 @@ pub struct Config {
     /// A worker that has been at one task for so long, without having said that it may be, is reported: longer than anything that a program
     /// computes between two looks at its channels, and short enough for whoever waits in front of it. `None` never reports.
     pub stall: Option<Nanos>,
+    /// Waiters for locks are looked at so often: a lock that nobody gives back is noticed half as late again as a stall at most. `None` never looks.
+    pub lock_period: Option<Nanos>,
     /// Percent of the memory limit from which on memory is given back: late enough to let a program have what it was given, early enough for a collection
     /// to end before the limit is reached.
     pub memory_high_percent: u32,
@@ -53,6 +55,7 @@ impl Default for Config {
             gc_period: Some(Nanos::secs(120)),
             gc_retry: Nanos::secs(10),
             stall: Some(Nanos::secs(10)),
+            lock_period: Some(Nanos::secs(5)),
             memory_high_percent: 90,
             memory_stall_percent: 10,
             relief_period: Nanos::secs(1),

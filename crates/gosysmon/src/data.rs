@@ -135,6 +135,8 @@ pub struct Actions {
     pub trace: bool,
     /// Look at what the workers are at, for [`Monitor::look`](crate::Monitor::look).
     pub look_at_tasks: bool,
+    /// Look for those that have waited for a lock for too long.
+    pub look_at_locks: bool,
 }
 
 impl Actions {

@@ -55,6 +55,8 @@ pub struct Monitor {
     /// When a collection was asked for that has not ended, and which was the last one then.
     gc_asked: Option<GcAsked>,
     traced: Option<Nanos>,
+    /// When waiters for locks were looked at last.
+    locks_looked_at: Nanos,
     stalls: StallWatch,
     pressure: PressureWatch,
 }
@@ -71,6 +73,7 @@ impl Monitor {
             sleep: config.min_sleep,
             gc_asked: None,
             traced: None,
+            locks_looked_at: Nanos(0),
             stalls: StallWatch::new(config.stall),
             pressure: PressureWatch::new(&config),
         }
@@ -96,6 +99,7 @@ impl Monitor {
             self.actions.relieve_memory = observation
                 .memory
                 .is_some_and(|memory| self.pressure.is_due(observation.now, memory));
+            self.actions.look_at_locks = self.locks_are_due(observation.now);
         }
         self.actions.trace = self.trace_is_due(observation.now);
         self.actions.look_at_tasks = self.stalls.due().is_some_and(|due| due <= observation.now);
@@ -182,6 +186,18 @@ impl Monitor {
         let due = self.traced.is_none_or(|traced| traced + period <= now);
         if due {
             self.traced = Some(now);
+        }
+        due
+    }
+
+    /// A deep sleep is not ended for it: while nothing runs, nobody comes to wait.
+    fn locks_are_due(&mut self, now: Nanos) -> bool {
+        let due = self
+            .config
+            .lock_period
+            .is_some_and(|period| self.locks_looked_at + period <= now);
+        if due {
+            self.locks_looked_at = now;
         }
         due
     }

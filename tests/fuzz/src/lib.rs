@@ -16,6 +16,7 @@ pub mod foreign;
 mod glob;
 mod heap;
 mod heap_options;
+mod http;
 mod maps;
 mod mark;
 mod pages;
@@ -24,6 +25,7 @@ mod process_heap;
 mod replies;
 mod requests;
 mod settings;
+mod symbols;
 mod timers;
 
 /// One target.
@@ -60,6 +62,14 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "maps",
         run: maps::run,
+    },
+    Target {
+        name: "http",
+        run: http::run,
+    },
+    Target {
+        name: "symbols",
+        run: symbols::run,
     },
     Target {
         name: "heap",

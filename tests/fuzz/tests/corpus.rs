@@ -128,3 +128,13 @@ fn timers() {
 fn policies() {
     replay("policies");
 }
+
+#[test]
+fn http() {
+    replay("http");
+}
+
+#[test]
+fn symbols() {
+    replay("symbols");
+}

@@ -1,9 +1,8 @@
 //! The ratios of a suite as a picture: a line a row, a mark a peer, on a logarithmic axis with a line at 1.
-//!
-//! An SVG without scripts or outside assets, readable on light and on dark ground.
 
 use super::results::{Results, SuiteResults};
 use super::table::number;
+use crate::svg::{Anchor, COLOURS, Svg, escape};
 use std::fmt::Write;
 
 const LINE: f64 = 26.0;
@@ -11,11 +10,6 @@ const LEFT: f64 = 290.0;
 const WIDTH: f64 = 560.0;
 const RIGHT: f64 = 30.0;
 const TOP: f64 = 64.0;
-
-/// Colours that are told apart by most eyes and on both grounds (after Okabe and Ito).
-const COLOURS: &[&str] = &[
-    "#0083c9", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#7f7fd5",
-];
 
 /// The picture; `None` where there is nothing to compare.
 pub fn render(results: &Results, suite: &SuiteResults) -> Option<String> {
@@ -45,64 +39,25 @@ pub fn render(results: &Results, suite: &SuiteResults) -> Option<String> {
     }
     let x = |ratio: f64| LEFT + WIDTH * (ratio / low).ln() / (high / low).ln();
     let bottom = TOP + LINE * suite.rows.len() as f64;
-    let mut svg = String::new();
-    let mut put = |text: String| svg.extend([text.as_str(), "\n"]);
-    put(format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {:.0} {:.0}\" font-family=\"sans-serif\" font-size=\"13\">",
-        LEFT + WIDTH + RIGHT,
-        bottom + 44.0
-    ));
-    put("<style>text{fill:#333}.grid{stroke:#8884}.one{stroke:#888;stroke-width:2}@media(prefers-color-scheme:dark){text{fill:#ccc}}</style>".to_owned());
-    put(format!(
-        "<title>{}</title>",
-        escape(&format!("{}: {}", suite.name, suite.help))
-    ));
-    let mut at = LEFT;
-    for (peer, colour) in peers.iter().zip(COLOURS.iter().cycle()) {
-        let title = results.title(peer);
-        put(format!(
-            "<circle cx=\"{at:.1}\" cy=\"20\" r=\"5\" fill=\"{colour}\"/>"
-        ));
-        put(format!(
-            "<text x=\"{:.1}\" y=\"24\">{}</text>",
-            at + 9.0,
-            escape(title)
-        ));
-        at += 30.0 + 7.5 * title.chars().count() as f64;
-    }
+    let title = format!("{}: {}", suite.name, suite.help);
+    let mut svg = Svg::new(LEFT + WIDTH + RIGHT, bottom + 44.0, &title);
+    svg.legend(LEFT, peers.iter().map(|peer| results.title(peer)));
     for tick in ticks(low, high) {
         let class = if tick == 1.0 { "one" } else { "grid" };
-        put(format!(
-            "<line class=\"{class}\" x1=\"{0:.1}\" x2=\"{0:.1}\" y1=\"{1:.1}\" y2=\"{bottom:.1}\"/>",
-            x(tick),
-            TOP - 8.0
-        ));
-        put(format!(
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            x(tick),
-            TOP - 14.0,
-            label(tick)
-        ));
+        svg.line(class, (x(tick), TOP - 8.0), (x(tick), bottom));
+        svg.text(x(tick), TOP - 14.0, Anchor::Middle, &label(tick));
     }
     for (row, line) in suite.rows.iter().zip(0..) {
         let y = TOP + LINE * (f64::from(line) + 0.5);
-        put(format!(
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            LEFT - 12.0,
-            y + 4.0,
-            escape(&row.name)
-        ));
-        put(format!(
-            "<line class=\"grid\" x1=\"{LEFT:.1}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>",
-            LEFT + WIDTH
-        ));
+        svg.text(LEFT - 12.0, y + 4.0, Anchor::End, &row.name);
+        svg.line("grid", (LEFT, y), (LEFT + WIDTH, y));
         for cell in row.peers() {
             let place = peers.iter().position(|peer| *peer == cell.contestant);
             let (Some(ratio), Some(place)) = (row.ratio(cell), place) else {
                 continue;
             };
             let colour = COLOURS[place % COLOURS.len()];
-            put(format!(
+            svg.put(&format!(
                 "<line x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"{colour}\" stroke-width=\"3\" stroke-opacity=\".5\"/>",
                 x(ratio.low),
                 x(ratio.high)
@@ -118,16 +73,16 @@ pub fn render(results: &Results, suite: &SuiteResults) -> Option<String> {
                 escape(results.title(&cell.contestant)),
                 number(ratio.median)
             );
-            put(mark);
+            svg.put(&mark);
         }
     }
-    put(format!(
-        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">how many times as good ours is: right of 1 ours is ahead</text>",
+    svg.text(
         LEFT + WIDTH / 2.0,
-        bottom + 26.0
-    ));
-    put("</svg>".to_owned());
-    Some(svg)
+        bottom + 26.0,
+        Anchor::Middle,
+        "how many times as good ours is: right of 1 ours is ahead",
+    );
+    Some(svg.finish())
 }
 
 /// Powers of ten and, where the axis is short, what lies between them.
@@ -149,12 +104,6 @@ fn label(tick: f64) -> String {
     } else {
         format!("{tick}")
     }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }
 
 #[cfg(test)]

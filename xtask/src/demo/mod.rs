@@ -7,7 +7,6 @@
 mod course;
 mod options;
 mod panel;
-mod stacks;
 mod units;
 
 use crate::console::{Region, Row, Style};
@@ -16,6 +15,7 @@ use crate::interrupt;
 use crate::kv::figures::{Progress, Runtime, Total};
 use crate::kv::resp::Client;
 use crate::kv::{self, Generator, Programs, Server};
+use crate::lesson;
 use course::Course;
 use options::Options;
 use panel::Phase;
@@ -37,11 +37,10 @@ const OVERTIME: Duration = Duration::from_secs(30);
 
 /// Runs the command.
 pub fn run(mut arguments: lexopt::Parser) -> Outcome {
-    if let Some(mut words) = arguments.try_raw_args()
+    if let Some(words) = arguments.try_raw_args()
         && words.peek().is_some_and(|word| word == "stacks")
     {
-        words.next();
-        return stacks::run(arguments);
+        return lesson::run_named(&["hot-split", "contiguous", "shrinking"]);
     }
     match options::read(arguments)? {
         None => {

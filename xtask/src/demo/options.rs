@@ -7,7 +7,7 @@ use lexopt::prelude::*;
 /// What `--help` prints.
 pub const HELP: &str = "\
 Usage: cargo xtask demo [options]
-       cargo xtask demo stacks [--book]
+       cargo xtask demo stacks
 
 Builds a key-value server that speaks the Redis protocol, a goroutine for each connection, and drives it from a
 second process, with the runtime's figures live.
@@ -22,7 +22,7 @@ Options:
   --port N          port of the server (0: any free one)
   --plain           lines instead of the panel
 
-`stacks` shows contiguous and segmented stacks instead.
+`stacks` shows contiguous and segmented stacks instead: the lessons hot-split, contiguous and shrinking of `cargo xtask lesson`.
 ";
 
 /// What the demo is asked to do.

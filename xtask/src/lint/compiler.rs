@@ -15,7 +15,7 @@ use tinyjson::JsonValue;
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// Packages that are no members of the workspace, so that what only they need stays out of its lock file.
-const APART: &[&str] = &["tests/bench", "tests/fuzz"];
+const APART: &[&str] = &["tests/bench", "tests/crates", "tests/fuzz"];
 
 /// rustfmt would change nothing.
 pub fn format(tree: &Tree) -> Result<Finding, String> {

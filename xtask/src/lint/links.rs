@@ -134,7 +134,7 @@ fn bases(root: &Path, file: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 /// The text of a source file's comments, each on its own line, and empty lines for the rest.
-fn comments(source: &str) -> String {
+pub(super) fn comments(source: &str) -> String {
     let mut text = String::new();
     for line in source.lines() {
         let line = line.trim_start();

@@ -5,11 +5,15 @@
 //! line that says how to install it.
 
 mod boundaries;
+mod commands;
 mod compiler;
+mod course;
+mod diagram;
 mod finding;
 mod links;
 mod markdown;
 mod prose;
+mod settings;
 mod sources;
 
 use crate::console::{Region, Row, Style};
@@ -56,6 +60,26 @@ const CHECKS: &[Check] = &[
         name: "names",
         help: "paths and tests that prose quotes exist",
         run: links::names,
+    },
+    Check {
+        name: "commands",
+        help: "commands and examples that prose quotes exist",
+        run: commands::check,
+    },
+    Check {
+        name: "course",
+        help: "every lesson of the course has its chapter",
+        run: course::check,
+    },
+    Check {
+        name: "settings",
+        help: "every variable and key that is read is in the operations guide",
+        run: settings::check,
+    },
+    Check {
+        name: "diagram",
+        help: "the picture of the crates is up to date",
+        run: diagram::check,
     },
     Check {
         name: "book",

@@ -103,6 +103,12 @@ pub const JOBS: &[Job] = &[
     ),
     suite("xtask", "this tool", &["-p", "xtask"]),
     own(
+        "lessons",
+        "the course's experiments, each at its smallest",
+        false,
+        &["lesson", "--all", "--tiny"],
+    ),
+    own(
         "layers",
         "the modules of each crate use each other in one direction",
         false,
@@ -113,6 +119,18 @@ pub const JOBS: &[Job] = &[
         "the inputs that are kept for the fuzz targets",
         false,
         &["fuzz", "--corpus"],
+    ),
+    own(
+        "crates",
+        "other people's blocking crates on goroutines",
+        false,
+        &["crates"],
+    ),
+    own(
+        "crates-threads",
+        "the same, each goroutine on a thread",
+        true,
+        &["crates", "--threads"],
     ),
     own(
         "fastpath",

@@ -62,7 +62,10 @@ impl<'w> Concurrent<'w> {
         let Some(object) = self.heap.allocate(Shape::pointers(FIELDS)) else {
             return;
         };
-        self.record(mutator, 0, value);
+        let buffer = &mut self.buffers[mutator];
+        if self.barrier.born_with(value, || buffer) == Recorded::Full {
+            self.flush(mutator);
+        }
         self.heap.store(object, 0, value);
         self.stacks[mutator][slot] = object;
     }
@@ -71,7 +74,7 @@ impl<'w> Concurrent<'w> {
         let object = self.stacks[mutator][object];
         if object != 0 {
             let value = self.stacks[mutator][value];
-            self.record(mutator, self.heap.load(object, field), value);
+            self.record(mutator, object, self.heap.load(object, field), value);
             self.heap.store(object, field, value);
         }
     }
@@ -83,9 +86,9 @@ impl<'w> Concurrent<'w> {
         }
     }
 
-    fn record(&mut self, mutator: usize, old: usize, new: usize) {
+    fn record(&mut self, mutator: usize, object: usize, old: usize, new: usize) {
         let buffer = &mut self.buffers[mutator];
-        if self.barrier.write(old, new, || buffer) == Recorded::Full {
+        if self.barrier.write(ObjectAddr(object), old, new, || buffer) == Recorded::Full {
             self.flush(mutator);
         }
     }
@@ -198,8 +201,31 @@ fn without_the_barrier_everything_could() {
 #[test]
 fn a_barrier_that_is_off_does_not_even_ask_for_the_buffer() {
     let barrier = Barrier::new();
-    let recorded = barrier.write(1, 2, || panic!("asked for the buffer"));
+    let recorded = barrier.write(ObjectAddr(8), 1, 2, || panic!("asked for the buffer"));
     assert_eq!(recorded, Recorded::HasRoom);
+}
+
+#[test]
+fn collectors_hear_of_what_they_want() {
+    let recorded = |barrier: Barrier| {
+        let mut buffer = BarrierBuffer::new();
+        barrier.set(true);
+        let all = [
+            barrier.write(ObjectAddr(8), 1, 2, || &mut buffer),
+            barrier.born(ObjectAddr(16), || &mut buffer),
+            barrier.born_with(3, || &mut buffer),
+        ];
+        assert_eq!(all, [Recorded::HasRoom; 3]);
+        barrier.set(false);
+        (buffer.words().to_vec(), barrier.is_on())
+    };
+    assert_eq!(recorded(Barrier::new()), (vec![1, 2, 0, 3], false));
+    assert_eq!(recorded(Barrier::deletions()), (vec![1], false));
+    assert_eq!(
+        recorded(Barrier::counts()),
+        (vec![1, 2, 16, 16, 0, 3], true)
+    );
+    assert_eq!(recorded(Barrier::stored_to()), (vec![8], true));
 }
 
 #[test]
@@ -333,6 +359,23 @@ proptest! {
             before.iter().for_each(|step| sim.mutate(step));
             sim.share_stacks();
             sim.mark_between(&during)
+        });
+        prop_assert_eq!(lost, Vec::<usize>::new());
+    }
+
+    /// If all stacks are scanned in the beginning, nobody needs to look at them again, nor at what is written.
+    #[test]
+    fn a_snapshot_needs_to_hear_of_deletions_only(
+        before in prop::collection::vec(step(), 0..STEPS), during in prop::collection::vec(step(), 0..2 * STEPS),
+        scanning in prop::sample::select(&WAYS[..])
+    ) {
+        let lost = with_sim(scanning, |sim| {
+            before.iter().for_each(|step| sim.mutate(step));
+            sim.share_stacks();
+            sim.barrier = Barrier::deletions();
+            let scans = (0..MUTATORS).map(Step::ScanStack);
+            let steps: Vec<Step> = scans.chain(during).collect();
+            sim.mark_between(&steps)
         });
         prop_assert_eq!(lost, Vec::<usize>::new());
     }

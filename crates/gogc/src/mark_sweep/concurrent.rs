@@ -37,6 +37,14 @@
 //! barrier, from the Rust heap to a stack for example: from one not yet scanned to one that is scanned again, or the other way round. What hides there is found by a
 //! round that looks again at what has changed, and by the limit on what is marked in a stop.
 //!
+//! # Worlds that are a snapshot
+//!
+//! If all roots are presented in *B* ([`World::SNAPSHOT`]), none need be looked at in *E*, and the barrier records nothing but the old value of each store
+//! (Yuasa's half). *Claim: every object that is reachable in B is marked in the end.* Take a path to it from a root, as it is in *B*. The first object on the path was
+//! marked in *B*. Let each object up to *o* be marked, and the next be *p*. *o* was there in *B*, so it was not born black: it is scanned. If *p* still stands in it then,
+//! it is shaded. Otherwise something was stored over it since *B*, and the first such store, whoever else stores there at the same time, has read *p* before and
+//! records it. ∎ A mutator has pointers from its roots, from objects, and of those born since: so to what was reachable in *B*, or born black.
+//!
 //! # When the world cannot be stopped at the end
 //!
 //! Then marking is not over: the barrier stays on, and the cycle is remembered. The next request goes on with it.
@@ -163,6 +171,9 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
                 self.barrier.set(false);
             }
             round = self.mark_beside_mutators(round);
+            if attempts == 0 {
+                self.heap.look_ahead();
+            }
             let stopping_at = world.now();
             let last = attempts == ATTEMPTS;
             let stopped = world.with_stopped(Stop::End, |roots| self.try_end(&begun, roots, last));

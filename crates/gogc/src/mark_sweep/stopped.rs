@@ -17,13 +17,16 @@ struct Marked {
     tally: Tally,
     workers: u64,
     heap_after_mark: Bytes,
+    heap_live: Bytes,
 }
 
 impl<H: HeapView, W: World> MarkSweep<H, W> {
+    /// A cycle. `start` clears the marks, and may have objects be scanned besides those that the roots lead to.
     pub(super) fn run_stopped(
         &self,
         cycle: u64,
         reason: Reason,
+        start: impl FnOnce(&mut Marker<'_, H, W>),
     ) -> Result<(CycleStats, CycleReport), CycleError<W::Error>> {
         let world = &self.world;
         let Announced {
@@ -31,7 +34,7 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
             usage,
             goal,
         } = self.announce(cycle, reason);
-        let marked = match world.with_stopped(Stop::Whole, |roots| self.mark(cycle, roots)) {
+        let marked = match world.with_stopped(Stop::Whole, |roots| self.mark(cycle, roots, start)) {
             Ok(marked) => marked,
             Err(why) => {
                 let now = world.now();
@@ -67,7 +70,7 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
             clock,
             heap_before: usage.collected + usage.external,
             heap_after_mark: marked.heap_after_mark,
-            heap_live: marked.tally.marked + usage_after.external,
+            heap_live: marked.heap_live,
             goal,
             marked: marked.tally,
             longest_pause: ended.saturating_sub(started),
@@ -79,13 +82,18 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
     }
 
     /// The part of a cycle with the world stopped.
-    fn mark(&self, cycle: u64, roots: &W::Roots) -> Marked {
+    fn mark(
+        &self,
+        cycle: u64,
+        roots: &W::Roots,
+        start: impl FnOnce(&mut Marker<'_, H, W>),
+    ) -> Marked {
         let (heap, world) = (&self.heap, &self.world);
         let stopped_at = world.now();
         self.enter(Phase::Mark, stopped_at);
-        heap.start_mark();
-        self.barrier.set(true);
         self.marking.start_cycle();
+        start(&mut Marker::new(heap, world, &self.marking));
+        self.barrier.set(true);
         let workers = self.mark_round(cycle, roots);
 
         let marked_at = world.now();
@@ -96,12 +104,14 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         let tally = self.marking.tally();
         self.barrier.set(false);
         heap.start_sweep(tally.marked);
+        let live = heap.usage();
         Marked {
             stopped_at,
             marked_at,
             tally,
             workers,
             heap_after_mark: usage.collected + usage.external,
+            heap_live: live.collected + live.external,
         }
     }
 }

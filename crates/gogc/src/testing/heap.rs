@@ -10,8 +10,13 @@ use std::sync::PoisonError;
 
 use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::env::{HeapUsage, HeapView, ObjectAddr, SpanId, SweepStep, Wait, WordSink};
+use crate::specials::{Dead, Specials};
 use crate::units::Bytes;
 use crate::word::WORD;
+
+mod life;
+
+use life::{Ages, Life};
 
 /// The address of the first granule. Any number will do that is not small.
 const BASE: usize = 0x7000_0000;
@@ -64,6 +69,16 @@ struct Granule {
     finalizer: AtomicBool,
     /// In a span's first granule: it is in a queue.
     waits: AtomicBool,
+    /// In an object's first granule.
+    life: Life,
+}
+
+impl Granule {
+    /// Its object is white.
+    fn clear(&self) {
+        self.marked.store(false, Ordering::Relaxed);
+        self.scanned.store(false, Ordering::Relaxed);
+    }
 }
 
 /// Where allocation and sweeping have got to.
@@ -97,6 +112,10 @@ pub struct SimHeap {
     born: AtomicU64,
     external: AtomicU64,
     finalized: Mutex<Vec<usize>>,
+    ages: Ages,
+    specials: Specials<usize>,
+    /// Cleanups that have become due.
+    due: Mutex<Vec<usize>>,
 }
 
 impl SimHeap {
@@ -116,6 +135,9 @@ impl SimHeap {
             born: AtomicU64::new(0),
             external: AtomicU64::new(0),
             finalized: Mutex::new(Vec::new()),
+            ages: Ages::default(),
+            specials: Specials::default(),
+            due: Mutex::new(Vec::new()),
         }
     }
 
@@ -148,13 +170,8 @@ impl SimHeap {
             at += 1;
             if run == size {
                 let first = at - size;
-                let unswept = cursors.sweep < total;
                 cursors.allocate = at;
-                self.make(
-                    first,
-                    shape,
-                    unswept || self.allocate_black.load(Ordering::Relaxed),
-                );
+                self.make(first, shape, self.allocate_black.load(Ordering::Relaxed));
                 return Some(BASE + first * GRANULE);
             }
         }
@@ -170,6 +187,7 @@ impl SimHeap {
         head.scanned.store(marked, Ordering::Relaxed);
         head.marked.store(marked, Ordering::Relaxed);
         head.finalizer.store(shape.finalizer, Ordering::Relaxed);
+        head.life.begin(&self.ages);
         for at in first..first + size {
             let granule = &self.granules[at];
             granule
@@ -249,8 +267,7 @@ impl SimHeap {
     /// Whether the object at `object` is marked.
     #[must_use]
     pub fn marked(&self, object: usize) -> bool {
-        self.resolve(object)
-            .is_some_and(|first| self.is_marked(first))
+        self.leads_to_marked(object)
     }
 
     /// The objects that were found dead and had a finalizer, since the last call.
@@ -263,7 +280,34 @@ impl SimHeap {
         )
     }
 
-    fn free(&self, first: usize) -> usize {
+    /// What is attached to objects. Handles are objects of one word, which is no pointer.
+    pub fn specials(&self) -> &Specials<usize> {
+        &self.specials
+    }
+
+    /// The cleanups that have become due since the last call.
+    pub fn take_due(&self) -> Vec<usize> {
+        std::mem::take(&mut self.due.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether what an address leads to is marked.
+    fn leads_to_marked(&self, address: usize) -> bool {
+        self.resolve(address)
+            .is_some_and(|first| self.is_marked(first))
+    }
+
+    fn settle_specials(&self) {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        self.specials.settle(
+            |address| self.leads_to_marked(address),
+            |dead| match dead {
+                Dead::Target(handle) => self.store(handle, 0, 0),
+                Dead::Cleanup(cleanup) => due.push(cleanup),
+            },
+        );
+    }
+
+    fn release(&self, first: usize) -> usize {
         let size = self.granules[first].size.load(Ordering::Relaxed) as usize;
         for at in first..first + size {
             self.granules[at].owner.store(0, Ordering::Relaxed);
@@ -395,14 +439,19 @@ unsafe impl HeapView for SimHeap {
                 !granule.waits.load(Ordering::Relaxed),
                 "a span was left in a queue"
             );
-            granule.marked.store(false, Ordering::Relaxed);
-            granule.scanned.store(false, Ordering::Relaxed);
+            granule.clear();
         }
         self.born.store(0, Ordering::Relaxed);
         self.set_allocate_black(true);
     }
 
+    fn look_ahead(&self) {
+        self.specials
+            .look_ahead(|address| self.leads_to_marked(address), || ());
+    }
+
     fn before_sweep(&self, revive: &mut impl FnMut(usize)) {
+        self.settle_specials();
         let mut finalized = self
             .finalized
             .lock()
@@ -421,7 +470,9 @@ unsafe impl HeapView for SimHeap {
     fn start_sweep(&self, marked: Bytes) {
         self.set_allocate_black(false);
         let born = self.born.load(Ordering::Relaxed);
-        self.collected.store(marked.0 + born, Ordering::Relaxed);
+        let kept = self.grow_older();
+        self.collected
+            .store(marked.0 + born + kept, Ordering::Relaxed);
         self.cursors().sweep = 0;
     }
 
@@ -432,8 +483,12 @@ unsafe impl HeapView for SimHeap {
         let mut at = from;
         while at < to {
             at += match self.resolve(BASE + at * GRANULE) {
-                Some(first) if self.is_marked(first) => self.size(first) / GRANULE,
-                Some(first) => self.free(first),
+                Some(first)
+                    if self.is_marked(first) || self.granules[first].life.is_new(&self.ages) =>
+                {
+                    self.size(first) / GRANULE
+                }
+                Some(first) => self.release(first),
                 None => 1,
             };
         }

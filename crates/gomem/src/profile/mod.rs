@@ -18,17 +18,17 @@
 //! A small sampled block takes a page of 8 KiB, of which 4 KiB have memory. That is nothing at the usual rates; with a rate of 1, for tests, every
 //! block is sampled and takes so much.
 
-mod proto;
+pub mod pprof;
+pub mod proto;
 mod symbols;
 
 use crate::critical;
 use crate::process::heap;
 use crate::samples::{self, Site};
-use proto::Message;
-use std::collections::BTreeMap;
+use pprof::{Label, Line, Writer, call};
 use std::fmt;
 use std::io;
-use symbols::Objects;
+use std::time::{Duration, SystemTime};
 
 /// Begins to sample, one block for `rate` bytes on average; 1 samples every block. Go's default is 512 KiB.
 ///
@@ -54,114 +54,81 @@ pub fn write_pprof(out: &mut impl io::Write) -> io::Result<()> {
     out.write_all(&profile.unwrap_or_default())
 }
 
+/// The types of value and their units, as in Go.
+pub const TYPES: [(&str, &str); 4] = [
+    ("alloc_objects", "count"),
+    ("alloc_space", "bytes"),
+    ("inuse_objects", "count"),
+    ("inuse_space", "bytes"),
+];
+
 /// Regular expression for the functions that allocate: readers leave them out, with all that they call. So none may match that calls the program.
-const ALLOCATORS: &str = r"gomem::.*|__rust_(alloc|alloc_zeroed|realloc)|__rustc::__rust_(alloc|alloc_zeroed|realloc)|__libc_.*alloc|malloc|calloc|realloc|reallocarray|memalign|aligned_alloc|posix_memalign|valloc|pvalloc|operator new.*|_Zn[wa].*|alloc::alloc::.*|alloc::raw_vec::.*";
-
-/// The strings of a profile, each once.
-struct Strings {
-    numbers: BTreeMap<String, i64>,
-    table: Vec<String>,
-}
-
-impl Strings {
-    fn number(&mut self, text: &str) -> i64 {
-        if let Some(&number) = self.numbers.get(text) {
-            return number;
-        }
-        let number = self.table.len() as i64;
-        self.table.push(text.to_owned());
-        self.numbers.insert(text.to_owned(), number);
-        number
-    }
-}
+pub const ALLOCATORS: &str = r"gomem::.*|__rust_(alloc|alloc_zeroed|realloc)|__rustc::__rust_(alloc|alloc_zeroed|realloc)|__libc_.*alloc|malloc|calloc|realloc|reallocarray|memalign|aligned_alloc|posix_memalign|valloc|pvalloc|operator new.*|_Zn[wa].*|alloc::alloc::.*|alloc::raw_vec::.*";
 
 fn encode() -> Vec<u8> {
-    let mut profile = Message::default();
-    let mut strings = Strings {
-        numbers: BTreeMap::new(),
-        table: Vec::new(),
-    };
-    strings.number("");
-    let value_type = |strings: &mut Strings, name: &str, unit: &str| {
-        let mut message = Message::default();
-        message.number(1, strings.number(name) as u64);
-        message.number(2, strings.number(unit) as u64);
-        message
-    };
-    for (name, unit) in [
-        ("alloc_objects", "count"),
-        ("alloc_space", "bytes"),
-        ("inuse_objects", "count"),
-        ("inuse_space", "bytes"),
-    ] {
-        profile.message(1, &value_type(&mut strings, name, unit));
-    }
-    let objects = Objects::loaded();
-    // Addresses stand for themselves: the number of a location may be any that is not zero.
-    let mut places = BTreeMap::new();
-    let (key, unit) = (strings.number("bytes"), strings.number("bytes"));
+    let mut writer = Writer::new(&TYPES);
     samples::for_each_site(|site| {
-        let (allocs, frees) = site.counts();
-        let (all, live) = (site.scale(allocs), site.scale(allocs.saturating_sub(frees)));
-        let mut sample = Message::default();
+        let (all, live) = estimates(site);
+        let values = [all.0, all.1, live.0, live.1].map(|value| value as i64);
+        let size = Label::Number(site.size as i64, "bytes");
         let calls = site.stack().iter().map(|&pc| call(pc));
-        sample.numbers(1, calls.clone().map(|pc| pc as u64));
-        sample.numbers(2, [all.0, all.1, live.0, live.1]);
-        let mut label = Message::default();
-        label.number(1, key as u64);
-        label.number(3, site.size);
-        label.number(4, unit as u64);
-        sample.message(3, &label);
-        profile.message(2, &sample);
-        places.extend(calls.map(|pc| (pc, objects.position(pc))));
+        writer.sample(calls, &values, &[("bytes", size)]);
     });
-    for (number, object) in (1..).zip(objects.iter()) {
-        let mut mapping = Message::default();
-        mapping.number(1, number);
-        mapping.number(2, object.range.start as u64);
-        mapping.number(3, object.range.end as u64);
-        mapping.number(4, object.offset);
-        mapping.number(5, strings.number(&object.path) as u64);
-        mapping.number(6, strings.number(&object.build_id) as u64);
-        profile.message(3, &mapping);
-    }
-    let mut functions = BTreeMap::new();
-    for (&pc, position) in &places {
-        let mut location = Message::default();
-        location.number(1, pc as u64);
-        location.number(2, position.map_or(0, |at| at as u64 + 1));
-        location.number(3, pc as u64);
-        if let Some(name) = symbols::name(pc) {
-            let name = strings.number(&name);
-            let next = functions.len() as u64 + 1;
-            let mut line = Message::default();
-            line.number(1, *functions.entry(name).or_insert(next));
-            location.message(4, &line);
-        }
-        profile.message(4, &location);
-    }
-    for (name, number) in functions {
-        let mut function = Message::default();
-        function.number(1, number);
-        function.number(2, name as u64);
-        function.number(3, name as u64);
-        profile.message(5, &function);
-    }
-    profile.number(7, strings.number(ALLOCATORS) as u64);
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    profile.number(9, now.map_or(0, |time| time.as_nanos() as u64));
-    profile.message(11, &value_type(&mut strings, "space", "bytes"));
-    profile.number(12, samples::rate());
-    profile.number(14, strings.number("inuse_space") as u64);
-    for text in &strings.table {
-        profile.bytes(6, text.as_bytes());
-    }
-    profile.into_bytes()
+    writer.drop_frames(ALLOCATORS);
+    writer.taken(SystemTime::now(), Duration::ZERO);
+    writer.period(("space", "bytes"), samples::rate());
+    writer.default_type("inuse_space");
+    writer.finish(false, |pc| {
+        let line = |function| Line {
+            function,
+            ..Line::default()
+        };
+        symbols::name(pc).map(line).into_iter().collect()
+    })
 }
 
-/// The call that returns to an address: somewhere in its instruction.
-fn call(pc: usize) -> usize {
-    pc - 1
+/// Blocks and bytes that the samples of a site stand for: all that were ever allocated, and those that live.
+fn estimates(site: &Site) -> ((u64, u64), (u64, u64)) {
+    let (allocs, frees) = site.counts();
+    (site.scale(allocs), site.scale(allocs.saturating_sub(frees)))
+}
+
+/// A place of allocation, in the profile so far.
+#[derive(Clone, Copy, Debug)]
+pub struct SiteProfile<'a> {
+    /// Return addresses of the calls, the innermost first.
+    pub stack: &'a [usize],
+    /// Bytes of each block.
+    pub block_size: u64,
+    /// Estimates of the blocks that were ever allocated there, and of their bytes.
+    pub allocated: (u64, u64),
+    /// The same of those that have not been freed.
+    pub live: (u64, u64),
+}
+
+/// Calls `visit` with every place of allocation that there is in the profile so far. What it allocates is not sampled.
+pub fn for_each_site(mut visit: impl FnMut(SiteProfile<'_>)) {
+    samples::capture(|_| {
+        samples::for_each_site(|site| {
+            let (allocated, live) = estimates(site);
+            visit(SiteProfile {
+                stack: site.stack(),
+                block_size: site.size,
+                allocated,
+                live,
+            });
+        });
+    });
+}
+
+/// Runs `f` without sampling what it allocates, on this thread.
+pub fn unsampled<R>(f: impl FnOnce() -> R) -> R {
+    samples::unsampled(f)
+}
+
+/// Mean bytes from one sample to the next, as given to [`start`]; 0 if none are taken.
+pub fn rate() -> u64 {
+    samples::rate()
 }
 
 /// Sites that are listed.
@@ -176,8 +143,7 @@ pub(crate) fn write_live(out: &mut dyn fmt::Write) -> fmt::Result {
         samples::for_each_site(|site| {
             any = true;
             exact &= site.rate <= 1;
-            let (allocs, frees) = site.counts();
-            let (blocks, bytes) = site.scale(allocs.saturating_sub(frees));
+            let (_, (blocks, bytes)) = estimates(site);
             if blocks != 0 {
                 sites.push((bytes, blocks, site));
             }

@@ -1,8 +1,8 @@
-//! Protocol buffers, as far as a profile needs them: a message is a sequence of fields, each a number or a length and bytes.
+//! Protocol buffers, as far as profiles and traces need them: a message is a sequence of fields, each a number or a length and bytes.
 
 /// A message that is being written.
-#[derive(Default)]
-pub(super) struct Message(Vec<u8>);
+#[derive(Clone, Debug, Default)]
+pub struct Message(Vec<u8>);
 
 impl Message {
     fn varint(&mut self, mut value: u64) {
@@ -14,31 +14,45 @@ impl Message {
     }
 
     /// A field that holds a number. Zero is not written, since it is what a reader takes a missing field for.
-    pub(super) fn number(&mut self, field: u64, value: u64) {
+    pub fn number(&mut self, field: u64, value: u64) {
         if value != 0 {
-            self.varint(field << 3);
-            self.varint(value);
+            self.set(field, value);
         }
     }
 
+    /// A field that holds a number, and of which it matters that it is there.
+    pub fn set(&mut self, field: u64, value: u64) {
+        self.varint(field << 3);
+        self.varint(value);
+    }
+
+    /// A field that holds a number in eight bytes, as it is.
+    pub fn fixed(&mut self, field: u64, value: u64) {
+        self.varint(field << 3 | 1);
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
     /// A field that holds several.
-    pub(super) fn numbers(&mut self, field: u64, values: impl IntoIterator<Item = u64>) {
+    pub fn numbers(&mut self, field: u64, values: impl IntoIterator<Item = u64>) {
         let mut packed = Message::default();
         values.into_iter().for_each(|value| packed.varint(value));
         self.message(field, &packed);
     }
 
-    pub(super) fn bytes(&mut self, field: u64, bytes: &[u8]) {
+    /// A field that holds a string or bytes.
+    pub fn bytes(&mut self, field: u64, bytes: &[u8]) {
         self.varint(field << 3 | 2);
         self.varint(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
     }
 
-    pub(super) fn message(&mut self, field: u64, message: &Message) {
+    /// A field that holds another message.
+    pub fn message(&mut self, field: u64, message: &Message) {
         self.bytes(field, &message.0);
     }
 
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    /// What was written.
+    pub fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 }
@@ -55,9 +69,11 @@ mod tests {
         message.bytes(2, b"testing");
         message.number(3, 0);
         message.numbers(6, [3, 270, 86942]);
+        message.fixed(7, 258);
         let bytes = message.into_bytes();
         assert_eq!(bytes[..3], [0x08, 0x96, 0x01]);
         assert_eq!(bytes[3..12], *b"\x12\x07testing");
-        assert_eq!(bytes[12..], [0x32, 6, 3, 0x8e, 2, 0x9e, 0xa7, 5]);
+        assert_eq!(bytes[12..20], [0x32, 6, 3, 0x8e, 2, 0x9e, 0xa7, 5]);
+        assert_eq!(bytes[20..], [0x39, 2, 1, 0, 0, 0, 0, 0, 0]);
     }
 }

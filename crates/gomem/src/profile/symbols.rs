@@ -6,32 +6,38 @@ use std::ops::Range;
 use std::path::Path;
 
 /// A part of a loaded object that holds code.
-pub(super) struct Object {
-    pub(super) range: Range<usize>,
-    /// Where that lies in the file.
-    pub(super) offset: u64,
-    pub(super) path: String,
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// The pages that it lies in.
+    pub range: Range<usize>,
+    /// Where the first of them lies in the file.
+    pub offset: u64,
+    /// The path of the file.
+    pub path: String,
     /// In hexadecimal; empty if it has none.
-    pub(super) build_id: String,
+    pub build_id: String,
 }
 
 /// All of them.
-pub(super) struct Objects(Vec<Object>);
+#[derive(Clone, Debug)]
+pub struct Objects(Vec<Object>);
 
 impl Objects {
-    pub(super) fn loaded() -> Objects {
+    /// Those that are loaded now.
+    pub fn loaded() -> Objects {
         let mut objects = Objects(Vec::new());
         // SAFETY: a function for this purpose, and its argument.
         unsafe { libc::dl_iterate_phdr(Some(add), (&raw mut objects).cast()) };
         objects
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Object> {
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Object> {
         self.0.iter()
     }
 
     /// The index of the object that an address belongs to.
-    pub(super) fn position(&self, pc: usize) -> Option<usize> {
+    pub fn position(&self, pc: usize) -> Option<usize> {
         self.0.iter().position(|object| object.range.contains(&pc))
     }
 }

@@ -30,7 +30,7 @@ mod chance;
 mod stack;
 
 pub(crate) use chance::{gap, is_chosen};
-pub(crate) use stack::capture;
+pub(crate) use stack::{capture, unsampled};
 
 use crate::lock::Lock;
 use std::ptr::{NonNull, null_mut};

@@ -21,6 +21,18 @@ pub(crate) fn capture<R>(then: impl FnOnce(&[usize]) -> R) -> Option<R> {
     Some(result)
 }
 
+/// Calls `f` with no samples taken in it.
+pub(crate) fn unsampled<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            Local::with(|local| local.set_sampling(self.0));
+        }
+    }
+    let _restore = Restore(Local::with(|local| local.set_sampling(true)));
+    f()
+}
+
 /// Miri and the explorer have no stack to walk.
 #[cfg(any(miri, explore))]
 fn walk(_: &mut [usize]) -> usize {

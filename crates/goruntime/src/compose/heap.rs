@@ -2,8 +2,9 @@
 //!
 //! Objects of a sort are scanned by span, the others one at a time.
 
-use crate::finalizer::Found;
-use crate::gc::{Header, PointerMap, Tag, TypeInfo};
+use crate::finalizer::{Found, Task};
+use crate::gc::{Handle, Header, PointerMap, Tag, TypeInfo};
+use gogc::specials::{Dead, Specials};
 use gogc::{Bytes, HeapUsage, HeapView, ObjectAddr, SpanId, SweepStep, Wait, WordSink};
 use gomem::{CollectedKind, Object, WaitingSpan};
 use std::ops::Range;
@@ -13,13 +14,26 @@ use std::ptr::with_exposed_provenance;
 #[derive(Default)]
 pub(crate) struct GoHeap {
     found: Found,
+    specials: Specials<Task>,
 }
 
 impl GoHeap {
-    /// Hands the dead objects with something to drop, which the last cycle found, to the goroutine that drops.
+    /// Hands what the last cycle found to be done for dead objects to the goroutines that do it.
     pub(crate) fn hand_over_dead(&self) {
         self.found.hand_over();
     }
+
+    /// What is attached to objects. Its locks are taken in critical sections of the allocator, and by the collector's thread in a stop.
+    pub(crate) fn specials(&self) -> &Specials<Task> {
+        &self.specials
+    }
+}
+
+/// Whether the object at this address, at which there is one, is marked.
+fn is_marked(address: usize) -> bool {
+    gomem::heap()
+        .find(address)
+        .is_some_and(|object| object.is_marked())
 }
 
 /// The header of the object at `base`, which is of a kind that has one.
@@ -124,7 +138,7 @@ fn waiting(span: SpanId) -> WaitingSpan {
 // 4. and 5. The tag, or the pointer map of the header's type, covers every word that may hold a pointer; objects of the kind `NoScan` have none.
 // 6. `gomem::Heap::start_mark` sees to the marks, `gc::object` to the pointers.
 // 7. gomem frees unmarked objects only, in the sweep that `start_sweep` begins.
-// 8. gomem's locks are held in critical sections only, in which nobody is stopped; `Found` is the collector's own.
+// 8. gomem's locks, and those of `specials`, are held in critical sections, in which nobody is stopped; `Found` is the collector's own.
 // 9. By the protocol of gomem's `WaitingSpan`.
 unsafe impl HeapView for GoHeap {
     type Object = Object<'static>;
@@ -259,11 +273,21 @@ unsafe impl HeapView for GoHeap {
         crate::collector::mark_begins();
     }
 
+    fn look_ahead(&self) {
+        self.specials.look_ahead(is_marked, gomem::critical::enter);
+    }
+
     fn before_sweep(&self, revive: &mut impl FnMut(Object<'static>)) {
+        // Before anything is kept for its drop glue: weak pointers to that lead nowhere.
+        self.specials.settle(is_marked, |dead| match dead {
+            // SAFETY: a handle that was attached stays until this says that it is dead; the world is stopped.
+            Dead::Target(handle) => unsafe { Handle::empty(handle) },
+            Dead::Cleanup(task) => self.found.push(task),
+        });
         gomem::heap().for_each_unmarked_finalizable(|object| {
             let base = object.base().as_ptr();
             if let Some(info) = header(base).clear().filter(|info| info.needs_drop()) {
-                self.found.push(base, info);
+                self.found.push_dead(base, info);
                 // Without a header it has no children to keep.
                 revive(object);
             }

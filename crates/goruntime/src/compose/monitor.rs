@@ -9,6 +9,7 @@ use gosysmon::{
 };
 use std::cell::{Cell, RefCell};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 static DRIVER: OnceLock<(Driver, Waker)> = OnceLock::new();
 
@@ -23,12 +24,12 @@ pub(crate) fn wake() {
 /// Starts the monitor's thread. Without it goroutines that block their thread keep their P; that is said, and no reason not to run.
 pub(crate) fn start(scheduler: &'static Scheduler<GoEnv>) {
     let settings = crate::settings::get();
+    let nanos = |d: Duration| Nanos(d.as_nanos() as u64);
+    let stall = settings.stall_trace.map(nanos);
     let config = Config {
-        trace_period: settings.sched_trace.map(|d| Nanos(d.as_nanos() as u64)),
-        stall: match settings.stall_trace {
-            None => Config::default().stall,
-            Some(after) => Some(Nanos(after.as_nanos() as u64)).filter(|after| after.0 > 0),
-        },
+        trace_period: settings.sched_trace.map(nanos),
+        stall,
+        lock_period: stall.map(|after| Nanos(after.0 / 2)),
         ..Config::default()
     };
     let group = MemoryGroup::find();
@@ -129,6 +130,9 @@ impl Target for Process {
         }
         if actions.relieve_memory {
             self.relieve();
+        }
+        if actions.look_at_locks {
+            crate::goroutines::look_at_locks();
         }
         if actions.trace {
             self.trace();

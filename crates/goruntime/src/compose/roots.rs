@@ -6,7 +6,7 @@
 //! | stack of a thread, and of the goroutine it runs | from the stack pointer (less the red zone) to the end of the stack |
 //! | static thread-locals | between the stack and the thread control block, or in the mapping of the latter |
 //! | dynamic thread-locals | found through the control block's vector (dtv) |
-//! | stack and thread-locals of a goroutine that does not run | from its saved stack pointer to the end of its stack, see [`stacks`](super::stacks) |
+//! | stack and thread-locals of a goroutine that does not run | from its saved stack pointer to the end of its stack, see [`stacks`] |
 //! | statics | writable segments of every loaded object |
 //! | the Rust heap | live blocks of malloc spans |
 //!

@@ -7,6 +7,8 @@ use super::roots::{GoRoots, Loaded, Sources, gather};
 use super::rust_heap::RustHeap;
 use super::stacks::Stacks;
 use super::{background, barrier};
+use crate::events::{self, What};
+use crate::metrics;
 use crate::world::modules::{self, with_known_modules};
 use crate::world::stop::{self, StopError};
 use crate::world::workers::Team;
@@ -95,11 +97,12 @@ pub(crate) fn process_start() -> Instant {
 
 impl Hooks for GoWorld {
     fn event(&self, event: &Event) {
+        note(event);
         if let Event::CycleEnd(stats) = event {
             let mut cycle = self.cycle();
             cycle.rust_heap.release();
             gomem::heap().forget_cached();
-            crate::metrics::record_cycle(stats);
+            metrics::record_cycle(stats);
             let settings = crate::settings::get();
             if settings.gc_trace {
                 eprintln!("{}", GcTrace(stats));
@@ -110,6 +113,22 @@ impl Hooks for GoWorld {
             }
             cycle.pauses.clear();
         }
+    }
+}
+
+/// Has the event in the traces that are being taken.
+fn note(event: &Event) {
+    match event {
+        Event::CycleStart { usage, goal, .. } => events::note_other(What::CycleBegins {
+            heap: (usage.collected + usage.external).0,
+            goal: goal.0,
+        }),
+        Event::PhaseStart { phase, .. } => events::note_other(What::Phase(*phase)),
+        Event::CycleEnd(stats) => events::note_other(What::CycleEnds {
+            cycle: stats.cycle,
+            live: stats.heap_live.0,
+        }),
+        Event::BuffersRefused { .. } => {}
     }
 }
 
@@ -143,10 +162,12 @@ unsafe impl World for GoWorld {
                 Some(known) => known,
                 None => loaded.insert(Loaded::of(modules)?),
             };
+            let pause = metrics::pauses::GC.begin();
             let begin = Instant::now();
             let (mut stopped_at, mut gathered_at) = (begin, begin);
             let result = stop::with_world_stopped(self.team.tids(), |stopped| {
                 stopped_at = Instant::now();
+                pause.stopped();
                 if stop != Stop::End {
                     barrier::clear();
                 }
@@ -155,8 +176,8 @@ unsafe impl World for GoWorld {
                 gathered_at = Instant::now();
                 Ok(f(&roots))
             });
+            drop(pause);
             let (stopping, total) = (stopped_at - begin, begin.elapsed());
-            crate::metrics::record_pause(stopping, total);
             pauses.push(Pause {
                 stop,
                 stopping,

@@ -4,10 +4,11 @@ use super::Gc;
 use super::Trace;
 use super::object::{Many, allocate};
 use std::ops::Index;
+use std::ptr::NonNull;
 
 /// A collected array: `Gc<Array<T>>` is one word, so that it fits a [`GcPtr`](super::GcPtr).
 ///
-/// Its length is fixed. Elements that change are atomics, [`GcPtr`](super::GcPtr) or [`GcCell`](super::GcCell).
+/// `Gc<[T]>` is its elements without the detour by the length, in a pointer of two words. Its length is fixed. Elements that change are atomics, [`GcPtr`](super::GcPtr) or [`GcCell`](super::GcCell).
 #[repr(C)]
 pub struct Array<T> {
     len: usize,
@@ -98,5 +99,24 @@ impl<T: 'static> Index<usize> for Gc<Array<T>> {
     #[inline]
     fn index(&self, index: usize) -> &T {
         &self.as_slice()[index]
+    }
+}
+
+impl<T: 'static> From<Gc<Array<T>>> for Gc<[T]> {
+    /// The elements, behind a pointer of two words.
+    fn from(array: Gc<Array<T>>) -> Self {
+        Gc::from_non_null(NonNull::from(array.as_slice()))
+    }
+}
+
+impl<T: Trace> From<Vec<T>> for Gc<[T]> {
+    fn from(elements: Vec<T>) -> Self {
+        Gc::from_vec(elements).into()
+    }
+}
+
+impl<T: Trace> FromIterator<T> for Gc<[T]> {
+    fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
+        elements.into_iter().collect::<Vec<_>>().into()
     }
 }

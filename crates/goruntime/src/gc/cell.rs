@@ -15,7 +15,7 @@
 //!
 //! The look before the store decides only whether the old value is reported, on which no object's life depends (see `gogc`'s `mark_sweep::concurrent`).
 
-use super::{Gc, PointerMap, Trace};
+use super::{Field, Gc, PointerMap, Trace};
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -40,7 +40,7 @@ unsafe impl<T: Send + Sync> Sync for GcPtr<T> {}
 
 /// The value is on the stack or in a register up to here: where the collector would find it.
 #[inline(always)]
-fn keep(word: usize) {
+pub(super) fn keep(word: usize) {
     // SAFETY: no instruction at all. To the compiler it uses the word, and memory, so it comes after the look at the flag.
     unsafe { std::arch::asm!("/* {0} */", in(reg) word, options(nostack, preserves_flags)) };
 }
@@ -160,6 +160,7 @@ pub struct GcCell<T>(UnsafeCell<T>);
 // SAFETY: T lies at offset 0 and is all there is.
 unsafe impl<T: Trace> Trace for GcCell<T> {
     const MAP: PointerMap = T::MAP;
+    const FIELDS: &'static [Field] = T::FIELDS;
 }
 
 impl<T: Trace> GcCell<T> {

@@ -33,28 +33,46 @@
 //! leads to, for as long as the word stands there. A large structure that has to go at a certain moment is better emptied
 //! (its fields set to null) than only dropped.
 //!
+//! # What happens when an object dies
+//! Nothing that the program sees, until a collection finds it unreachable. From then on [weak pointers](Weak) lead nowhere; its fields are dropped, and [cleanups](add_cleanup) run,
+//! on goroutines of the runtime's, in no particular order. Its type has no destructor of its own ([`Trace`](derive@Trace) refuses one), and cannot be brought back.
+//!
 //! # What is not collected
 //! A cycle that passes through the Rust heap (`Gc` -> `Vec` -> the same `Gc`): whatever the Rust heap holds is alive. Use
 //! [`Array`] and [`GcPtr`] for structures with cycles.
 
 mod array;
 mod cell;
+mod cleanup;
 mod object;
 mod ptr;
 mod root;
+mod weak;
 
 pub use array::Array;
 pub use cell::{GcCell, GcPtr};
-pub use gogc::trace::{PointerMap, Trace, TraceMustNotImplementDrop};
+pub use cleanup::{Cleanup, add_cleanup};
+pub use gogc::trace::{Field, PointerMap, Trace, TraceMustNotImplementDrop};
 pub use goruntime_macros::Trace;
 pub use ptr::Gc;
 pub use root::Root;
+pub use weak::Weak;
 
 pub(crate) use object::{Header, Tag, TypeInfo};
+pub(crate) use weak::Handle;
 
 /// Runs a whole collection now and returns when it is done, as Go's `runtime.GC`.
 ///
 /// Objects that were unreachable when it was called are freed, or queued for their drop glue.
 pub fn collect() {
     crate::collector::collect();
+}
+
+/// Keeps the object alive up to here (Go's `runtime.KeepAlive`).
+///
+/// The collector sees what the compiler leaves of the program: an object may be dead as soon as its pointer is not used any more, though the variable is still in scope. That
+/// matters where something else depends on it: a [cleanup](add_cleanup) that closes a descriptor, or a [weak pointer](Weak) that is to be good for a while.
+#[inline]
+pub fn keep_alive<T: ?Sized + 'static>(object: Gc<T>) {
+    cell::keep(object.as_ptr().addr());
 }

@@ -2,23 +2,28 @@
 //!
 //! The world is stopped for the walk, for some ten microseconds and a few more for each goroutine; names are looked up when it runs again.
 //! [`release_stacks`] gives back what those that wait for long do not need of their stacks.
-//! `SIGQUIT` prints all of it and ends the program, as it does with Go; a goroutine that does not get on is reported with its calls ([`Stall`]).
+//! `SIGQUIT` prints all of it and ends the program, as it does with Go; a goroutine that does not get on is reported with its calls ([`Stall`]), and so is who holds the lock that it waits for.
 //!
 //! Invariant: while the world stands still nothing is allocated, for a stopped thread may be inside the allocator if that is not gomem. So there is room
 //! for a batch of goroutines, and the world is stopped again for the next batch.
 
+mod locks;
+mod panics;
 mod release;
 mod reporter;
 mod stalls;
-mod symbols;
-mod unwind;
+pub(crate) mod symbol_table;
+pub(crate) mod symbols;
+pub(crate) mod unwind;
 
+pub(crate) use panics::report_panics;
 pub use release::release_stacks;
-pub(crate) use reporter::start as start_reporter;
-pub use stalls::{Stall, on_stall};
+pub(crate) use reporter::{is_report_handler, look_at_locks, start as start_reporter};
+pub use stalls::{Cause, Stall, on_stall};
 pub(crate) use stalls::{count as stall_count, found as found_stall};
 
 use crate::compose::gates;
+use crate::metrics::pauses;
 use crate::runtime::scheduler;
 use crate::world::modules::with_modules;
 use crate::world::stop::{self, Stopped};
@@ -31,7 +36,7 @@ use std::panic::Location;
 use std::thread;
 use std::time::Duration;
 use symbols::Symbols;
-use unwind::{DEPTH, Start, Unwinder};
+use unwind::{DEPTH, Start, Unwinder, Words};
 
 /// Goroutines that are walked while the world is stopped once.
 const BATCH: usize = 1000;
@@ -91,6 +96,36 @@ impl fmt::Display for GoroutineStack {
     }
 }
 
+/// The goroutine that calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Current {
+    /// Its number. Never reused; the first is 1.
+    pub id: u64,
+    /// Its name, if it was given one ([`Builder::name`](crate::Builder::name)).
+    pub name: Option<String>,
+    /// Where it was started.
+    pub created_at: Option<&'static Location<'static>>,
+}
+
+/// Which goroutine this is; `None` on a plain thread.
+///
+/// ```
+/// use goruntime::{Builder, goroutines};
+///
+/// let named = Builder::new().name("worker").spawn(goroutines::current)?;
+/// let current = named.join().unwrap().unwrap();
+/// assert_eq!(current.name.as_deref(), Some("worker"));
+/// assert_eq!(goroutines::current(), None);
+/// # Ok::<(), goruntime::SpawnError>(())
+/// ```
+pub fn current() -> Option<Current> {
+    gosched::with_current(|id, name, created_at| Current {
+        id: id.0,
+        name: name.map(str::to_owned),
+        created_at,
+    })
+}
+
 /// Every goroutine that there is, but for those of simulations, in no particular order. May be called from goroutines and threads.
 ///
 /// # Errors
@@ -122,6 +157,23 @@ fn on_thread_of_its_own<T: Send + 'static>(
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// Says that no goroutine can ever run again, and where each of them waits, and ends the process as Go does.
+pub(crate) fn die_of_deadlock(deadlock: &gosched::goroutine::Deadlock) -> ! {
+    let text = on_thread_of_its_own(|| {
+        let mut text = Vec::new();
+        write_stacks(capture()?, &mut text)?;
+        Ok(text)
+    });
+    match text {
+        Ok(text) => {
+            let text = String::from_utf8_lossy(&text);
+            eprint!("fatal error: all goroutines are asleep - deadlock!\n\n{text}");
+        }
+        Err(_) => eprint!("{deadlock}"),
+    }
+    std::process::exit(2);
 }
 
 /// Writes every goroutine, as [`GoroutineStack`] is displayed, with an empty line between two; those that the runtime keeps for itself come last.
@@ -157,7 +209,9 @@ fn capture() -> io::Result<Vec<GoroutineStack>> {
         with_modules(|modules| {
             // SAFETY: they stay loaded while `with_modules` runs.
             let mut unwinder = unsafe { Unwinder::new(modules) };
+            let pause = pauses::OTHER.begin();
             stop::with_world_stopped(&[], |stopped| {
+                pause.stopped();
                 batch.threads.gather(stopped);
                 let threads = &batch.threads;
                 let runs = |stack: &Range<usize>| threads.may_run_on(stack);
@@ -202,6 +256,7 @@ impl Threads {
                     ip: thread.ip,
                     sp: thread.sp,
                     fp: thread.fp,
+                    others: None,
                 });
             }
         });
@@ -270,11 +325,14 @@ impl Goroutines {
                 ip: at.instruction,
                 sp: at.stack,
                 fp: at.frame,
+                others: None,
             });
             if let Some(start) = threads.on(range).copied().or(parked) {
                 let live = start.sp & !7..range.end;
                 // SAFETY: from the stack pointer to its end a stack is mapped.
-                unsafe { unwinder.walk(start, live, |call| self.calls.push(call)) };
+                unsafe {
+                    unwinder.walk(start, Words::in_place(live), |call| self.calls.push(call))
+                };
             }
         }
         self.infos.push((info, self.calls.len()));

@@ -7,6 +7,7 @@
 //! thread takes all bits at once, then does what they ask for, then looks again before it sleeps. So a bit set at any time is seen.
 //! Invariant: asking takes no lock and allocates nothing.
 
+use super::locks::LockWatch;
 use super::stalls;
 use super::{capture, write_stacks};
 use crate::atomic::{AtomicU32, Ordering::*};
@@ -21,6 +22,7 @@ use std::thread;
 static ASKED: AtomicU32 = AtomicU32::new(0);
 const QUIT: u32 = 1;
 const STALLS: u32 = 2;
+const LOCKS: u32 = 4;
 
 /// Exit status, as Go's.
 const STATUS: i32 = 2;
@@ -56,12 +58,23 @@ pub(super) fn report_stalls() {
     ask(STALLS);
 }
 
+/// Has those reported that have waited for a lock for too long. From the monitor.
+pub(crate) fn look_at_locks() {
+    ask(LOCKS);
+}
+
+/// Is this the address of the handler that asks for the report? Async-signal-safe.
+pub(crate) fn is_report_handler(address: usize) -> bool {
+    address == on_signal as *const () as usize
+}
+
 extern "C" fn on_signal(_: i32) {
     keeping_errno(|| ask(QUIT));
 }
 
 /// The thread.
 fn serve() {
+    let mut locks = LockWatch::default();
     loop {
         let asked = ASKED.swap(0, SeqCst);
         if asked & QUIT != 0 {
@@ -72,6 +85,11 @@ fn serve() {
         }
         if asked & STALLS != 0 {
             stalls::report(capture());
+        }
+        if asked & LOCKS != 0
+            && let Some(threshold) = crate::settings::get().stall_trace
+        {
+            locks.look(threshold);
         }
         if asked == 0 {
             futex::wait(&ASKED, 0, None);

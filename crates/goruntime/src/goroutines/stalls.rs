@@ -1,6 +1,6 @@
-//! Goroutines that do not get on: what the monitor found, with the calls that they are in.
+//! Goroutines that do not get on: what was found, with the calls that they are in, told to whoever wants to know.
 //!
-//! The monitor says which; it allocates nothing and takes no lock, so it leaves their numbers in a few slots and wakes the [reporter]. By the time
+//! Of those that hold a thread the monitor says which; it allocates nothing and takes no lock, so it leaves their numbers in a few slots and wakes the [reporter]. By the time
 //! that has looked, a goroutine may have got on after all, or be another's successor on its thread; then it is not reported.
 //!
 //! A slot is the monitor's while `goroutine` is 0, and the reporter's otherwise.
@@ -13,25 +13,65 @@ use std::io::{self, Write};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-/// A goroutine that has held a thread for long without returning to the scheduler: it computes, or is in a call that does not return. Others run meanwhile,
-/// for its P was taken; but whoever waits for this one waits for ever, if it never returns.
+/// A goroutine that has not got on for long.
 #[derive(Clone, Debug)]
 pub struct Stall {
     /// The goroutine, with the calls that it is in.
     pub goroutine: GoroutineStack,
-    /// For how long it is known to have held the thread.
+    /// For how long it is known to have been there.
     pub lasted: Duration,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Why a goroutine does not get on.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Cause {
+    /// It holds a thread without returning to the scheduler: it computes, or is in a call that does not return. Others run meanwhile, for its P was
+    /// taken; but whoever waits for this one waits for ever, if it never returns.
+    HoldsThread,
+    /// It waits for a [`Mutex`](crate::sync::Mutex) or [`RwLock`](crate::sync::RwLock).
+    WaitsForLock {
+        /// Who holds the mutex, with the calls that it is in; `None` if that is not known, as of a plain thread and of a read-write lock.
+        holder: Option<Box<GoroutineStack>>,
+        /// How many others wait as long for the same holder.
+        others: usize,
+    },
 }
 
 impl fmt::Display for Stall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "goruntime: a goroutine has held its thread for {:.1?}: it computes, or is in a call that does not return. (If it is meant to, have it in \
-             `goruntime::blocking`; GODEBUG=stalltrace=N reports after N milliseconds, 0 never.)\n",
-            self.lasted
-        )?;
-        self.goroutine.fmt(f)
+        let lasted = self.lasted;
+        match &self.cause {
+            Cause::HoldsThread => writeln!(
+                f,
+                "goruntime: a goroutine has held its thread for {lasted:.1?}: it computes, or is in a call that does not return. (If it is meant to, have \
+                 it in `goruntime::blocking`; GODEBUG=stalltrace=N reports after N milliseconds, 0 never.)\n"
+            )?,
+            Cause::WaitsForLock { others, .. } => {
+                write!(
+                    f,
+                    "goruntime: a goroutine has waited for a lock for {lasted:.1?}"
+                )?;
+                if *others > 0 {
+                    write!(f, ", and {others} more for the same holder")?;
+                }
+                writeln!(
+                    f,
+                    ". (GODEBUG=stalltrace=N reports after N milliseconds, 0 never.)\n"
+                )?;
+            }
+        }
+        self.goroutine.fmt(f)?;
+        if let Cause::WaitsForLock {
+            holder: Some(holder),
+            ..
+        } = &self.cause
+        {
+            write!(f, "\nthe lock is held by\n\n{holder}")?;
+        }
+        Ok(())
     }
 }
 
@@ -97,12 +137,13 @@ pub(super) fn report(goroutines: io::Result<Vec<GoroutineStack>>) {
             tell(&Stall {
                 goroutine: goroutine.clone(),
                 lasted,
+                cause: Cause::HoldsThread,
             });
         }
     }
 }
 
-fn tell(stall: &Stall) {
+pub(super) fn tell(stall: &Stall) {
     let hook = HOOK.read().unwrap_or_else(PoisonError::into_inner);
     match &*hook {
         Some(hook) => hook(stall),

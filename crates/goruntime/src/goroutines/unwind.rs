@@ -15,10 +15,10 @@ use gimli::{
 use std::ops::Range;
 
 /// Calls that are kept of a stack, the innermost ones.
-pub(super) const DEPTH: usize = 128;
+pub(crate) const DEPTH: usize = 128;
 
 /// The tables of a process.
-pub(super) struct Unwinder<'a> {
+pub(crate) struct Unwinder<'a> {
     objects: Vec<Object<'a>>,
     context: UnwindContext<usize>,
 }
@@ -34,17 +34,42 @@ struct Object<'a> {
 
 /// Where code stands.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Start {
-    pub(super) ip: usize,
-    pub(super) sp: usize,
+pub(crate) struct Start {
+    pub(crate) ip: usize,
+    pub(crate) sp: usize,
     /// `rbp`.
-    pub(super) fp: usize,
+    pub(crate) fp: usize,
+    /// `rbx`, and `r12` to `r15`, where they are known: some functions find their frame by one of them.
+    pub(crate) others: Option<[usize; 5]>,
+}
+
+/// The words of a stack: where they lay, and where they lie now if they were copied.
+#[derive(Clone, Debug)]
+pub(crate) struct Words {
+    range: Range<usize>,
+    at: usize,
+}
+
+impl Words {
+    /// Those of a stack that stands still.
+    pub(crate) fn in_place(range: Range<usize>) -> Words {
+        let at = range.start;
+        Words { range, at }
+    }
+
+    /// Those that lay from `start` on.
+    pub(crate) fn copied(start: usize, words: &[u64]) -> Words {
+        Words {
+            range: start..start + size_of_val(words),
+            at: words.as_ptr().expose_provenance(),
+        }
+    }
 }
 
 impl<'a> Unwinder<'a> {
     /// # Safety
     /// 1. The modules stay loaded while the value lives.
-    pub(super) unsafe fn new(modules: &'a [Module]) -> Unwinder<'a> {
+    pub(crate) unsafe fn new(modules: &'a [Module]) -> Unwinder<'a> {
         // SAFETY: the obligation.
         let object = |module| unsafe { Object::new(module) };
         Unwinder {
@@ -57,12 +82,7 @@ impl<'a> Unwinder<'a> {
     ///
     /// # Safety
     /// 1. The words of `stack` can be read.
-    pub(super) unsafe fn walk(
-        &mut self,
-        start: Start,
-        stack: Range<usize>,
-        mut each: impl FnMut(usize),
-    ) {
+    pub(crate) unsafe fn walk(&mut self, start: Start, stack: Words, mut each: impl FnMut(usize)) {
         let mut frame = Frame::new(start, stack);
         for depth in 0..DEPTH {
             each(frame.ip);
@@ -150,14 +170,26 @@ impl<R: gimli::Reader> EvaluationStorage<R> for NoHeap {
 struct Frame {
     ip: usize,
     registers: [Option<u64>; 16],
-    stack: Range<usize>,
+    stack: Words,
 }
 
+/// Registers that a call preserves, besides the frame pointer.
+const OTHERS: [Register; 5] = [
+    X86_64::RBX,
+    X86_64::R12,
+    X86_64::R13,
+    X86_64::R14,
+    X86_64::R15,
+];
+
 impl Frame {
-    fn new(start: Start, stack: Range<usize>) -> Frame {
+    fn new(start: Start, stack: Words) -> Frame {
         let mut registers = [None; 16];
         registers[X86_64::RSP.0 as usize] = Some(start.sp as u64);
         registers[X86_64::RBP.0 as usize] = Some(start.fp as u64);
+        for (register, value) in OTHERS.iter().zip(start.others.into_iter().flatten()) {
+            registers[register.0 as usize] = Some(value as u64);
+        }
         Frame {
             ip: start.ip,
             registers,
@@ -166,6 +198,9 @@ impl Frame {
     }
 
     fn get(&self, register: Register) -> Option<u64> {
+        if register == X86_64::RA {
+            return Some(self.ip as u64);
+        }
         *self.registers.get(register.0 as usize)?
     }
 
@@ -173,10 +208,14 @@ impl Frame {
     /// 1. The words of `stack` can be read.
     unsafe fn read(&self, address: u64) -> Option<u64> {
         let at = address as usize;
-        let inside = at >= self.stack.start && at.checked_add(8)? <= self.stack.end;
-        // SAFETY: the obligation; the word need not be aligned, nor initialised.
-        (inside && at.is_multiple_of(8))
-            .then(|| unsafe { gogc::word::load(std::ptr::with_exposed_provenance(at)) } as u64)
+        let range = &self.stack.range;
+        let inside = at >= range.start && at.checked_add(8)? <= range.end;
+        if !inside || !at.is_multiple_of(8) {
+            return None;
+        }
+        let word = std::ptr::with_exposed_provenance(self.stack.at + (at - range.start));
+        // SAFETY: the obligation; the word need not be initialised.
+        Some(unsafe { gogc::word::load(word) } as u64)
     }
 
     /// # Safety
@@ -214,14 +253,7 @@ impl Frame {
             _ => None,
         };
         let mut registers = [None; 16];
-        for register in [
-            X86_64::RBX,
-            X86_64::RBP,
-            X86_64::R12,
-            X86_64::R13,
-            X86_64::R14,
-            X86_64::R15,
-        ] {
+        for register in OTHERS.into_iter().chain([X86_64::RBP]) {
             registers[register.0 as usize] = recover(register);
         }
         registers[X86_64::RSP.0 as usize] = Some(cfa);

@@ -4,7 +4,7 @@ use std::ptr::null_mut;
 use std::sync::atomic::AtomicU64;
 
 /// A mapping, zeroed, unmapped when dropped.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Memory {
     start: usize,
     bytes: usize,
@@ -36,6 +36,17 @@ impl Memory {
         let start = std::ptr::with_exposed_provenance::<AtomicU64>(self.start);
         // SAFETY: a mapping of this size, zeroed when it was made, that lives as long as `self`; a mapping's last page is whole.
         unsafe { std::slice::from_raw_parts(start, self.bytes.div_ceil(8)) }
+    }
+}
+
+impl Memory {
+    /// Gives its pages back; they are zero when they are next read, but for words that somebody writes meanwhile.
+    pub fn discard(&self) {
+        if self.bytes != 0 {
+            let start = std::ptr::with_exposed_provenance_mut(self.start);
+            // SAFETY: mapped by `new`, and its words are atomic, so they may change at any time. A refusal leaves them as they are.
+            unsafe { libc::madvise(start, self.bytes, libc::MADV_DONTNEED) };
+        }
     }
 }
 

@@ -43,6 +43,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long before a thread that has not answered is looked up: a look costs a few system calls.
 const PROMPT: Duration = Duration::from_millis(20);
 
+/// A stop that has taken so long already is told of.
+const LATE: Duration = Duration::from_secs(1);
+
 /// The pause before the first repetition of a signal.
 const FIRST_PAUSE: Duration = Duration::from_micros(100);
 
@@ -65,6 +68,8 @@ pub(super) trait System {
     fn signal(&self, tid: Tid);
     /// Why a thread has not answered.
     fn why_unresponsive(&self, tid: Tid) -> Unresponsive;
+    /// Tells of a stop that is [`LATE`], for want of an answer from this thread. Others stand still already. At most once in a stop.
+    fn is_late(&self, tid: Tid);
 }
 
 /// Why not everybody stopped.
@@ -180,6 +185,7 @@ impl Rendezvous {
         let me = system.current();
         let begin = system.now();
         let mut pause = FIRST_PAUSE;
+        let mut told = false;
         loop {
             let answers = self.answers.load(Acquire);
             let waited = system.now() - begin;
@@ -210,6 +216,9 @@ impl Rendezvous {
             if goexplore::planted("threads are listed once") {
                 self.wait_for_answers(table, epoch, answers, pause);
                 return Ok(());
+            }
+            if waited > LATE && !std::mem::replace(&mut told, true) {
+                system.is_late(tid);
             }
             if waited > PATIENCE {
                 return Err(Failed::Unanswered(tid));

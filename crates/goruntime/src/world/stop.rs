@@ -10,9 +10,10 @@
 //! Invariant: what runs in the handler is async-signal-safe. It reads statics, makes futex and gettid system calls, and writes to the
 //! slot of its own thread.
 
-use super::rendezvous::{Asked, Failed, Halted, Rendezvous, System};
+use super::rendezvous::{Asked, Failed, Halted, PATIENCE, Rendezvous, System};
 use super::slots::{Captured, GENERAL};
 use super::threads::{self, Tid, Unresponsive};
+use std::io::Write;
 use std::ops::Range;
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
@@ -110,6 +111,26 @@ impl System for Process {
 
     fn why_unresponsive(&self, tid: Tid) -> Unresponsive {
         threads::why_unresponsive(tid, SIGNAL)
+    }
+
+    fn is_late(&self, tid: Tid) {
+        let mut name = [0; 32];
+        let name = threads::name_of(tid, &mut name);
+        // Not on the heap, and past the lock of standard error: those who stand still may have either.
+        let mut text = [0; 256];
+        let mut rest = &mut text[..];
+        // What does not fit is left out.
+        let _ = writeln!(
+            rest,
+            "goruntime: stopping the world has taken a second so far, and thread {} ({name}) has not stopped; it is given {} s. It blocks SIGURG and \
+             computes, or the kernel or a debugger holds it.",
+            tid.0,
+            PATIENCE.as_secs()
+        );
+        let left = rest.len();
+        let length = text.len() - left;
+        // SAFETY: the bytes are the array's.
+        unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), length) };
     }
 }
 

@@ -6,12 +6,16 @@
 //! channel also closes by itself when its last sender or its last receiver is dropped.
 //!
 //! `core` has the state and what is done under its lock, `ends` the two ends, `select` waiting for
-//! several.
+//! several, `case` and `source` what those are made of; on a `timer` the clock sends.
 
+mod case;
 mod core;
 mod ends;
 pub mod error;
 pub mod select;
+mod source;
+pub mod timer;
 
 pub use ends::{Iter, Receiver, Sender, bounded, unbuffered};
 pub use error::{RecvError, RecvUntilError, SendError, SendUntilError, TryRecvError, TrySendError};
+pub use timer::{Ticker, Timer};

@@ -20,22 +20,24 @@
 //! taken out again.
 //!
 //! Cases are of different types, hence the trait object: one indirect call per case and step.
+//!
+//! A case may also go ahead without anybody waking the select: a timer's, when its time has come ([`Timer`](super::timer::Timer)). Then the select waits no
+//! longer than that and tries again. Who waits for a timer that is set to another time is claimed so that it looks again; that is the one claim which does not
+//! choose.
 
-use std::cell::{Cell, UnsafeCell};
 use std::ptr;
 use std::time::Instant;
 
-use crate::chan::core::{Received, Sent, Slot};
-use crate::chan::ends::{Receiver, Sender};
-use crate::chan::error::{RecvError, SendError};
 use crate::critical::{self, Section};
 use crate::gmp::g::current;
 use crate::goroutine::WaitReason;
-use crate::lock::RawLock;
 use crate::rng::Rng;
 use crate::simulated;
 use crate::time::Nanos;
-use crate::waiter::{Claimed, Node, TIMED_OUT, Waiter};
+use crate::waiter::{TIMED_OUT, Waiter};
+
+pub use super::case::{RecvCase, SendCase};
+pub use super::source::{Chosen, MaybeCase, Sink, Source};
 
 /// How long to wait for a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +50,13 @@ pub enum Wait {
     Until(Instant),
 }
 
-/// An operation that a `select` may choose. Implemented by [`RecvCase`] and [`SendCase`].
+/// An operation that a `select` may choose. Implemented by [`RecvCase`], [`SendCase`], those of timers, and [`MaybeCase`].
 pub trait Case: sealed::Steps {}
 
-mod sealed {
-    use super::{Claimed, RawLock, Waiter};
+pub(super) mod sealed {
+    use crate::lock::RawLock;
+    use crate::time::Nanos;
+    use crate::waiter::{Claimed, Waiter};
 
     /// The steps of a select, for one case. `attempt`, `enqueue` and `dequeue` are called with the
     /// lock held.
@@ -63,26 +67,34 @@ mod sealed {
         /// If it takes part already, or has been chosen before and not been renewed.
         #[doc(hidden)]
         fn begin(&self);
+        /// The lock of what the case waits for; `None` if it can never go ahead.
         #[doc(hidden)]
-        fn lock(&self) -> Lock<'_>;
+        fn lock(&self) -> Option<Lock<'_>>;
         /// Tries; if it can proceed, does so and says whom to wake.
         #[doc(hidden)]
         fn attempt(&self) -> Attempt;
+        /// Makes the waiter known. Returns when the case can go ahead though nobody wakes it.
+        ///
         /// # Safety
         /// 1. The lock is held. The case does not move until `dequeue`.
         #[doc(hidden)]
-        unsafe fn enqueue(&self, waiter: Known, token: u32);
+        unsafe fn enqueue(&self, waiter: Known, token: u32) -> Nanos;
         /// # Safety
         /// 1. The lock is held, and `enqueue` has been called.
         #[doc(hidden)]
         unsafe fn dequeue(&self);
+        /// Whether who claims the waiter through this case has done its operation, rather than asking to try again.
+        #[doc(hidden)]
+        fn is_done_by_claim(&self) -> bool {
+            true
+        }
         /// The select is over; `chosen` tells how for this case.
         #[doc(hidden)]
         fn conclude(&self, chosen: bool);
     }
 
     /// The lock of the case's channel.
-    pub struct Lock<'a>(pub(super) &'a RawLock);
+    pub struct Lock<'a>(pub(crate) &'a RawLock);
 
     /// Outcome of an attempt.
     pub enum Attempt {
@@ -93,209 +105,14 @@ mod sealed {
     }
 
     /// Whom to wake.
-    pub struct Wakes(pub(super) Option<Claimed>);
+    pub struct Wakes(pub(crate) Option<Claimed>);
 
     /// The waiter, by address.
     #[derive(Clone, Copy)]
-    pub struct Known(pub(super) *const Waiter);
+    pub struct Known(pub(crate) *const Waiter);
 }
 
-use sealed::{Attempt, Known, Lock, Steps, Wakes};
-
-/// Where a case is between `new` and `take`. Checked before anything is locked, since a case that
-/// took part twice at once would have two places for one node.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Idle,
-    Selecting,
-    Chosen,
-}
-
-impl Phase {
-    fn begun(self) -> Phase {
-        match self {
-            Phase::Idle => Phase::Selecting,
-            Phase::Selecting => panic!("a case takes part in a select twice"),
-            Phase::Chosen => panic!("a case was chosen and its outcome has not been taken"),
-        }
-    }
-
-    fn after(chosen: bool) -> Phase {
-        if chosen { Phase::Chosen } else { Phase::Idle }
-    }
-
-    fn taken(self) -> Phase {
-        assert!(self == Phase::Chosen, "the case was not chosen");
-        Phase::Idle
-    }
-}
-
-/// Receiving from one channel. After its outcome has been taken it may be used again.
-pub struct RecvCase<'a, T> {
-    receiver: &'a Receiver<T>,
-    slot: Slot<T>,
-    node: UnsafeCell<Option<Node>>,
-    phase: Cell<Phase>,
-}
-
-/// Sending one value to one channel.
-pub struct SendCase<'a, T> {
-    sender: &'a Sender<T>,
-    slot: Slot<T>,
-    node: UnsafeCell<Option<Node>>,
-    phase: Cell<Phase>,
-}
-
-impl<'a, T: Send> RecvCase<'a, T> {
-    /// To be passed to [`select`].
-    pub fn new(receiver: &'a Receiver<T>) -> RecvCase<'a, T> {
-        RecvCase {
-            receiver,
-            slot: Slot::new(None),
-            node: UnsafeCell::new(None),
-            phase: Cell::new(Phase::Idle),
-        }
-    }
-
-    /// What was received, after `select` has chosen this case; once.
-    ///
-    /// # Errors
-    /// If the channel is closed and empty.
-    ///
-    /// # Panics
-    /// If the case was not chosen.
-    pub fn take(&self) -> Result<T, RecvError> {
-        self.phase.set(self.phase.get().taken());
-        // SAFETY: the wait is over, so the slot is ours.
-        unsafe { self.slot.take() }.ok_or(RecvError)
-    }
-}
-
-impl<'a, T: Send> SendCase<'a, T> {
-    /// To be passed to [`select`].
-    pub fn new(sender: &'a Sender<T>, value: T) -> SendCase<'a, T> {
-        SendCase {
-            sender,
-            slot: Slot::new(Some(value)),
-            node: UnsafeCell::new(None),
-            phase: Cell::new(Phase::Idle),
-        }
-    }
-
-    /// How sending went, after `select` has chosen this case; once.
-    ///
-    /// # Errors
-    /// If the channel is closed; the value comes back.
-    ///
-    /// # Panics
-    /// If the case was not chosen.
-    pub fn take(&self) -> Result<(), SendError<T>> {
-        self.phase.set(self.phase.get().taken());
-        // SAFETY: the wait is over, so the slot is ours.
-        match unsafe { self.slot.take() } {
-            None => Ok(()),
-            Some(value) => Err(SendError(value)),
-        }
-    }
-
-    /// The value, of a case that was not chosen or that failed.
-    pub fn into_inner(self) -> Option<T> {
-        // SAFETY: no select is under way, for it would borrow the case.
-        unsafe { self.slot.take() }
-    }
-}
-
-impl<T: Send> Case for RecvCase<'_, T> {}
-
-impl<T: Send> Steps for RecvCase<'_, T> {
-    fn begin(&self) {
-        self.phase.set(self.phase.get().begun());
-    }
-
-    fn lock(&self) -> Lock<'_> {
-        Lock(self.receiver.0.state.raw())
-    }
-
-    fn attempt(&self) -> Attempt {
-        // SAFETY: `select` holds the lock, and no other reference to the state is alive.
-        match unsafe { self.receiver.0.state.data() }.try_recv() {
-            Received::Value(value, sender) => {
-                // SAFETY: the case does not wait.
-                unsafe { self.slot.put(value) };
-                Attempt::Proceeds(Wakes(sender))
-            }
-            Received::Closed => Attempt::Proceeds(Wakes(None)),
-            Received::Empty => Attempt::Blocks,
-        }
-    }
-
-    unsafe fn enqueue(&self, waiter: Known, token: u32) {
-        // SAFETY: obligation 1; the node is not in use.
-        unsafe {
-            let node = (*self.node.get()).insert(Node::new(waiter.0, token, self.slot.address()));
-            self.receiver.0.state.data().receivers.push_back(node);
-        }
-    }
-
-    unsafe fn dequeue(&self) {
-        // SAFETY: obligation 1.
-        unsafe {
-            if let Some(node) = &*self.node.get() {
-                self.receiver.0.state.data().receivers.remove(node);
-            }
-        }
-    }
-
-    fn conclude(&self, chosen: bool) {
-        self.phase.set(Phase::after(chosen));
-    }
-}
-
-impl<T: Send> Case for SendCase<'_, T> {}
-
-impl<T: Send> Steps for SendCase<'_, T> {
-    fn begin(&self) {
-        // SAFETY: no select is under way with this case, or the next line panics; the reference
-        // ends here.
-        let has_value = unsafe { self.slot.is_full() };
-        assert!(has_value, "the value of the case was sent before");
-        self.phase.set(self.phase.get().begun());
-    }
-
-    fn lock(&self) -> Lock<'_> {
-        Lock(self.sender.0.state.raw())
-    }
-
-    fn attempt(&self) -> Attempt {
-        // SAFETY: as for `RecvCase`.
-        match unsafe { self.sender.0.state.data() }.try_send(&self.slot) {
-            Sent::Done(receiver) => Attempt::Proceeds(Wakes(receiver)),
-            Sent::Closed => Attempt::Proceeds(Wakes(None)),
-            Sent::Full => Attempt::Blocks,
-        }
-    }
-
-    unsafe fn enqueue(&self, waiter: Known, token: u32) {
-        // SAFETY: obligation 1; the node is not in use.
-        unsafe {
-            let node = (*self.node.get()).insert(Node::new(waiter.0, token, self.slot.address()));
-            self.sender.0.state.data().senders.push_back(node);
-        }
-    }
-
-    unsafe fn dequeue(&self) {
-        // SAFETY: obligation 1.
-        unsafe {
-            if let Some(node) = &*self.node.get() {
-                self.sender.0.state.data().senders.remove(node);
-            }
-        }
-    }
-
-    fn conclude(&self, chosen: bool) {
-        self.phase.set(Phase::after(chosen));
-    }
-}
+use sealed::{Attempt, Known};
 
 /// Cases for which the orders fit on the stack.
 const INLINE: usize = 16;
@@ -338,54 +155,67 @@ pub fn select(cases: &[&dyn Case], wait: Wait) -> Option<usize> {
 }
 
 fn run(cases: &[&dyn Case], random: &[u32], by_lock: &[u32], wait: Wait) -> Option<usize> {
-    let inside = critical::enter();
-    lock_all(cases, by_lock, &inside);
-    for &i in random {
-        if let Attempt::Proceeds(wakes) = cases[i as usize].attempt() {
-            unlock_all(cases, by_lock);
-            if let Some(claimed) = wakes.0 {
-                claimed.wake(&inside);
+    loop {
+        let (waiter, due, limit);
+        {
+            let inside = critical::enter();
+            lock_all(cases, by_lock, &inside);
+            for &i in random {
+                if let Attempt::Proceeds(wakes) = cases[i as usize].attempt() {
+                    unlock_all(cases, by_lock);
+                    if let Some(claimed) = wakes.0 {
+                        claimed.wake(&inside);
+                    }
+                    return Some(i as usize);
+                }
             }
-            return Some(i as usize);
-        }
-    }
-    let deadline = match wait {
-        Wait::Forever => Nanos::NEVER,
-        Wait::Until(instant) => simulated::point_in_time(instant),
-        Wait::Not => {
+            limit = match wait {
+                Wait::Forever => Nanos::NEVER,
+                Wait::Until(instant) => simulated::point_in_time(instant),
+                Wait::Not => {
+                    unlock_all(cases, by_lock);
+                    return None;
+                }
+            };
+            waiter = Waiter::new_in(&inside);
+            waiter.prepare(if cases.is_empty() {
+                WaitReason::SelectNoCases
+            } else {
+                WaitReason::Select
+            });
+            // In random order too: of two cases on one channel, whoever comes takes the one that queued first.
+            let enqueue = |&i: &u32| {
+                // SAFETY: every lock is held, and the borrow of the cases keeps them in place.
+                unsafe { cases[i as usize].enqueue(Known(&waiter), i + 1) }
+            };
+            due = random.iter().map(enqueue).min().unwrap_or(Nanos::NEVER);
             unlock_all(cases, by_lock);
-            return None;
         }
-    };
-    let waiter = Waiter::new();
-    waiter.prepare(if cases.is_empty() {
-        WaitReason::SelectNoCases
-    } else {
-        WaitReason::Select
-    });
-    // In random order too: of two cases on one channel, whoever comes takes the one that queued first.
-    for &i in random {
-        // SAFETY: every lock is held, and the borrow of the cases keeps them in place.
-        unsafe { cases[i as usize].enqueue(Known(&waiter), i + 1) };
-    }
-    unlock_all(cases, by_lock);
-    drop(inside);
 
-    let token = waiter.wait(deadline);
+        let token = waiter.wait(limit.min(due));
 
-    let inside = critical::enter();
-    lock_all(cases, by_lock, &inside);
-    for case in cases {
-        // SAFETY: every lock is held, and every case was enqueued.
-        unsafe { case.dequeue() };
+        let inside = critical::enter();
+        lock_all(cases, by_lock, &inside);
+        for case in cases {
+            // SAFETY: every lock is held, and every case was enqueued.
+            unsafe { case.dequeue() };
+        }
+        unlock_all(cases, by_lock);
+        drop(inside);
+        if token == TIMED_OUT {
+            if limit < due {
+                return None;
+            }
+        } else if cases[token as usize - 1].is_done_by_claim() {
+            return Some(token as usize - 1);
+        }
     }
-    unlock_all(cases, by_lock);
-    drop(inside);
-    (token != TIMED_OUT).then(|| token as usize - 1)
 }
 
-fn address(cases: &[&dyn Case], i: u32) -> usize {
-    ptr::from_ref(cases[i as usize].lock().0).addr()
+/// The lock of a case by its address, for cases that have one.
+fn address(cases: &[&dyn Case], i: u32) -> Option<usize> {
+    let lock = cases[i as usize].lock()?;
+    Some(ptr::from_ref(lock.0).addr())
 }
 
 /// Whether the channel at this place of the lock order is that of the place before, which then has
@@ -396,17 +226,19 @@ fn is_repeat(cases: &[&dyn Case], by_lock: &[u32], at: usize) -> bool {
 
 fn lock_all(cases: &[&dyn Case], by_lock: &[u32], inside: &Section) {
     for (at, &i) in by_lock.iter().enumerate() {
-        if !is_repeat(cases, by_lock, at) {
-            cases[i as usize].lock().0.lock(inside);
+        match cases[i as usize].lock() {
+            Some(lock) if !is_repeat(cases, by_lock, at) => lock.0.lock(inside),
+            _ => {}
         }
     }
 }
 
 fn unlock_all(cases: &[&dyn Case], by_lock: &[u32]) {
     for (at, &i) in by_lock.iter().enumerate() {
-        if !is_repeat(cases, by_lock, at) {
+        match cases[i as usize].lock() {
             // SAFETY: `lock_all` has locked it.
-            unsafe { cases[i as usize].lock().0.unlock() };
+            Some(lock) if !is_repeat(cases, by_lock, at) => unsafe { lock.0.unlock() },
+            _ => {}
         }
     }
 }

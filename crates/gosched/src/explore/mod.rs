@@ -12,6 +12,7 @@ mod procs;
 mod retake;
 mod ring;
 mod threads;
+mod timer;
 mod wait;
 
 use goexplore::{Plant, Site};

@@ -7,7 +7,7 @@ use crate::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::chan;
 use crate::chan::select::{RecvCase, Wait, select};
 use crate::critical;
-use crate::gmp::g::current;
+use crate::gmp::g::{GRef, current};
 use crate::goroutine::WaitReason;
 use crate::join::{JoinHandle, Packet};
 use crate::poll::Direction;
@@ -140,17 +140,11 @@ fn descriptor(closes: bool) {
         unsafe { its.desc.end_turn(Direction::Read) };
     });
     if closes {
-        for g in shared.desc.close().into_iter().flatten() {
-            // SAFETY: `close` gave it to us to be made runnable.
-            unsafe { (g.ops.make_runnable)(g, &critical::enter()) };
-        }
+        shared.desc.close().into_iter().flatten().for_each(ready);
     } else {
         // As the kernel does it: there is data, and then an edge.
         shared.data.store(true, Ordering::Release);
-        if let Some(g) = shared.desc.report(Direction::Read) {
-            // SAFETY: `report` gave it to us to be made runnable.
-            unsafe { (g.ops.make_runnable)(g, &critical::enter()) };
-        }
+        shared.desc.report(Direction::Read).map(ready);
     }
     reader.join().unwrap();
     assert_eq!(
@@ -172,13 +166,56 @@ fn explore_descriptors() {
     )];
     exploration.catches("gosched: an edge", edges, || descriptor(false));
     let closes = vec![
-        Plant::named("a close does not exchange the word"),
+        Plant::named("a word that stays as it is is not exchanged"),
         weaken(
             file,
             "self.word\n            .compare_exchange(from, to, Ordering::AcqRel",
         ),
     ];
     exploration.catches("gosched: a close", closes, || descriptor(true));
+}
+
+/// A deadline that has passed is set, or the descriptor closed, while a goroutine waits and an edge comes that brings no data.
+fn told(closes: bool) {
+    const PASSED: Nanos = Nanos(1);
+    let waiters: &'static AtomicUsize = Box::leak(Box::new(AtomicUsize::new(0)));
+    let desc = Arc::new(PollDesc::new(waiters));
+    let its = desc.clone();
+    let reader = go(move || {
+        let g = current().expect("a goroutine");
+        loop {
+            its.prepare(Direction::Read);
+            if its.deadline(Direction::Read) == PASSED || its.is_closed() {
+                break;
+            }
+            its.wait(g, Direction::Read, Nanos::NEVER);
+        }
+    });
+    let its = desc.clone();
+    let kernel = thread::spawn(move || its.report(Direction::Read).map(ready));
+    if closes {
+        desc.close().into_iter().flatten().for_each(ready);
+    } else {
+        desc.set_deadline(Direction::Read, PASSED).map(ready);
+    }
+    kernel.join().unwrap();
+    reader.join().unwrap();
+}
+
+/// Makes runnable a goroutine that was taken out of its slot.
+fn ready(g: GRef) {
+    // SAFETY: whoever took it out gave it to us to be made runnable.
+    unsafe { (g.ops.make_runnable)(g, &critical::enter()) };
+}
+
+#[test]
+fn explore_deadlines() {
+    let exploration = Exploration::exhaustive().preemptions(2);
+    exploration.check("gosched: a deadline", || told(false));
+    exploration.check("gosched: a close after an edge", || told(true));
+    let plant = || vec![Plant::named("a word that stays as it is is not exchanged")];
+    exploration.catches("gosched: a deadline", plant(), || told(false));
+    exploration.catches("gosched: a close after an edge", plant(), || told(true));
 }
 
 /// Two senders, of which one closes, and a receiver that takes what there is.

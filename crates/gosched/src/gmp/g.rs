@@ -43,6 +43,7 @@
 use crate::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::any::TypeId;
 use std::cell::{Cell, UnsafeCell};
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -84,6 +85,8 @@ pub(crate) struct Header {
     thread: AtomicPtr<M>,
     /// How often it is.
     pub(crate) lock_depth: Cell<u32>,
+    /// The word in which a lock that it waits for names its holder; null while it waits for none. See [`Blocked`].
+    blocked_by: AtomicPtr<AtomicU64>,
     /// `blocking` or `syscall` is under way.
     pub(crate) in_syscall: AtomicBool,
     /// When it began to wait, to a few milliseconds; 0 when it does not.
@@ -118,6 +121,38 @@ pub(crate) fn current() -> Option<GRef> {
 pub(crate) fn current_in(inside: &Section) -> Option<GRef> {
     // SAFETY: a section's words are its context's, which is the caller; the rest as in `current`.
     unsafe { (*inside.here()).current.get().cast::<Header>().as_ref() }
+}
+
+/// As long as this lives, the calling goroutine is seen to wait for a lock.
+///
+/// Invariant: the goroutine's pointer to the lock's word is null but while the lock is borrowed by who waits. So an observer who has stopped the
+/// world may follow it.
+pub(crate) struct Blocked<'l> {
+    g: Option<GRef>,
+    _lock: PhantomData<&'l AtomicU64>,
+}
+
+impl<'l> Blocked<'l> {
+    /// `holder` is where the lock has the number of the goroutine that holds it, or 0.
+    pub(crate) fn by(holder: &'l AtomicU64) -> Blocked<'l> {
+        let g = current();
+        if let Some(g) = g {
+            g.blocked_by
+                .store(ptr::from_ref(holder).cast_mut(), Ordering::Release);
+        }
+        Blocked {
+            g,
+            _lock: PhantomData,
+        }
+    }
+}
+
+impl Drop for Blocked<'_> {
+    fn drop(&mut self) {
+        if let Some(g) = self.g {
+            g.blocked_by.store(ptr::null_mut(), Ordering::Release);
+        }
+    }
 }
 
 /// How code that does not know the environment reaches the scheduler of a goroutine.
@@ -191,6 +226,7 @@ impl Header {
             reason: AtomicU8::new(0),
             thread: AtomicPtr::new(ptr::null_mut()),
             lock_depth: Cell::new(0),
+            blocked_by: AtomicPtr::new(ptr::null_mut()),
             in_syscall: AtomicBool::new(false),
             waiting_since: AtomicU64::new(0),
             cpu: AtomicU64::new(0),
@@ -249,6 +285,18 @@ impl Header {
             .get(index)
             .copied()
             .unwrap_or(WaitReason::None)
+    }
+
+    /// Who holds the lock that the goroutine waits for, if that is known.
+    ///
+    /// # Safety
+    /// 1. The goroutine stands still.
+    pub(crate) unsafe fn lock_holder(&self) -> Option<GoroutineId> {
+        let holder = self.blocked_by.load(Ordering::Acquire);
+        // SAFETY: null, or the word of a lock that the goroutine borrows until it has cleared the pointer, by the invariant of `Blocked`; it cannot go on, by
+        // obligation 1.
+        let id = unsafe { holder.as_ref() }?.load(Ordering::Relaxed);
+        (id != 0).then_some(GoroutineId(id))
     }
 
     pub(crate) fn site(&self) -> Option<&'static Location<'static>> {

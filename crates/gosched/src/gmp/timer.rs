@@ -1,14 +1,15 @@
 //! Timers: one four-ary heap per P, holding what to wake and when.
 //!
 //! There are no callbacks. A timer wakes whoever waits, and whatever else should happen at that
-//! time is done by the goroutine that waited. So firing is short, and runs in any M that comes by.
+//! time is done by the goroutine that waited; for an [alarm](crate::alarm), by the one that waits for
+//! all of them. So firing is short, and runs in any M that comes by.
 //!
-//! A [`TimerNode`] lives in the frame of the goroutine that waits. Invariants, all under the heap's
-//! lock:
+//! A [`TimerNode`] lives in the frame of the goroutine that waits, or in an alarm. Invariants, all
+//! under the heap's lock:
 //!
 //! - `node.index` is the node's position in the heap, or `OUT`;
 //! - a node in the heap is alive: its owner removes it ([`Timers::disarm`]) before it leaves the
-//!   frame;
+//!   frame, and an alarm is kept by the heap;
 //! - a node is fired (the right to wake is claimed) while the lock is held. So an owner that finds
 //!   its node `OUT` knows that firing has finished with it.
 //!
@@ -38,8 +39,12 @@ const OUT: usize = usize::MAX;
 #[derive(Clone, Copy)]
 pub(crate) struct Wake {
     pub(crate) target: *const (),
-    /// Obligation of the caller: the target is alive. It must be short and must take no lock.
+    /// Obligation of the caller: the target is alive. It must be short, and is called under the heap's
+    /// lock.
     pub(crate) claim: unsafe fn(*const ()) -> Option<GRef>,
+    /// For a target that nobody waits for: gives up what the heap has of it. `None` for one in a frame.
+    /// Obligation of the caller: the timer was armed and has been taken out of the heap without firing.
+    pub(crate) discard: Option<unsafe fn(*const ())>,
 }
 
 /// A pending deadline. Must not move while armed.
@@ -61,6 +66,12 @@ impl TimerNode {
             index: Cell::new(OUT),
             home: AtomicPtr::new(std::ptr::null_mut()),
         }
+    }
+
+    /// Sets the time of one that is in no heap, and that nobody else arms or disarms meanwhile.
+    pub(crate) fn set(&self, when: Nanos) {
+        debug_assert_eq!(self.index.get(), OUT);
+        self.when.set(when);
     }
 }
 
@@ -190,6 +201,34 @@ impl Timers {
             }
         }
         self.publish(&heap);
+    }
+
+    /// Takes all out whose targets nobody waits for, and gives those up. What that drops is the program's.
+    pub(crate) fn discard(&self) {
+        let mut discarded = Vec::new();
+        {
+            let inside = crate::critical::enter();
+            let mut heap = self.heap.lock(&inside);
+            let mut index = 0;
+            while let Some(entry) = heap.get(index) {
+                // SAFETY: nodes in the heap are alive, and `wake` does not change.
+                let wake = unsafe { (*entry.node).wake };
+                match wake.discard {
+                    Some(discard) => {
+                        remove(&mut heap, index);
+                        discarded.push((wake.target, discard));
+                        // What took its place, or went up from there, has not been looked at.
+                        index = 0;
+                    }
+                    None => index += 1,
+                }
+            }
+            self.publish(&heap);
+        }
+        for (target, discard) in discarded {
+            // SAFETY: it was armed, and taken out above.
+            unsafe { discard(target) };
+        }
     }
 
     fn publish(&self, heap: &[Entry]) {

@@ -15,8 +15,15 @@
 //!
 //! Edges are reported once. So whoever consumes `READY` must then try the operation, and only one
 //! party at a time may: the *turn*.
+//!
+//! A slot also has a deadline, which may be set while somebody waits. Setting it stores the new one
+//! and then exchanges the word like a report; a waiter empties the word (`prepare`), and then reads
+//! the deadline. Exchanges of one word are ordered: if the waiter's came first, the other finds it
+//! in the slot or leaves `READY` for it, and it looks again; if it came second, it has acquired the
+//! new deadline. The same holds of `close` and its flag. Both therefore exchange the word even
+//! where that changes nothing.
 
-use crate::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use crate::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::io;
 use std::ptr;
 
@@ -42,6 +49,8 @@ const READY: *mut Header = ptr::without_provenance_mut(1);
 struct Slot {
     word: AtomicPtr<Header>,
     turn: RawMutex,
+    /// From when on operations fail; `NEVER` for none.
+    deadline: AtomicU64,
 }
 
 impl Slot {
@@ -49,7 +58,13 @@ impl Slot {
         Slot {
             word: AtomicPtr::new(EMPTY),
             turn: RawMutex::new(),
+            deadline: AtomicU64::new(Nanos::NEVER.0),
         }
+    }
+
+    fn reset(&self) {
+        self.word.store(EMPTY, Ordering::Relaxed);
+        self.deadline.store(Nanos::NEVER.0, Ordering::Relaxed);
     }
 
     fn change(&self, from: *mut Header, to: *mut Header) -> bool {
@@ -86,13 +101,25 @@ impl PollDesc {
 
     /// For a new descriptor.
     pub(crate) fn reset(&self) {
-        self.read.word.store(EMPTY, Ordering::Relaxed);
-        self.write.word.store(EMPTY, Ordering::Relaxed);
+        self.read.reset();
+        self.write.reset();
         self.closed.store(false, Ordering::Release);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// From when on operations fail. To be read after `prepare` by whoever is going to wait.
+    pub(crate) fn deadline(&self, direction: Direction) -> Nanos {
+        Nanos(self.slot(direction).deadline.load(Ordering::Relaxed))
+    }
+
+    /// Sets it. Returns the goroutine to make runnable, which waits for the former one.
+    pub(crate) fn set_deadline(&self, direction: Direction, deadline: Nanos) -> Option<GRef> {
+        let slot = self.slot(direction);
+        slot.deadline.store(deadline.0, Ordering::Relaxed);
+        take(slot, self.waiters, READY)
     }
 
     /// Waits until it is this caller's turn. Returns false if that was not before the deadline.
@@ -128,8 +155,7 @@ impl PollDesc {
             self.leave_early(g);
             return;
         }
-        // `close` sets the flag and then exchanges the slot's word. Exchanges of one word are ordered: if ours was first, `close` finds us, and
-        // if its was, ours has acquired the flag.
+        // `close` sets the flag and then exchanges the slot's word: it finds us, or we the flag.
         if self.is_closed() && slot.change(me, EMPTY) {
             self.leave_early(g);
             return;
@@ -144,6 +170,7 @@ impl PollDesc {
         let wake = Wake {
             target: ptr::from_ref(&expiry).cast(),
             claim: expire,
+            discard: None,
         };
         // SAFETY: `g` is the caller and has prepared; `expiry` outlives the call.
         unsafe { park_until(g, deadline, wake) };
@@ -178,27 +205,24 @@ unsafe fn expire(target: *const ()) -> Option<GRef> {
     take(expiry.slot, expiry.waiters, EMPTY)
 }
 
-/// Takes the goroutine out of the slot; if there is none, leaves `otherwise` there.
+/// Takes the goroutine out of the slot; if there is none, leaves `otherwise` there, or `READY` where
+/// that is there already. The word is exchanged in every case.
 fn take(slot: &Slot, waiters: &AtomicUsize, otherwise: *mut Header) -> Option<GRef> {
     loop {
         let word = slot.word.load(Ordering::Acquire);
         let next = match word {
             EMPTY => otherwise,
-            READY => return None,
+            READY => READY,
             _ => EMPTY,
         };
         #[cfg(explore)]
-        if word == EMPTY
-            && next == EMPTY
-            && goexplore::planted("a close does not exchange the word")
-        {
+        if word == next && goexplore::planted("a word that stays as it is is not exchanged") {
             return None;
         }
-        // Also where nothing changes: see `wait`.
         if !slot.change(word, next) {
             continue;
         }
-        if word == EMPTY {
+        if word == EMPTY || word == READY {
             return None;
         }
         waiters.fetch_sub(1, Ordering::SeqCst);

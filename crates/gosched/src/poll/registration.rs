@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::Instant;
 
+use crate::critical;
 use crate::gmp::g::current;
 use crate::poll::desc::{Direction, PollDesc, wait_thread};
 use crate::simulated;
@@ -49,46 +50,65 @@ impl Registration {
     /// between. From goroutines and from plain threads.
     ///
     /// Callers in the same direction take turns, so one that waits makes the next wait too.
-    /// `operation` may run more often than the descriptor is ready.
+    /// `operation` may run more often than the descriptor is ready. It runs at least once, unless
+    /// the deadline of the direction ([`set_deadline`](Self::set_deadline)) has passed before.
     ///
     /// # Errors
-    /// As `operation`; `TimedOut` when the deadline passes first; `NotConnected` after
-    /// [`close`](Self::close).
+    /// As `operation`; `TimedOut` when `deadline` or the direction's passes first; `NotConnected`
+    /// after [`close`](Self::close).
     pub fn io<R>(
         &self,
         direction: Direction,
         deadline: Option<Instant>,
         mut operation: impl FnMut() -> io::Result<R>,
     ) -> io::Result<R> {
-        let deadline = deadline.map_or(Nanos::NEVER, simulated::point_in_time);
-        let _turn = self.turn(direction, deadline)?;
+        let own = deadline.map_or(Nanos::NEVER, simulated::point_in_time);
+        let _turn = self.turn(direction, own)?;
         loop {
             if self.desc.is_closed() {
                 return Err(closed());
             }
+            in_time(self.desc.deadline(direction))?;
             self.desc.prepare(direction);
+            let common = self.desc.deadline(direction);
             match operation() {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 result => return result,
             }
-            self.wait_once(direction, deadline)?;
+            self.wait_once(direction, own.min(common))?;
         }
     }
 
     /// Waits for the next edge that comes after the operation that the caller has just seen fail
-    /// with `WouldBlock`; also returns for an edge that came before it.
+    /// with `WouldBlock`; also returns for an edge that came before it, or for none.
     ///
     /// # Errors
     /// As [`io`](Self::io).
     pub fn wait(&self, direction: Direction, deadline: Option<Instant>) -> io::Result<()> {
-        let deadline = deadline.map_or(Nanos::NEVER, simulated::point_in_time);
-        let _turn = self.turn(direction, deadline)?;
-        self.wait_once(direction, deadline)?;
+        let own = deadline.map_or(Nanos::NEVER, simulated::point_in_time);
+        let _turn = self.turn(direction, own)?;
+        self.wait_once(direction, own.min(self.desc.deadline(direction)))?;
         if self.desc.is_closed() {
             return Err(closed());
         }
         Ok(())
+    }
+
+    /// Sets the point in time from which on every operation in this direction fails with
+    /// `TimedOut`, those that wait too; `None` for never (Go's `SetReadDeadline`).
+    pub fn set_deadline(&self, direction: Direction, deadline: Option<Instant>) {
+        let deadline = deadline.map_or(Nanos::NEVER, simulated::point_in_time);
+        let inside = critical::enter();
+        if let Some(g) = self.desc.set_deadline(direction, deadline) {
+            // SAFETY: it was taken out of its slot, notified and saved.
+            unsafe { (g.ops.make_runnable)(g, &inside) }
+        }
+    }
+
+    /// Whether the deadline of the direction has passed.
+    pub fn is_past(&self, direction: Direction) -> bool {
+        in_time(self.desc.deadline(direction)).is_err()
     }
 
     /// Makes all who wait, now or later, fail with `NotConnected`. The descriptor stays open.
@@ -102,9 +122,7 @@ impl Registration {
     }
 
     fn wait_once(&self, direction: Direction, deadline: Nanos) -> io::Result<()> {
-        if deadline != Nanos::NEVER && simulated::now() >= deadline {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
+        in_time(deadline)?;
         match current() {
             Some(g) => {
                 self.desc.wait(g, direction, deadline);
@@ -114,20 +132,27 @@ impl Registration {
         }
     }
 
-    fn turn(&self, direction: Direction, deadline: Nanos) -> io::Result<Turn> {
-        if self.desc.take_turn(direction, deadline) {
-            Ok(Turn(self.desc, direction))
-        } else {
-            Err(io::ErrorKind::TimedOut.into())
+    fn turn(&self, direction: Direction, own: Nanos) -> io::Result<Turn> {
+        loop {
+            let deadline = own.min(self.desc.deadline(direction));
+            if self.desc.take_turn(direction, deadline) {
+                return Ok(Turn(self.desc, direction));
+            }
+            // The direction's may have been set anew. Who has the turn heard of it.
+            in_time(own.min(self.desc.deadline(direction)))?;
         }
     }
 }
 
+fn in_time(deadline: Nanos) -> io::Result<()> {
+    if deadline != Nanos::NEVER && simulated::now() >= deadline {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    Ok(())
+}
+
 fn closed() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::NotConnected,
-        "use of a closed network connection",
-    )
+    io::Error::new(io::ErrorKind::NotConnected, "the descriptor was closed")
 }
 
 struct Turn(&'static PollDesc, Direction);

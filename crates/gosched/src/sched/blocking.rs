@@ -7,7 +7,7 @@
 use crate::atomic::Ordering;
 
 use crate::critical;
-use crate::env::Env;
+use crate::env::{Env, Event};
 use crate::gmp::g::{GRef, current};
 use crate::gmp::m::Fate;
 use crate::sched::Scheduler;
@@ -24,6 +24,7 @@ impl<V: Env> Scheduler<V> {
             let machine = self.enter(g);
             if machine.m.p().is_some() {
                 let inside = critical::assume_inside(machine.m.left.get());
+                self.tell(Some(machine), || Event::Blocking(g.header().id()));
                 self.hand_off(machine.m.release(), &inside);
             }
             self.leave(machine);
@@ -39,7 +40,10 @@ impl<V: Env> Scheduler<V> {
         unsafe {
             let machine = self.enter(g);
             let inside = critical::assume_inside(machine.m.left.get());
-            if machine.m.p().is_some() || self.regain(machine, &inside) {
+            if machine.m.p().is_some() {
+                self.leave(machine);
+            } else if self.regain(machine, &inside) {
+                self.tell(Some(machine), || Event::Running(g.header().id()));
                 self.leave(machine);
             } else {
                 self.switch_away(g, machine, Fate::Yielded.of(g.header()), None);

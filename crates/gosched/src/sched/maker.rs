@@ -160,7 +160,7 @@ impl<V: Env> Scheduler<V> {
             .stack_size(THREAD_STACK)
             .spawn(move || self.run_machine(machine))?;
         let _inside = critical::enter();
-        self.hooks.event(Event::ThreadCreated(machine.m.id));
+        self.tell(None, || Event::ThreadCreated(machine.m.id));
         Ok(())
     }
 

@@ -3,13 +3,14 @@
 //! One file per decision: `spawn` makes goroutines, `switch` changes contexts, `park` stops and
 //! readies them, `find` looks for the next one, `work` is the loop of an M on its own stack,
 //! `threads` wakes Ms, `maker` makes their threads, `network` polls, `blocking` gives the P up, `retake` takes it
-//! away, `procs` changes how many there are, `locked` keeps a goroutine on its thread, `observe` tells what is going on, `roster` where stacks are, `deadlock` that
+//! away, `procs` changes how many there are, `locked` keeps a goroutine on its thread, `alarm` has things done at a time, `observe` says what is going on, `tell` what happens, `roster` where stacks are, `deadlock` that
 //! nothing is.
 //!
 //! A scheduler is created once and never freed: its threads do not end. All of its methods
 //! therefore take `&'static self`.
 
 mod account;
+mod alarm;
 pub(crate) mod blocking;
 mod deadlock;
 mod find;
@@ -27,9 +28,11 @@ mod roster;
 pub(crate) mod simulate;
 pub(crate) mod spawn;
 mod switch;
+mod tell;
 mod threads;
 mod work;
 
+use crate::alarm::Alarms;
 use crate::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::any::TypeId;
 use std::ptr;
@@ -95,6 +98,7 @@ pub struct Scheduler<V: Env> {
     idle: Idle,
     global: GlobalQueue,
     network: Network,
+    alarms: Alarms,
     /// Finished Gs that no P keeps.
     pool: Lock<GList>,
     /// Every G there ever was.
@@ -182,6 +186,7 @@ impl<V: Env> Scheduler<V> {
             idle: Idle::new(procs, MAX_PROCS),
             global: GlobalQueue::new(),
             network: Network::new(),
+            alarms: Alarms::new(),
             pool: Lock::new(GList::new()),
             all: AtomicPtr::new(ptr::null_mut()),
             live: AtomicUsize::new(0),

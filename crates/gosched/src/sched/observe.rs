@@ -182,7 +182,9 @@ impl<V: Env> Scheduler<V> {
         running: impl Fn(&Range<usize>) -> bool,
         mut each: impl FnMut(GoroutineInfo, StackInfo),
     ) {
-        self.for_each_header(|header, info| {
+        self.for_each_header(|header, mut info| {
+            // SAFETY: obligation 1: whoever runs goroutines is stopped.
+            info.held_by = unsafe { header.lock_holder() };
             // SAFETY: the list holds goroutines of this scheduler. Contexts are changed only by
             // threads that obligation 1 has stopped, and of a goroutine that is not pooled only by
             // its own.
@@ -226,6 +228,7 @@ impl<V: Env> Scheduler<V> {
                 m: header.m().map(|m| m.id),
                 locked: header.thread().is_some(),
                 cpu: Nanos(header.cpu.load(Ordering::Relaxed)),
+                held_by: None,
             };
             each(header, info);
         }

@@ -8,7 +8,7 @@ use crate::atomic::Ordering;
 use std::ptr;
 
 use crate::critical::{self, Section};
-use crate::env::{Env, Event, Hooks};
+use crate::env::{Env, Event};
 use crate::gmp::g::{GList, GRef, RUNNABLE, current_in};
 use crate::gmp::m::Fate;
 use crate::sched::Scheduler;
@@ -37,8 +37,9 @@ impl<V: Env> Scheduler<V> {
             header
                 .waiting_since
                 .store(self.clock.load(Ordering::Relaxed), Ordering::Relaxed);
-            self.hooks
-                .event(Event::Parked(header.id(), header.reason()));
+            self.tell(Some(machine), || {
+                Event::Parked(header.id(), header.reason())
+            });
             if header.thread().is_some() {
                 self.attend(machine, true, &inside);
                 return self.leave_locked(g, machine, Fate::Parked.of(header), &inside);
@@ -80,14 +81,14 @@ impl<V: Env> Scheduler<V> {
     /// 1. `Header::notify` on `g` has returned true to the caller, who does this once.
     pub(super) unsafe fn make_runnable(&'static self, g: GRef, inside: &Section) {
         g.status.store(RUNNABLE, Ordering::Relaxed);
-        self.hooks.event(Event::Readied(g.id()));
-        self.submit(g, inside);
+        self.submit(g, || Event::Readied(g.id()), inside);
     }
 
-    /// Queues a runnable G where the caller can do so best, and wakes an M if one should be.
-    pub(super) fn submit(&'static self, g: GRef, inside: &Section) {
+    /// Queues a runnable G where the caller can do so best, and wakes an M if one should be. `event` is why it can run.
+    pub(super) fn submit(&'static self, g: GRef, event: impl FnOnce() -> Event, inside: &Section) {
         let me = current_in(inside).filter(|me| ptr::eq(me.scheduler, g.scheduler));
         let Some(me) = me else {
+            self.tell(None, event);
             self.global.push(g, inside);
             self.wake_one(inside);
             return;
@@ -99,8 +100,10 @@ impl<V: Env> Scheduler<V> {
             let p = machine.m.enter(self.fence).or_else(|| {
                 let p = self.take_idle_p(machine.m.last_p(), inside)?;
                 machine.m.acquire(p);
+                self.tell(Some(machine), || Event::Running(me.id()));
                 Some(p)
             });
+            self.tell(Some(machine), event);
             match p {
                 Some(p) => {
                     let mut overflow = GList::new();
@@ -135,7 +138,7 @@ impl<V: Env> Scheduler<V> {
                         p.count_tick();
                         return self.leave(machine);
                     }
-                    self.hooks.event(Event::Yielded(g.header().id()));
+                    self.tell(Some(machine), || Event::Yielded(g.header().id()));
                     let after = Fate::Yielded.of(g.header());
                     return self.leave_locked(g, machine, after, &inside);
                 }
@@ -148,10 +151,13 @@ impl<V: Env> Scheduler<V> {
                     }
                 },
                 // Its P is gone: it runs beyond its share, and lines up again.
-                None if self.regain(machine, &inside) => return self.leave(machine),
+                None if self.regain(machine, &inside) => {
+                    self.tell(Some(machine), || Event::Running(g.header().id()));
+                    return self.leave(machine);
+                }
                 None => None,
             };
-            self.hooks.event(Event::Yielded(g.header().id()));
+            self.tell(Some(machine), || Event::Yielded(g.header().id()));
             self.switch_away(g, machine, Fate::Yielded.of(g.header()), next);
         }
     }

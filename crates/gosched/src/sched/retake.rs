@@ -27,7 +27,7 @@
 use crate::atomic::Ordering;
 
 use crate::critical;
-use crate::env::{Env, Event, Hooks};
+use crate::env::{Env, Event};
 use crate::gmp::p::{Owner, P};
 use crate::sched::Scheduler;
 
@@ -67,7 +67,7 @@ impl<V: Env> Scheduler<V> {
         }
         if result == Retake::Taken {
             p.current.store(0, Ordering::Relaxed);
-            self.hooks.event(Event::Retaken(p.index));
+            self.tell(None, || Event::Retaken(p.index));
             self.hand_off(p, &inside);
         }
         result

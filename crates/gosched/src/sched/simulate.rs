@@ -6,7 +6,8 @@
 //!
 //! The clock stands still while any goroutine can run. When none can, it jumps to the earliest timer; before that, one that waits
 //! for the others to be at rest goes on. While a goroutine waits for a descriptor the clock runs as the true one does, since the
-//! world outside is not simulated.
+//! world outside is not simulated. Alarms that are still set when main has ended are forgotten, and the goroutine that runs them is
+//! sent home.
 //!
 //! Everything in [`Course`] is used by the context that runs on the one M, and by the thread that conducts the simulation while
 //! that M sleeps; the lock makes it plain.
@@ -17,7 +18,7 @@ use std::time::Instant;
 
 use crate::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::critical::{self, Section};
-use crate::env::{Env, Event, Hooks};
+use crate::env::{Env, Event};
 use crate::gmp::g::{GList, GRef, NOTIFIED, RUNNABLE, current};
 use crate::gmp::m::Fate;
 use crate::gmp::p::P;
@@ -248,6 +249,13 @@ impl<V: Env> Scheduler<V> {
                 }
                 continue;
             }
+            if course.main_ended
+                && let Some(runner) = self.alarms.dismiss(inside)
+            {
+                runner.status.store(RUNNABLE, Ordering::Relaxed);
+                course.runnable.push(runner);
+                continue;
+            }
             if self.network.has_waiters() || course.main_ended || !self.jump(simulation, p) {
                 return None;
             }
@@ -298,7 +306,7 @@ impl<V: Env> Scheduler<V> {
             if next.is_none() && !simulation.is_over() {
                 return self.leave(machine);
             }
-            self.hooks.event(Event::Yielded(g.header().id()));
+            self.tell(Some(machine), || Event::Yielded(g.header().id()));
             self.switch_away(g, machine, Fate::Yielded.of(g.header()), next);
         }
     }

@@ -9,7 +9,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use crate::critical::{self, Section};
-use crate::env::{Engine, EngineError, Env, Event, Hooks, StackSpec};
+use crate::env::{Engine, EngineError, Env, Event, StackSpec};
 use crate::gmp::body::Completion;
 use crate::gmp::g::{RUNNABLE, current_in};
 use crate::gmp::p::{ID_BATCH, P};
@@ -190,9 +190,8 @@ impl<V: Env> Scheduler<V> {
         self.live.fetch_add(1, Ordering::Relaxed);
         let inside = critical::enter();
         header.id.store(id, Ordering::Relaxed);
-        self.hooks.event(Event::Created(header.id()));
         header.status.store(RUNNABLE, Ordering::Relaxed);
-        self.submit(header, &inside);
+        self.submit(header, || Event::Created(header.id(), site), &inside);
         drop(inside);
         simulated::point();
         Ok(handle)

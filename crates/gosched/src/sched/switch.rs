@@ -18,7 +18,7 @@ use crate::atomic::Ordering;
 use std::ptr;
 
 use crate::critical::{self, Section};
-use crate::env::{Engine, Env, Event, Hooks, ThreadLocals};
+use crate::env::{Engine, Env, Event, ThreadLocals};
 use crate::gmp::body::Body;
 use crate::gmp::g::{GList, GRef, Header, POOLED, RUNNABLE, RUNNING};
 use crate::gmp::m::{After, Fate};
@@ -130,7 +130,7 @@ impl<V: Env> Scheduler<V> {
                     if m.spinning.load(Ordering::Relaxed) {
                         self.stop_spinning(machine, &critical::assume_inside(m.left.get()));
                     }
-                    self.hooks.event(Event::Running(next.id()));
+                    self.tell(Some(machine), || Event::Running(next.id()));
                     Goroutine::<V>::of(next).context_ptr()
                 }
                 None => {
@@ -193,7 +193,7 @@ impl<V: Env> Scheduler<V> {
             match fate {
                 Fate::Parked => {
                     if g.context_saved() {
-                        self.hooks.event(Event::Readied(g.id()));
+                        self.tell(Some(machine), || Event::Readied(g.id()));
                         self.enqueue_back(machine, g, &inside);
                     }
                 }
@@ -281,7 +281,7 @@ impl<V: Env> Scheduler<V> {
         unsafe {
             let machine = self.enter(g);
             let inside = critical::assume_inside(machine.m.left.get());
-            self.hooks.event(Event::Finished(g.header().id()));
+            self.tell(Some(machine), || Event::Finished(g.header().id()));
             if g.header().thread().is_some() {
                 self.end_with_thread(g, machine, &inside);
             }

@@ -43,7 +43,10 @@ impl<T> Mutex<T> {
 }
 
 impl<T: ?Sized> Mutex<T> {
+    /// For who has just taken the lock.
+    #[inline]
     fn guard(&self) -> MutexGuard<'_, T> {
+        self.raw.note_holder();
         MutexGuard {
             mutex: self,
             _data: PhantomData,

@@ -7,13 +7,18 @@
 //! found the lock taken again queues at the front and **is handed the lock itself** the next time.
 //! Go decides the same by a clock (its starvation mode).
 //!
+//! Whoever takes a lock for a `Mutex` leaves its number in `holder`, for reports of those who wait for long: a goroutine's, or 0. Of a lock that is free, or
+//! just being taken, it says who had it before.
+//!
 //! `WAITERS` changes only under the queue's lock; `LOCKED` is set by exchange from anybody and
 //! cleared by the holder.
 
-use crate::atomic::{AtomicU32, Ordering, spin_loop};
+use crate::atomic::{AtomicU32, AtomicU64, Ordering, spin_loop};
 use std::ptr;
 
+use crate::contention;
 use crate::critical;
+use crate::gmp::g::{self, Blocked};
 use crate::goroutine::WaitReason;
 use crate::lock::Lock;
 use crate::time::Nanos;
@@ -31,6 +36,7 @@ const WANTS_HAND_OVER: *const () = ptr::without_provenance(1);
 pub(crate) struct RawMutex {
     state: AtomicU32,
     queue: Lock<WaitList>,
+    holder: AtomicU64,
 }
 
 impl RawMutex {
@@ -38,7 +44,15 @@ impl RawMutex {
         RawMutex {
             state: AtomicU32::new(0),
             queue: Lock::new(WaitList::new()),
+            holder: AtomicU64::new(0),
         }
+    }
+
+    /// Says that the caller, which has taken the lock, holds it.
+    #[inline]
+    pub(crate) fn note_holder(&self) {
+        let id = g::current().map_or(0, |g| g.id.load(Ordering::Relaxed));
+        self.holder.store(id, Ordering::Relaxed);
     }
 
     /// Takes the lock if it is free.
@@ -78,6 +92,7 @@ impl RawMutex {
             }
             spin_loop();
         }
+        let _blocked = Blocked::by(&self.holder);
         let mut lost = false;
         loop {
             let waiter = Waiter::new();
@@ -175,8 +190,12 @@ impl RawMutex {
             self.state.store(locked | waiters, Ordering::Release);
             claimed
         };
-        if let Some(claimed) = claimed {
-            claimed.wake(&inside);
+        let Some(claimed) = claimed else { return };
+        let told = contention::watched().map(|watch| (watch, claimed.waited(Nanos::now())));
+        claimed.wake(&inside);
+        drop(inside);
+        if let Some((watch, time)) = told {
+            (watch.released)(time);
         }
     }
 }

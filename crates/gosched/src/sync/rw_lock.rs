@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr;
 
+use crate::contention;
 use crate::critical;
 use crate::goroutine::WaitReason;
 use crate::lock::Lock;
@@ -146,7 +147,11 @@ impl<T: ?Sized> RwLock<T> {
             }
             state.serve()
         };
+        let told = contention::watched().map(|watch| (watch, served.waited(Nanos::now())));
         served.wake_all();
+        if let Some((watch, time)) = told.filter(|(_, time)| *time != Nanos::ZERO) {
+            (watch.released)(time);
+        }
     }
 }
 

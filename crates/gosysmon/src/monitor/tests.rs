@@ -64,6 +64,44 @@ fn sleeps_double_after_fifty_idle_rounds_up_to_ten_milliseconds() {
 }
 
 #[test]
+fn waiters_for_locks_are_looked_at_every_period_while_anything_runs() {
+    let mut monitor = Monitor::new(Config::default(), 1);
+    let mut observation = observation(&[p(PState::Running, 0, 0, false)]);
+    let mut looks = Vec::new();
+    let until = Nanos::secs(60);
+    simulate(
+        &mut monitor,
+        &mut observation,
+        until,
+        |observation, actions, _| {
+            if actions.look_at_locks {
+                looks.push(observation.now);
+            }
+        },
+    );
+    let period = Config::default().lock_period.unwrap();
+    assert_eq!(looks.len() as u64, until.0 / period.0 - 1);
+    for pair in looks.windows(2) {
+        let passed = pair[1].saturating_sub(pair[0]);
+        assert!(
+            period <= passed && passed <= period + Nanos::millis(11),
+            "{passed:?}"
+        );
+    }
+    let never = Config {
+        lock_period: None,
+        ..Config::default()
+    };
+    let mut monitor = Monitor::new(never, 1);
+    simulate(
+        &mut monitor,
+        &mut observation,
+        Nanos::secs(120),
+        |_, actions, _| assert!(!actions.look_at_locks),
+    );
+}
+
+#[test]
 fn a_goroutine_that_runs_on_loses_its_p_after_a_slice() {
     let mut monitor = Monitor::new(Config::default(), 2);
     let mut observation = observation(&[

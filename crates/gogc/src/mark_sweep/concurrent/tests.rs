@@ -48,7 +48,10 @@ impl<'s> Mutator<'s> {
     fn store(&self, object: usize, index: usize, value: usize) {
         let (heap, mut buffer) = (self.sim.heap(), BarrierBuffer::new());
         let old = heap.load(object, index);
-        let recorded = self.sim.barrier().write(old, value, || &mut buffer);
+        let recorded = self
+            .sim
+            .barrier()
+            .write(ObjectAddr(object), old, value, || &mut buffer);
         assert_eq!(recorded, Recorded::HasRoom);
         self.sim.flush_barrier(&mut buffer);
         heap.store(object, index, value);

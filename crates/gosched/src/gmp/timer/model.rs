@@ -37,8 +37,12 @@ pub fn run(ops: &[Op]) {
         .zip(&fired)
         .map(|(op, flag)| {
             let target = std::ptr::from_ref(flag).cast();
-            let claim = mark;
-            TimerNode::new(Nanos(when(op)), Wake { target, claim })
+            let wake = Wake {
+                target,
+                claim: mark,
+                discard: None,
+            };
+            TimerNode::new(Nanos(when(op)), wake)
         })
         .collect();
     let mut armed: Vec<usize> = Vec::new();

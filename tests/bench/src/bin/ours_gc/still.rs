@@ -65,7 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
         .collect();
     heap.collect();
 
-    let (before, cycles) = (metrics::gc_pauses(), metrics::snapshot().gc_cycles);
+    let (before, cycles) = (pauses(), metrics::snapshot().gc_cycles);
     let start = Instant::now();
     for tick in 1..=ticks {
         for _ in 0..NODES {
@@ -86,23 +86,20 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
         }
         goruntime::time::sleep((start + TICK * tick).saturating_duration_since(Instant::now()));
     }
-    let after = metrics::gc_pauses();
+    let after = pauses();
     let cycles = metrics::snapshot().gc_cycles - cycles;
     drop(wake);
     ended.wait();
     if cycles == 0 {
         return Err("nothing was collected; give it more milliseconds".into());
     }
-    let during = metrics::Pauses {
-        buckets: (before.buckets.iter().zip(&after.buckets))
-            .map(|(before, after)| (after.0, after.1 - before.1))
-            .collect(),
-        total_ns: after.total_ns - before.total_ns,
-        longest_ns: after.longest_ns,
+    let counts = before.counts.iter().zip(&after.counts);
+    let during = metrics::Histogram {
+        counts: counts.map(|(before, after)| after - before).collect(),
+        buckets: after.buckets,
     };
-    let nanos = during.quantile_ns(0.99).unwrap_or(0);
-    bench::figure("p99", nanos as f64 / 1e3, "us");
-    bench::figure("longest", during.quantile_ns(1.0).unwrap_or(0) as f64 / 1e3, "us");
+    bench::figure("p99", during.quantile(0.99) * 1e6, "us");
+    bench::figure("longest", during.quantile(1.0) * 1e6, "us");
     bench::figure("cycles", cycles as f64, "cycles");
     for place in 0..nodes {
         let found = heap.entry(table, place).map(|node| heap.word(node));
@@ -111,4 +108,12 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// All stops of the world for the collector so far, by their length in seconds.
+fn pauses() -> metrics::Histogram {
+    match metrics::read(&["/sched/pauses/total/gc:seconds"]).pop() {
+        Some(Some(metrics::Value::Histogram(histogram))) => histogram,
+        other => unreachable!("the runtime has them as a histogram: {other:?}"),
+    }
 }

@@ -77,7 +77,7 @@ fn verify<H: Heap>(heap: &H, ring: H::BytesTable, len: usize) -> Result<(), Stri
 }
 
 fn size(random: &mut Random) -> usize {
-    let r = random.next();
+    let r = random.number();
     let least = 16 << ((r >> 32) % 5);
     least + (r as usize & (least - 1)) + 1
 }

@@ -1,0 +1,8 @@
+//! Child processes, and signals.
+
+mod children;
+mod signals;
+
+#[cfg(not(feature = "system-allocator"))]
+#[global_allocator]
+static GLOBAL: goruntime::GoMalloc = goruntime::GoMalloc::new();
