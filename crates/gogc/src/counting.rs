@@ -24,8 +24,8 @@
 //!
 //! In a stop a flag is set in each object that a root leads to. An object is freed when its count is zero and it has no flag: neither a root nor an object leads to it. Conversely,
 //! say that an object is dead, in no circle and not led to by one. Going back along pointers from it one comes to an object to which no pointer leads. Its count is zero, and it fell
-//! to that by a discount, at birth at the latest: since the last stop, and then it is in the list `fresh`; or before, and then the stop did not free it because it had a flag, and
-//! put it into `held`, which becomes `fresh` in the end. So it is looked at. What it leads to is discounted, and falls to zero in its turn.
+//! to that by a discount, at birth at the latest: since the last stop, and then it is in the list `fresh`; or before, or in the last stop, and then that did not free it because it had
+//! a flag, and put it into `held`, which becomes `fresh` in the end. So it is looked at. What it leads to is discounted, and falls to zero in its turn.
 //!
 //! **When memory for a list is refused**, a flag is set instead, and what is missing is found by a walk over the heap: an object whose count is zero shows that itself, and every other
 //! is taken for a suspect.

@@ -81,11 +81,6 @@ impl List {
         self.len = kept;
     }
 
-    /// Forgets all words, and keeps the memory.
-    pub(crate) fn clear(&mut self) {
-        self.len = 0;
-    }
-
     #[cold]
     fn grow(&mut self, world: &impl World) -> Result<(), Refused> {
         let room = (2 * self.room).max(FIRST);
@@ -123,7 +118,6 @@ mod tests {
         Push(usize),
         Pop(usize),
         KeepMultiples(usize),
-        Clear,
         Dispose,
     }
 
@@ -133,7 +127,6 @@ mod tests {
             4 => some().prop_map(Step::Push),
             3 => some().prop_map(Step::Pop),
             2 => (1usize..4).prop_map(Step::KeepMultiples),
-            1 => Just(Step::Clear),
             1 => Just(Step::Dispose),
         ]
     }
@@ -158,7 +151,6 @@ mod tests {
                         list.retain(|word| word.is_multiple_of(of));
                         model.retain(|word| word.is_multiple_of(of));
                     }
-                    Step::Clear => { list.clear(); model.clear(); }
                     Step::Dispose => {
                         list.dispose(&world);
                         model.clear();

@@ -1,8 +1,7 @@
 //! Two functions at once, of which one runs on a goroutine of its own.
-//!
-//! Invariant: the call does not return, nor unwind, before the goroutine has ended. So what the function borrows outlives it, though goroutines are made for what borrows nothing.
 
-use gosched::JoinHandle;
+use crate::runtime::Builder;
+use crate::scope::scope;
 use std::io;
 
 /// Runs `first` on a goroutine and `second` on the caller's, and returns what both return.
@@ -16,37 +15,16 @@ pub(crate) fn both<A: Send, B>(
     first: impl FnOnce() -> A + Send,
     second: impl FnOnce() -> B,
 ) -> io::Result<(A, B)> {
-    let mut result = None;
-    let place = &mut result;
-    let run: Box<dyn FnOnce() + Send + '_> = Box::new(move || *place = Some(first()));
-    // SAFETY: only the lifetime changes. The goroutine that runs it is joined below, or while this frame is unwound, before anything that it borrows ends.
-    let run: Box<dyn FnOnce() + Send + 'static> = unsafe { std::mem::transmute(run) };
-    let handle = crate::Builder::new().spawn(run).map_err(io::Error::other)?;
-    let joining = Joining(Some(handle));
-    let of_second = second();
-    joining.join();
-    let of_first = result.expect("it has run to its end");
-    Ok((of_first, of_second))
-}
-
-struct Joining(Option<JoinHandle<()>>);
-
-impl Joining {
-    fn join(mut self) {
-        let handle = self.0.take().expect("not joined yet");
-        if let Err(panic) = handle.join() {
-            panic.resume();
+    scope(|s| {
+        let first = Builder::new()
+            .spawn_scoped(s, first)
+            .map_err(io::Error::other)?;
+        let second = second();
+        match first.join() {
+            Ok(first) => Ok((first, second)),
+            Err(panic) => panic.resume(),
         }
-    }
-}
-
-impl Drop for Joining {
-    fn drop(&mut self) {
-        if let Some(handle) = self.0.take() {
-            // A panic is under way already.
-            let _ = handle.join();
-        }
-    }
+    })
 }
 
 #[cfg(test)]
@@ -62,19 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_waits_for_the_other() {
-        let ended = std::sync::atomic::AtomicBool::new(false);
-        let relaxed = std::sync::atomic::Ordering::Relaxed;
-        let panicked = catch_unwind(AssertUnwindSafe(|| {
-            both(
-                || {
-                    crate::time::sleep(std::time::Duration::from_millis(20));
-                    ended.store(true, relaxed);
-                },
-                || panic!("in the second"),
-            )
-        }));
-        assert!(panicked.is_err() && ended.load(relaxed));
+    fn a_panic_is_the_callers() {
         let panicked = catch_unwind(AssertUnwindSafe(|| both(|| panic!("in the first"), || 1)));
         let payload = panicked.unwrap_err();
         assert_eq!(payload.downcast_ref(), Some(&"in the first"));

@@ -167,6 +167,11 @@ struct Wait<'a> {
 }
 
 impl<'a> Descriptor<'a> {
+    /// Whether operations that would block fail, and are waited for.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.wait.is_some()
+    }
+
     pub(crate) fn fd(&self) -> BorrowedFd<'a> {
         self.fd
     }

@@ -43,11 +43,11 @@ pub(crate) trait Host: Sync {
     /// The runner's queue.
     fn alarms(&self) -> &Alarms;
 
-    /// Arms the timer in the heap at hand. Returns whether it is the earliest there.
+    /// Arms the timer in the heap at hand.
     ///
     /// # Safety
     /// 1. As `Timers::arm`.
-    unsafe fn arm(&'static self, timer: &TimerNode, inside: &Section) -> bool;
+    unsafe fn arm(&'static self, timer: &TimerNode, inside: &Section);
 
     /// Makes sure that somebody looks at the heaps at that time.
     fn attend(&'static self, when: Nanos, inside: &Section);
@@ -114,7 +114,7 @@ impl Alarm {
             panic!("{error}");
         }
         let inside = critical::enter();
-        let (was, is_earliest);
+        let was;
         {
             let mut was_armed = shared.setting.lock(&inside);
             // SAFETY: one at a time, under `setting`.
@@ -124,12 +124,10 @@ impl Alarm {
             // The heap's count.
             let _ = Arc::into_raw(self.0.clone());
             // SAFETY: it was taken out or has fired, and the count keeps it until it is taken out again.
-            is_earliest = unsafe { shared.host.arm(&shared.timer, &inside) };
+            unsafe { shared.host.arm(&shared.timer, &inside) };
         }
-        // Who looks after an earlier one in the same heap will see this one then.
-        if is_earliest {
-            shared.host.attend(when, &inside);
-        }
+        // Also if it is not the earliest: who looks after that one may be about to take it back.
+        shared.host.attend(when, &inside);
         was
     }
 

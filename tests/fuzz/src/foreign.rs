@@ -9,5 +9,7 @@ pub mod heap_model;
 pub mod requests;
 #[path = "../../../xtask/src/kv/resp.rs"]
 pub mod tool_replies;
+#[path = "../../../crates/goruntime/examples/web/request.rs"]
+pub mod web_request;
 #[path = "../../../crates/goruntime/examples/kv-load/wire.rs"]
 pub mod wire;

@@ -27,6 +27,7 @@ mod requests;
 mod settings;
 mod symbols;
 mod timers;
+mod web_requests;
 
 /// One target.
 #[derive(Debug)]
@@ -94,6 +95,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "policies",
         run: policies::run,
+    },
+    Target {
+        name: "web-requests",
+        run: web_requests::run,
     },
 ];
 

@@ -130,6 +130,11 @@ fn policies() {
 }
 
 #[test]
+fn web_requests() {
+    replay("web-requests");
+}
+
+#[test]
 fn http() {
     replay("http");
 }

@@ -1,6 +1,7 @@
 //! Children: their pipes, their end, and what they inherit.
 
 use goruntime::go;
+use goruntime::goroutines::{self, GoroutineStack};
 use goruntime::io::{copy, pipe};
 use goruntime::process::{Command, Stdio};
 use goruntime::signal::Signal;
@@ -46,9 +47,7 @@ fn two_hundred_children_at_once() {
 
 /// Those who wait hold no threads.
 #[test]
-#[cfg(not(feature = "thread-engine"))]
 fn waiting_parks() {
-    let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
     let mut children: Vec<_> = (0..100)
         .map(|_| Command::new("sleep").arg("60").spawn().unwrap())
         .collect();
@@ -60,8 +59,12 @@ fn waiting_parks() {
     go(|| goruntime::time::sleep(Duration::from_millis(30)))
         .join()
         .unwrap();
-    let n = threads();
-    assert!(n < 60, "{n} threads for 100 who wait");
+    let parked = |goroutine: &GoroutineStack| {
+        let at = goroutine.created_at();
+        at.is_some_and(|at| at.file() == file!()) && goroutine.state() == "IO wait"
+    };
+    let parked = goroutines::all().unwrap().into_iter().filter(parked);
+    assert!(parked.count() >= 100);
     for process in processes {
         process.kill().unwrap();
     }

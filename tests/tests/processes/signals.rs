@@ -1,5 +1,6 @@
 //! Signals from a channel. Each test is a process of its own, for signals are the process's.
 
+use goruntime::context::Context;
 use goruntime::signal::{self, Signal};
 use goruntime::time::{self, Duration};
 use goruntime::{chan, gc, go, select};
@@ -71,6 +72,47 @@ fn everybody_who_asks_is_told() {
     }
     let kept = std::iter::from_fn(|| again.try_recv().ok()).count();
     assert!((1..=17).contains(&kept), "{kept}");
+    // The last may still be under way, and would find its first action, which ends the process.
+    std::mem::forget(again);
+}
+
+/// A context ends by a signal, after which the next one is the system's again; or by its parent, or when it is not needed any more.
+#[test]
+fn contexts_end_by_signals() {
+    if is_child() {
+        let root = Context::background();
+        let both = [Signal::USER1, Signal::TERMINATE];
+        let (parent, cancel) = root.with_cancel();
+        let (context, _stop) = signal::notify_context(&parent, both).unwrap();
+        cancel.cancel();
+        assert!(context.sleep(SOON).is_err());
+        let (context, stop) = signal::notify_context(&root, both).unwrap();
+        stop.cancel();
+        assert!(context.sleep(SOON).is_err());
+
+        let (context, _stop) = signal::notify_context(&root, both).unwrap();
+        send(Signal::USER1);
+        assert!(context.sleep(SOON).is_err());
+        let cause = context.cause().unwrap().to_string();
+        assert_eq!(cause, "SIGUSR1 was received");
+        eprintln!("it has ended");
+        eventually("the first action", SOON, || {
+            // SAFETY: reads the action into a local.
+            let now = unsafe {
+                let mut now: libc::sigaction = std::mem::zeroed();
+                libc::sigaction(libc::SIGTERM, std::ptr::null(), &mut now);
+                now
+            };
+            now.sa_sigaction == libc::SIG_DFL
+        });
+        send(Signal::TERMINATE);
+        std::thread::sleep(SOON);
+        return;
+    }
+    let out = child("signals::contexts_end_by_signals", &[]);
+    let said = said(&out);
+    assert_eq!(out.status.signal(), Some(libc::SIGTERM), "{said}");
+    assert!(said.contains("it has ended"), "{said}");
 }
 
 /// A signal that nobody asks for any more does what it did.
@@ -227,4 +269,6 @@ fn among_collections_and_children() {
     collector.join().unwrap();
     children.join().unwrap();
     assert!(heard > 100, "{heard} of 2000");
+    // The last may still be under way.
+    std::mem::forget(signals);
 }

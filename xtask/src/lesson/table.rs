@@ -434,7 +434,7 @@ pub const LESSONS: &[Lesson] = &[
             "From sending to receiving, by what the other goroutines do",
             ("per cent of the messages that are no later", Linear),
             ("microseconds", Tenfold),
-            "somebody has to look: an idle thread at once, one that schedules at its next turn, else the monitor",
+            "an idle thread hears at once; where the queues are never empty the monitor looks each 10 ms; who computes has lost its P",
         )],
     ),
 ];

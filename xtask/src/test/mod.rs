@@ -136,13 +136,14 @@ fn run_one(job: &Job, watch: impl FnMut(Duration)) -> Result<Done, String> {
     match job.work {
         Work::Cargo(arguments) => {
             let mut command = workspace::cargo(["test", "--no-fail-fast"]);
-            command.args(arguments);
+            // Tests that panic on purpose would bury what is to be read under their backtraces.
+            command.args(arguments).env_remove("RUST_BACKTRACE");
             let limit = if job.is_long { LONG_LIMIT } else { LIMIT };
             let ran = process::capture(command, limit, watch)?;
             let tally = Tally::read(&ran.output);
             let mut account: Vec<String> = Vec::new();
             if !ran.success() {
-                account.extend(results::essence(&ran.output).map(str::to_owned));
+                account.extend(results::essence(&ran.output).into_iter().map(str::to_owned));
             }
             match ran.status {
                 None => account.push(format!("killed after {}", clock(ran.took))),

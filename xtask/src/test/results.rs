@@ -57,8 +57,8 @@ impl Tally {
     }
 }
 
-/// The lines of a failed run that say why it failed: all but the progress of cargo and the tests that went well.
-pub fn essence(output: &str) -> impl Iterator<Item = &str> {
+/// The lines of a failed run that say why it failed: of the programs that did not pass, and there all but the progress of cargo and the tests that went well.
+pub fn essence(output: &str) -> Vec<&str> {
     const PROGRESS: &[&str] = &[
         "Compiling ",
         "Finished ",
@@ -72,13 +72,27 @@ pub fn essence(output: &str) -> impl Iterator<Item = &str> {
         "Adding ",
         "running ",
     ];
-    output.lines().filter(|line| {
+    let mut kept = Vec::new();
+    // Where in `kept` the program begins whose lines are read.
+    let mut program = 0;
+    for line in output.lines() {
         let text = line.trim_start();
         let is_fine =
             text.starts_with("test ") && (text.ends_with("ok") || text.contains("... ignored"));
-        let is_fine = is_fine || text.starts_with("test result: ok");
-        !text.is_empty() && !is_fine && !PROGRESS.iter().any(|start| text.starts_with(start))
-    })
+        if text.contains("test result: ok") {
+            kept.truncate(program);
+        } else if !text.is_empty()
+            && !is_fine
+            && !PROGRESS.iter().any(|start| text.starts_with(start))
+        {
+            kept.push(line);
+        }
+        // The latter is all that is said of one that was killed.
+        if text.contains("test result: ") || text.starts_with("error: test failed") {
+            program = kept.len();
+        }
+    }
+    kept
 }
 
 #[cfg(test)]
@@ -106,6 +120,15 @@ thread 'b' panicked at src/lib.rs:1:1:
 assertion failed
 
 test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
+error: test failed, to rerun pass `-p gomem --lib`
+     Running tests/noisy.rs
+running 2 tests
+thread 'it' panicked as it is told to
+test result: ok. 1 passed; 0 failed; 0 ignored
+     Running tests/killed.rs
+running 9 tests
+about to fail
+error: test failed, to rerun pass `-p gomem --test killed`
    Doc-tests gomem
 test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 5 filtered out; finished in 1.23s
 error: 1 target failed
@@ -114,7 +137,7 @@ error: 1 target failed
     #[test]
     fn adds_up_every_summary() {
         let expected = Tally {
-            passed: 3,
+            passed: 4,
             failed: 1,
             ignored: 1,
         };
@@ -128,15 +151,17 @@ error: 1 target failed
 
     #[test]
     fn keeps_what_says_why() {
-        let lines: Vec<_> = essence(RUN).collect();
         let expected = [
             "test b ... FAILED",
             "---- b stdout ----",
             "thread 'b' panicked at src/lib.rs:1:1:",
             "assertion failed",
             "test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+            "error: test failed, to rerun pass `-p gomem --lib`",
+            "about to fail",
+            "error: test failed, to rerun pass `-p gomem --test killed`",
             "error: 1 target failed",
         ];
-        assert_eq!(lines, expected);
+        assert_eq!(essence(RUN), expected);
     }
 }

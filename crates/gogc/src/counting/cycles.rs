@@ -26,7 +26,11 @@ impl<H: CountedHeap, W: World> Reclaim<'_, H, W> {
     /// Frees dead circles. `fresh` has been worked off.
     pub(super) fn find_cycles(&mut self) {
         if self.try_find_cycles().is_err() {
-            self.lists.work.clear();
+            while let Some(object) = self.pop(0) {
+                if self.note(object).colour() == Colour::Dead {
+                    self.free_unless_listed(object);
+                }
+            }
             self.recount();
         }
         self.bury();
@@ -157,7 +161,7 @@ impl<H: CountedHeap, W: World> Reclaim<'_, H, W> {
         Ok(())
     }
 
-    /// Frees what is white and led to by the suspect. The pointers in it are discounted already.
+    /// Frees what is white and led to by the suspect. The pointers in it are discounted already: what has no count left and is not white is led to by a root, and held.
     fn free_white(&mut self, suspect: H::Object) -> Result<(), Refused> {
         let note = self.note(suspect);
         if note.colour() != Colour::White {
@@ -165,11 +169,16 @@ impl<H: CountedHeap, W: World> Reclaim<'_, H, W> {
         }
         self.visit(suspect, note, Colour::Dead)?;
         while let Some(object) = self.pop(0) {
-            self.for_each_object_in(object, |this, child, note| match note.colour() {
-                Colour::White => this.visit(child, note, Colour::Dead),
-                _ => Ok(()),
-            })?;
+            let told = self.for_each_object_in(object, |this, child, note| {
+                match note.colour() {
+                    Colour::White => return this.visit(child, note, Colour::Dead),
+                    Colour::Black if note.count() == 0 => this.hold(child, note),
+                    _ => {}
+                }
+                Ok(())
+            });
             self.free_unless_listed(object);
+            told?;
         }
         Ok(())
     }

@@ -245,7 +245,7 @@ impl<'c, H: CountedHeap, W: World> Reclaim<'c, H, W> {
     }
 
     /// It will be looked at again in the next stop.
-    fn hold(&mut self, object: H::Object, note: Note) {
+    pub(super) fn hold(&mut self, object: H::Object, note: Note) {
         if note.has(FRESH) {
             return;
         }

@@ -193,6 +193,22 @@ fn what_hangs_on_a_dead_circle_dies_with_it_and_what_a_living_object_leads_to_do
     assert_exact(&sim);
 }
 
+/// A trial takes its last count from it, while only a root keeps it.
+#[test]
+fn what_a_dead_circle_led_to_dies_when_its_root_goes_on() {
+    let sim = sim(100);
+    let mut mutator = Recorder::new(&sim);
+    let leaf = mutator.new_object(0, 0);
+    let circle = mutator.new_object(2, leaf);
+    mutator.store(circle, 1, circle);
+    let area = sim.world().add_root(RootKind::Stack, vec![leaf]);
+    mutator.collect(Reason::Forced);
+    assert_exact(&sim);
+    sim.world().with_root(area, |words| words.fill(0));
+    mutator.collect(Reason::HeapGoal);
+    assert!(sim.heap().objects().is_empty());
+}
+
 #[test]
 fn a_newborn_with_many_pointers_is_counted_at_once() {
     let sim = sim(1000);

@@ -8,12 +8,13 @@
 //! curl -X DELETE localhost:8080/api/notes/1
 //! ```
 //!
-//! One goroutine per connection, in plain blocking style: `http.rs` reads requests and writes answers, `router.rs` finds out who answers, `files.rs` and `notes.rs` do. Ctrl-C ends it.
+//! One goroutine per connection, in plain blocking style: `request.rs` reads requests, `http.rs` writes answers, `router.rs` finds out who answers, `files.rs` and `notes.rs` do. Ctrl-C ends it.
 
 mod files;
 mod http;
 mod json;
 mod notes;
+mod request;
 mod router;
 #[cfg(test)]
 mod tests;

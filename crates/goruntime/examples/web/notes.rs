@@ -1,7 +1,8 @@
 //! A list of notes that everybody may add to and take from.
 
-use crate::http::{Request, Response};
+use crate::http::Response;
 use crate::json::{Quoted, array};
+use crate::request::Request;
 use goruntime::sync::Mutex;
 use std::collections::BTreeMap;
 

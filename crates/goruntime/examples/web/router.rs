@@ -1,6 +1,7 @@
 //! Who answers which path.
 
-use crate::http::{Request, Response};
+use crate::http::Response;
+use crate::request::Request;
 use std::collections::HashMap;
 
 /// The parts of a path that a pattern left open, by name.

@@ -97,6 +97,14 @@ fn what_is_no_request() {
         status("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"),
         "501"
     );
+    for lengths in [
+        "Content-Length: +1",
+        "Content-Length: 1\r\nContent-Length: 2",
+    ] {
+        let request = format!("POST / HTTP/1.1\r\n{lengths}\r\n\r\nxx");
+        assert_eq!(status(&request), "400");
+    }
+    assert_eq!(status("GET / HTTP/1.1\r\nHost : here\r\n\r\n"), "400");
     assert_eq!(say(address, ""), "");
 }
 

@@ -13,13 +13,13 @@
 //!
 //! Where the system cannot tell which pages are written, none is known, and everything is looked at in the last stop.
 
+use crate::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use crate::world::dirty::{PAGE, Reset, Tracker};
 use crate::world::memory::Memory;
 use gogc::Bytes;
 use gomem::MallocShare;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
 /// Address space whose pages are more than there are bits for: none is known then.
 const MOST: usize = 1 << 40;

@@ -70,9 +70,11 @@ pub(super) fn copy(
     Ok(Stopped::AtEnd)
 }
 
+/// What it is; `None` for one that the calls below would not wait for: a pipe or the like in blocking mode.
 fn kind(descriptor: Descriptor<'_>) -> Option<FileType> {
     let stat = fstat(descriptor.fd()).ok()?;
-    Some(FileType::from_raw_mode(stat.st_mode))
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    (kind == FileType::RegularFile || descriptor.is_watched()).then_some(kind)
 }
 
 enum Step {

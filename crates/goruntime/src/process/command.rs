@@ -186,7 +186,10 @@ impl Command {
     /// Becomes that program: this process has no code of its own from then on. Returns only if that fails.
     pub fn exec(&mut self) -> io::Error {
         self.restore_file_limit();
-        self.inner.exec()
+        let error = self.inner.exec();
+        // What was done to this process on the way is undone.
+        crate::limits::raise();
+        error
     }
 
     fn restore_file_limit(&mut self) {

@@ -22,6 +22,8 @@ mod registry;
 
 use crate::chan::Receiver;
 use crate::chan::select::Source;
+use crate::context::{CancelFunc, Context};
+use crate::runtime::Builder;
 use std::fmt;
 use std::io;
 use std::ops::Deref;
@@ -129,6 +131,8 @@ impl fmt::Debug for Signal {
 
 /// Signals as they come: a channel to receive from, as itself or in a [`select!`](crate::select). Dropping it is Go's `signal.Stop`.
 ///
+/// Dropping it while a signal is under way to this process leaves open which of the two that one finds.
+///
 /// The channel holds 16 signals. One that finds it full is lost, as is one that comes again before the first was noted.
 pub struct Signals {
     receiver: Receiver<Signal>,
@@ -171,6 +175,43 @@ impl fmt::Debug for Signals {
 pub fn notify(signals: impl IntoIterator<Item = Signal>) -> io::Result<Signals> {
     let (receiver, id) = registry::add(signals)?;
     Ok(Signals { receiver, id })
+}
+
+/// A context that ends when one of the signals arrives, when `parent` ends, or when what is returned with it is called (Go's `signal.NotifyContext`). The [cause](Context::cause) names
+/// the signal. With any of these ends the signals do again what they did before: the second Ctrl-C ends a program that takes too long over the first.
+///
+/// ```no_run
+/// use goruntime::{context::Context, signal::{self, Signal}, time::Duration};
+///
+/// let (ctx, _stop) = signal::notify_context(&Context::background(), [Signal::INTERRUPT])?;
+/// while ctx.sleep(Duration::from_secs(1)).is_ok() {
+///     println!("working");
+/// }
+/// println!("{}", ctx.cause().unwrap());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`notify`].
+pub fn notify_context(
+    parent: &Context,
+    signals: impl IntoIterator<Item = Signal>,
+) -> io::Result<(Context, CancelFunc)> {
+    let signals = notify(signals)?;
+    let (notified, cancel) = parent.with_cancel_cause();
+    let (context, stop) = notified.with_cancel();
+    let its = context.clone();
+    let wait = move || {
+        crate::select! {
+            recv(signals) -> signal => if let Ok(signal) = signal {
+                cancel.cancel(format!("{signal} was received"));
+            },
+            recv(its.done()) -> _ => {}
+        }
+    };
+    let builder = Builder::new().name("signal context");
+    builder.spawn(wait).map_err(io::Error::other)?;
+    Ok((context, stop))
 }
 
 /// Ignores signals from now on, also where they were asked for (Go's `signal.Ignore`). Children that are started inherit that.

@@ -70,7 +70,7 @@ impl Trace {
 
     fn end(&mut self) -> Option<io::Result<Summary>> {
         self.stop.store(1, Release);
-        futex::wake(&self.stop, 1);
+        futex::wake(self.stop.as_ref(), 1);
         let thread = self.thread.take()?;
         match gosched::blocking(|| thread.join()) {
             Ok(result) => Some(result),

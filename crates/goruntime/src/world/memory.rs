@@ -1,7 +1,7 @@
 //! Memory from the system that is no root: for tables whose numbers look like pointers, and must not keep anything alive.
 
+use crate::atomic::AtomicU64;
 use std::ptr::null_mut;
-use std::sync::atomic::AtomicU64;
 
 /// A mapping, zeroed, unmapped when dropped.
 #[derive(Debug, Default)]

@@ -126,9 +126,9 @@ impl Host for Clock {
         &self.alarms
     }
 
-    unsafe fn arm(&'static self, timer: &TimerNode, inside: &Section) -> bool {
+    unsafe fn arm(&'static self, timer: &TimerNode, inside: &Section) {
         // SAFETY: obligation 1.
-        unsafe { self.timers.arm(timer, inside) }
+        unsafe { self.timers.arm(timer, inside) };
     }
 
     fn attend(&'static self, _: Nanos, _: &Section) {}

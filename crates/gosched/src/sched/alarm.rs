@@ -31,10 +31,10 @@ impl<V: Env> Host for Scheduler<V> {
         &self.alarms
     }
 
-    unsafe fn arm(&'static self, timer: &TimerNode, inside: &Section) -> bool {
+    unsafe fn arm(&'static self, timer: &TimerNode, inside: &Section) {
         let p = self.with_own_p(inside, |p| p).unwrap_or(self.ps.get(0));
         // SAFETY: obligation 1.
-        unsafe { p.timers.arm(timer, inside) }
+        unsafe { p.timers.arm(timer, inside) };
     }
 
     fn attend(&'static self, when: Nanos, inside: &Section) {

@@ -112,7 +112,7 @@ impl CpuProfiler {
 
     fn end(&mut self) -> Option<Profile> {
         self.stop.store(1, Release);
-        futex::wake(&self.stop, 1);
+        futex::wake(self.stop.as_ref(), 1);
         let thread = self.thread.take()?;
         match gosched::blocking(|| thread.join()) {
             Ok(profile) => profile,
