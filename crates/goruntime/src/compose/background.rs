@@ -10,15 +10,11 @@
 //!
 //! A thread that finds nothing to do, or has had its part, sleeps until somebody [calls](crate::world::calls), but looks again soon: nobody calls when a P becomes idle.
 
-use crate::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
+use crate::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use crate::runtime::scheduler;
 use crate::world::calls::Calls;
 use crate::world::workers::Team;
 use gogc::{Background, Bytes, Processor};
-<<<<<<< HEAD
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
-=======
->>>>>>> main
 use std::time::{Duration, Instant};
 
 /// What is looked through at a stretch: a millisecond or less, so that it is soon noticed when a processor is wanted. (What waits in a marker's queues is given to all
