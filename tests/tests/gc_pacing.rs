@@ -236,7 +236,7 @@ const OWNERS: Program = Program {
 /// About 150 MiB that live.
 const LARGE: Program = Program {
     live: 1_500_000,
-    turns: 3,
+    turns: 5,
     ..NODES
 };
 
