@@ -1,8 +1,10 @@
 //! Helpers shared by the suites that cross crates.
 
+pub mod protobuf;
 pub mod refuse;
 pub mod still;
 
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -77,4 +79,29 @@ pub fn eventually(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
         );
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// The Go that `cargo xtask bench` installs, the one that `GORUNTIME_GO` names, or one that is there anyway.
+pub fn find_go() -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
+    let installed = root.join("target/bench/go/environment/bin/go");
+    let given = std::env::var_os("GORUNTIME_GO").map(PathBuf::from);
+    let known = given.into_iter().chain([installed, PathBuf::from("go")]);
+    known.into_iter().find(|go| {
+        let version = Command::new(go).arg("version").output();
+        version.is_ok_and(|said| said.status.success())
+    })
+}
+
+/// A command of Go's that fetches nothing, and keeps what it builds in `folder`.
+pub fn go_tool(go: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(go);
+    command
+        .env("GOCACHE", folder.join("go-cache"))
+        .env("GOTOOLCHAIN", "local")
+        .env("GOPROXY", "off")
+        .env("GOFLAGS", "")
+        .env("HOME", folder)
+        .env("PPROF_TMPDIR", folder);
+    command
 }

@@ -1,83 +1,18 @@
 //! Execution traces: that what they say is what happened, that tracks are well formed, and what a flight recorder keeps.
 
-use goruntime::trace::{self, FlightRecorder};
+use goruntime::trace::{self, FlightRecorder, Format};
 use goruntime::{Builder, chan, debug, go};
+use goruntime_tests::protobuf::Message;
+use goruntime_tests::{find_go, go_tool};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
 static GLOBAL: goruntime::GoMalloc = goruntime::GoMalloc::new();
-
-/// A message of protocol buffers: its numbers and its parts, by field.
-#[derive(Default)]
-struct Message {
-    numbers: BTreeMap<u64, Vec<u64>>,
-    parts: BTreeMap<u64, Vec<Vec<u8>>>,
-}
-
-fn varint(bytes: &mut &[u8]) -> u64 {
-    let (mut value, mut shift) = (0, 0);
-    loop {
-        let byte = bytes[0];
-        *bytes = &bytes[1..];
-        value |= u64::from(byte & 127) << shift;
-        shift += 7;
-        if byte < 128 {
-            return value;
-        }
-    }
-}
-
-impl Message {
-    fn read(mut bytes: &[u8]) -> Message {
-        let mut message = Message::default();
-        while !bytes.is_empty() {
-            let key = varint(&mut bytes);
-            let field = key >> 3;
-            match key & 7 {
-                0 => message
-                    .numbers
-                    .entry(field)
-                    .or_default()
-                    .push(varint(&mut bytes)),
-                1 => {
-                    let (word, rest) = bytes.split_at(8);
-                    let value = u64::from_le_bytes(word.try_into().unwrap());
-                    message.numbers.entry(field).or_default().push(value);
-                    bytes = rest;
-                }
-                2 => {
-                    let len = varint(&mut bytes) as usize;
-                    let (part, rest) = bytes.split_at(len);
-                    message.parts.entry(field).or_default().push(part.to_vec());
-                    bytes = rest;
-                }
-                other => panic!("wire type {other}"),
-            }
-        }
-        message
-    }
-
-    fn number(&self, field: u64) -> Option<u64> {
-        self.numbers.get(&field).map(|numbers| numbers[0])
-    }
-
-    fn parts(&self, field: u64) -> impl Iterator<Item = Message> {
-        self.parts
-            .get(&field)
-            .into_iter()
-            .flatten()
-            .map(|part| Message::read(part))
-    }
-
-    fn text(&self, field: u64) -> Option<String> {
-        let text = self.parts.get(&field)?[0].clone();
-        Some(String::from_utf8(text).unwrap())
-    }
-}
 
 /// A slice on a track.
 #[derive(Clone, Debug)]
@@ -229,7 +164,7 @@ fn ping_pong(rounds: u64) {
 fn a_trace_tells_who_ran_and_who_woke_whom() {
     const ROUNDS: u64 = 200;
     let out = Shared::default();
-    let trace = trace::start(out.clone()).unwrap();
+    let trace = trace::start(Format::Perfetto, out.clone()).unwrap();
     ping_pong(ROUNDS);
     goruntime::gc::collect();
     go(|| goruntime::blocking(|| std::thread::sleep(Duration::from_millis(1))))
@@ -307,7 +242,7 @@ fn a_recorder_keeps_the_last_while_and_goes_on() {
     let recorder = FlightRecorder::start(Duration::from_secs(60)).unwrap();
     ping_pong(50);
     let mut first = Vec::new();
-    let summary = recorder.write(&mut first).unwrap();
+    let summary = recorder.write(Format::Perfetto, &mut first).unwrap();
     assert!(summary.events > 100, "{summary:?}");
     let story = read(&first);
     assert!(
@@ -318,7 +253,7 @@ fn a_recorder_keeps_the_last_while_and_goes_on() {
     );
     ping_pong(50);
     let mut second = Vec::new();
-    let more = recorder.write(&mut second).unwrap();
+    let more = recorder.write(Format::Perfetto, &mut second).unwrap();
     assert!(more.events > summary.events);
     read(&second);
 }
@@ -326,7 +261,9 @@ fn a_recorder_keeps_the_last_while_and_goes_on() {
 #[test]
 fn several_may_be_taken_at_the_same_time() {
     let out = [Shared::default(), Shared::default()];
-    let traces = out.clone().map(|out| trace::start(out).unwrap());
+    let traces = out
+        .clone()
+        .map(|out| trace::start(Format::Perfetto, out).unwrap());
     ping_pong(20);
     for (trace, out) in traces.into_iter().zip(out) {
         assert!(trace.stop().unwrap().events > 40);
@@ -346,7 +283,7 @@ fn a_trace_whose_file_cannot_be_written_says_so() {
             Ok(())
         }
     }
-    let trace = trace::start(Full).unwrap();
+    let trace = trace::start(Format::Perfetto, Full).unwrap();
     ping_pong(5);
     assert_eq!(trace.stop().unwrap_err().kind(), io::ErrorKind::StorageFull);
 }
@@ -354,7 +291,9 @@ fn a_trace_whose_file_cannot_be_written_says_so() {
 #[test]
 fn a_trace_can_be_had_over_http() {
     let playing = go(|| ping_pong(2000));
-    let response = debug::respond(debug::Request::get("/debug/pprof/trace?seconds=0.1"));
+    let response = debug::respond(debug::Request::get(
+        "/debug/pprof/trace?seconds=0.1&format=perfetto",
+    ));
     assert_eq!(response.status, 200);
     assert_eq!(
         response.header("Content-Disposition"),
@@ -362,4 +301,91 @@ fn a_trace_can_be_had_over_http() {
     );
     assert!(!read(&response.body).slices.is_empty());
     playing.join().unwrap();
+}
+
+/// What Go's own reader makes of a trace in its format: each event on a line.
+fn told_by_go(name: &str, trace: &[u8]) -> Option<String> {
+    let Some(go) = find_go() else {
+        println!(
+            "skipped: `go tool trace` reading it, for there is no Go here (`cargo xtask bench sched` installs one)"
+        );
+        return None;
+    };
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let file = folder.join(format!("{name}-{}.trace", std::process::id()));
+    std::fs::write(&file, trace).unwrap();
+    let output = go_tool(&go, folder)
+        .args(["tool", "trace", "-d=parsed"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaints}\n{said}");
+    assert_eq!(complaints, "");
+    Some(said)
+}
+
+#[test]
+fn go_reads_a_trace_in_its_format() {
+    const ROUNDS: u64 = 200;
+    let out = Shared::default();
+    let trace = trace::start(Format::Go, out.clone()).unwrap();
+    ping_pong(ROUNDS);
+    goruntime::gc::collect();
+    go(|| goruntime::blocking(|| std::thread::sleep(Duration::from_millis(1))))
+        .join()
+        .unwrap();
+    // Goroutines that lose their P, wait on plain threads, and give way.
+    let computing: Vec<_> = (0..4)
+        .map(|_| {
+            go(|| {
+                let begin = Instant::now();
+                while begin.elapsed() < Duration::from_millis(60) {
+                    std::hint::spin_loop();
+                }
+                goruntime::yield_now();
+            })
+        })
+        .collect();
+    std::thread::spawn(|| ping_pong(3)).join().unwrap();
+    computing.into_iter().for_each(|g| g.join().unwrap());
+    let summary = trace.stop().unwrap();
+    assert_eq!(summary.lost, 0);
+    let bytes = out.0.lock().unwrap().clone();
+    assert!(bytes.starts_with(b"go 1.23 trace\0\0\0"));
+    let Some(said) = told_by_go("whole", &bytes) else {
+        return;
+    };
+    let count = |part: &str| said.lines().filter(|line| line.contains(part)).count() as u64;
+    assert!(count("StateTransition") > 4 * ROUNDS, "{said}");
+    assert!(count("Runnable->Running") > 2 * ROUNDS, "{said}");
+    assert!(count("Reason=\"chan ") > ROUNDS, "{said}");
+    assert!(
+        said.contains("traces.rs:"),
+        "where goroutines were started: {said}"
+    );
+    if !cfg!(feature = "system-allocator") {
+        assert!(
+            said.contains("GC concurrent mark phase") || said.contains("GC "),
+            "{said}"
+        );
+        assert!(said.contains("stop-the-world (collection)"), "{said}");
+    }
+}
+
+#[test]
+fn go_reads_what_a_recorder_has_left_of_it() {
+    let recorder = FlightRecorder::with_room(Duration::from_secs(60), 1 << 16).unwrap();
+    std::thread::scope(|scope| {
+        let playing = scope.spawn(|| ping_pong(60_000));
+        std::thread::sleep(Duration::from_millis(50));
+        for n in 0..5 {
+            let mut trace = Vec::new();
+            recorder.write(Format::Go, &mut trace).unwrap();
+            told_by_go(&format!("part{n}"), &trace);
+        }
+        playing.join().unwrap();
+    });
 }

@@ -25,7 +25,8 @@ const LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// The checks of the lint that are about documentation.
 const CHECKS: &[&str] = &[
-    "links", "names", "commands", "course", "settings", "diagram", "book", "prose", "rustdoc",
+    "links", "names", "commands", "quotes", "course", "settings", "diagram", "book", "prose",
+    "rustdoc",
 ];
 
 /// Runs the command.

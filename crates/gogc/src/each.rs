@@ -3,7 +3,7 @@
 use crate::env::{RootKind, RootSink, WordSink};
 use crate::word;
 
-/// Has a function called with every word.
+/// Has a function called with every word, and what else it stands for.
 pub(crate) struct Each<F>(pub(crate) F);
 
 /// The words at `base` whose bits are set.
@@ -29,10 +29,12 @@ impl<F: FnMut(usize)> WordSink for Each<F> {
 }
 
 impl<F: FnMut(usize)> RootSink for Each<F> {
-    unsafe fn range(&mut self, _kind: RootKind, start: *const usize, words: usize) {
+    unsafe fn range(&mut self, kind: RootKind, start: *const usize, words: usize) {
         for i in 0..words {
             // SAFETY: within the range, which is aligned and readable by the caller's obligations.
-            (self.0)(unsafe { word::load(start.wrapping_add(i)) });
+            let word = unsafe { word::load(start.wrapping_add(i)) };
+            (self.0)(word);
+            kind.end_at(word).into_iter().for_each(&mut self.0);
         }
     }
 

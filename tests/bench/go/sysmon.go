@@ -3,6 +3,8 @@
 package main
 
 import (
+	"io"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -16,6 +18,7 @@ func init() {
 	workloads["idle"] = sysmonIdle
 	workloads["busy"] = sysmonBusy
 	workloads["hog_latency"] = sysmonHogLatency
+	workloads["hog_network"] = sysmonHogNetwork
 	workloads["blocked_handoff"] = sysmonBlockedHandoff
 	workloads["undeclared_handoff"] = sysmonUndeclaredHandoff
 }
@@ -91,6 +94,71 @@ func sysmonHogLatency(a *arguments) error {
 	}()
 	<-done
 	hogs.stop()
+	return reportLatencies(late)
+}
+
+// alarm is a timer of the kernel's that can be read when it has run out.
+type alarm struct{ events *os.File }
+
+const (
+	clockMonotonic = 1
+	timerNonblock  = 0x800
+	timerCloexec   = 0x80000
+)
+
+func newAlarm() (alarm, error) {
+	fd, _, why := syscall.Syscall(syscall.SYS_TIMERFD_CREATE, clockMonotonic, timerNonblock|timerCloexec, 0)
+	if why != 0 {
+		return alarm{}, why
+	}
+	return alarm{os.NewFile(fd, "timer")}, nil
+}
+
+func (a alarm) set(after time.Duration) error {
+	setting := [2]syscall.Timespec{1: syscall.NsecToTimespec(after.Nanoseconds())}
+	raw, err := a.events.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var why syscall.Errno
+	err = raw.Control(func(fd uintptr) {
+		_, _, why = syscall.Syscall6(syscall.SYS_TIMERFD_SETTIME, fd, 0, uintptr(unsafe.Pointer(&setting)), 0, 0, 0)
+	})
+	if why != 0 {
+		err = why
+	}
+	return err
+}
+
+func sysmonHogNetwork(a *arguments) error {
+	late := make([]time.Duration, a.scaled("ticks", 100))
+	hogs := startHogs(2 * runtime.NumCPU())
+	done := make(chan error)
+	go func() {
+		done <- func() error {
+			alarm, err := newAlarm()
+			if err != nil {
+				return err
+			}
+			for i := range late {
+				due := time.Now().Add(5 * time.Millisecond)
+				if err := alarm.set(5 * time.Millisecond); err != nil {
+					return err
+				}
+				var expirations [8]byte
+				if _, err := io.ReadFull(alarm.events, expirations[:]); err != nil {
+					return err
+				}
+				late[i] = time.Since(due)
+			}
+			return nil
+		}()
+	}()
+	err := <-done
+	hogs.stop()
+	if err != nil {
+		return err
+	}
 	return reportLatencies(late)
 }
 

@@ -13,3 +13,5 @@ pub mod tool_replies;
 pub mod web_request;
 #[path = "../../../crates/goruntime/examples/kv-load/wire.rs"]
 pub mod wire;
+
+pub mod lisp;

@@ -22,6 +22,7 @@ mod mark;
 mod pages;
 mod policies;
 mod process_heap;
+mod programs;
 mod replies;
 mod requests;
 mod settings;
@@ -99,6 +100,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "web-requests",
         run: web_requests::run,
+    },
+    Target {
+        name: "programs",
+        run: programs::run,
     },
 ];
 

@@ -135,6 +135,11 @@ fn web_requests() {
 }
 
 #[test]
+fn programs() {
+    replay("programs");
+}
+
+#[test]
 fn http() {
     replay("http");
 }

@@ -1,10 +1,12 @@
-//! `cargo xtask demo`: the key-value server under load, with the runtime's figures live; `cargo xtask demo stacks` shows managed stacks.
+//! `cargo xtask demo`: the key-value server under load, with the runtime's figures live; `cargo xtask demo stacks` shows managed stacks, `cargo xtask demo gc` the methods
+//! of collection.
 //!
 //! Two processes are started, the server and the load generator, and both are held by values that stop them on every
 //! way out: the end of the load, Ctrl-C, an error of either, a terminal that was closed. The panel is redrawn in place;
 //! where there is no terminal the same figures come as plain lines.
 
 mod course;
+mod gc;
 mod options;
 mod panel;
 mod units;
@@ -37,10 +39,14 @@ const OVERTIME: Duration = Duration::from_secs(30);
 
 /// Runs the command.
 pub fn run(mut arguments: lexopt::Parser) -> Outcome {
-    if let Some(words) = arguments.try_raw_args()
-        && words.peek().is_some_and(|word| word == "stacks")
-    {
-        return lesson::run_named(&["hot-split", "contiguous", "shrinking"]);
+    if let Some(mut words) = arguments.try_raw_args() {
+        if words.peek().is_some_and(|word| word == "stacks") {
+            return lesson::run_named(&["hot-split", "contiguous", "shrinking"]);
+        }
+        if words.peek().is_some_and(|word| word == "gc") {
+            words.next();
+            return gc::run(arguments);
+        }
     }
     match options::read(arguments)? {
         None => {

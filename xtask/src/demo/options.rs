@@ -8,6 +8,7 @@ use lexopt::prelude::*;
 pub const HELP: &str = "\
 Usage: cargo xtask demo [options]
        cargo xtask demo stacks
+       cargo xtask demo gc [--book]
 
 Builds a key-value server that speaks the Redis protocol, a goroutine for each connection, and drives it from a
 second process, with the runtime's figures live.
@@ -23,6 +24,7 @@ Options:
   --plain           lines instead of the panel
 
 `stacks` shows contiguous and segmented stacks instead: the lessons hot-split, contiguous and shrinking of `cargo xtask lesson`.
+`gc` shows one program by every method of collection.
 ";
 
 /// What the demo is asked to do.

@@ -3,7 +3,7 @@
 //! An experiment is an example of the crate that it is about, which prints points; here they are shown as a table and drawn. The charts go to `target/course`, or, with
 //! `--all`, into the book.
 
-mod points;
+pub mod points;
 mod table;
 
 use crate::console::{Row, Style};

@@ -13,6 +13,7 @@ mod finding;
 mod links;
 mod markdown;
 mod prose;
+mod quotes;
 mod settings;
 mod sources;
 
@@ -65,6 +66,11 @@ const CHECKS: &[Check] = &[
         name: "commands",
         help: "commands and examples that prose quotes exist",
         run: commands::check,
+    },
+    Check {
+        name: "quotes",
+        help: "code that the book quotes is in the file that it is from",
+        run: quotes::check,
     },
     Check {
         name: "course",

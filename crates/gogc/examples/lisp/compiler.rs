@@ -7,9 +7,9 @@
 
 use std::rc::Rc;
 
-use crate::code::{Instruction, Operation, RETURN_VALUES};
-use crate::reader::Datum;
-use crate::syntax::{Lambda, Node, Variable};
+use super::code::{Instruction, Operation, RETURN_VALUES};
+use super::reader::Datum;
+use super::syntax::{Lambda, Node, Variable};
 
 /// A constant of a procedure.
 #[derive(Debug)]

@@ -16,14 +16,11 @@
 use std::sync::Arc;
 
 use crate::code::{Instruction, Operation, RETURN_VALUES};
-use crate::compiler::{self, Constant, Template};
 use crate::heap::{Heap, Kind};
 use crate::mutator::{Exhausted, Mutator};
 use crate::primitives::{self, Primitive};
 use crate::printer;
-use crate::reader::{Datum, Reader};
 use crate::runtime::{Gc, Runtime};
-use crate::syntax::Expander;
 use crate::value::{Object, Value};
 use crate::world::Stack;
 
@@ -137,6 +134,11 @@ impl<G: Gc> Machine<G> {
         self.mutator.stack.set(self.top - 1, value);
     }
 
+    /// Drops all values, the result of the last run among them.
+    pub fn clear_stack(&mut self) {
+        self.top = 0;
+    }
+
     /// Puts what runs on the stack, where the world may stop. Returns the number of values there.
     pub fn everything_on_stack(&mut self) -> usize {
         self.mutator.stack.set(self.top, self.closure);
@@ -144,7 +146,7 @@ impl<G: Gc> Machine<G> {
     }
 
     /// Runs `f`, and if it finds no memory, collects and runs it once more. `f` changes nothing before it has all memory that it needs.
-    fn with_memory<R>(
+    pub fn with_memory<R>(
         &mut self,
         mut f: impl FnMut(&mut Self) -> Result<R, Trap>,
     ) -> Result<R, Trap> {
@@ -161,126 +163,12 @@ impl<G: Gc> Machine<G> {
         }
     }
 
-    /// Runs a program text. Returns the value of the last expression.
-    ///
-    /// # Errors
-    /// If it is malformed or wrong, or ends itself.
-    pub fn run_text(&mut self, text: &str) -> Result<Value, Trap> {
-        let mut reader = Reader::new(text);
-        let mut last = Value::UNSPECIFIED;
-        loop {
-            match reader.read() {
-                Ok(Some(datum)) => last = self.run_datum(&datum)?,
-                Ok(None) => return Ok(last),
-                Err(why) => return Err(Trap::Error(why.to_string())),
-            }
-        }
-    }
-
-    /// Runs an expression.
-    ///
-    /// # Errors
-    /// As [`run_text`](Self::run_text).
-    pub fn run_datum(&mut self, datum: &Datum) -> Result<Value, Trap> {
-        let names = primitives::names::<G>();
-        let lambda = Expander::new(&names).expand(datum)?;
-        let template = compiler::compile(&lambda);
-        self.top = 0;
-        let closure = self.with_memory(|this| {
-            let code = this.code(&template)?;
-            Ok(this
-                .mutator
-                .values(Kind::Closure, [Value::from(code)].into_iter())?)
-        })?;
-        self.run(closure.into())
-    }
-
-    /// The object of a template.
-    fn code(&mut self, template: &Template) -> Result<Object, Trap> {
-        let mut constants = Vec::new();
-        for constant in &template.constants {
-            constants.push(match constant {
-                Constant::Datum(datum) => self.datum(datum)?,
-                Constant::Symbol(name) => self.symbol(name)?,
-                Constant::Template(template) => self.code(template)?.into(),
-            });
-        }
-        let words: Vec<u64> = template.instructions.iter().map(|i| i.0).collect();
-        let mutator = &mut self.mutator;
-        let values = [
-            mutator.string(&template.name)?.into(),
-            mutator.words(Kind::Words, words.into_iter())?.into(),
-            mutator.values(Kind::Vector, constants.into_iter())?.into(),
-            Value::small(template.parameters),
-            Value::truth(template.has_rest),
-            Value::small(template.depth),
-        ];
-        Ok(mutator.values(Kind::Code, values.into_iter())?)
-    }
-
-    /// A datum as a value. Allocates, without stopping.
-    ///
-    /// # Errors
-    /// If there is no memory.
-    pub fn datum(&mut self, datum: &Datum) -> Result<Value, Trap> {
-        Ok(match datum {
-            Datum::Truth(is) => Value::truth(*is),
-            Datum::Number(n) => Value::number(*n).unwrap_or(Value::UNSPECIFIED),
-            Datum::Character(c) => Value::character(*c),
-            Datum::Text(text) => self.mutator.string(text)?.into(),
-            Datum::Symbol(name) => self.symbol(name)?,
-            Datum::List(items) => self.list(items, Value::NIL)?,
-            Datum::Dotted(items, tail) => {
-                let tail = self.datum(tail)?;
-                self.list(items, tail)?
-            }
-            Datum::Vector(items) => {
-                let mut values = Vec::new();
-                for item in items {
-                    values.push(self.datum(item)?);
-                }
-                self.mutator
-                    .values(Kind::Vector, values.into_iter())?
-                    .into()
-            }
-        })
-    }
-
-    fn list(&mut self, items: &[Datum], tail: Value) -> Result<Value, Trap> {
-        items.iter().rev().try_fold(tail, |tail, item| {
-            let first = self.datum(item)?;
-            self.cons(first, tail)
-        })
-    }
-
-    /// A pair. Allocates, without stopping.
-    ///
-    /// # Errors
-    /// If there is no memory.
-    pub fn cons(&mut self, first: Value, second: Value) -> Result<Value, Trap> {
-        let values = [first, second].into_iter();
-        Ok(self.mutator.values(Kind::Pair, values)?.into())
-    }
-
-    /// A symbol. Allocates, without stopping.
-    ///
-    /// # Errors
-    /// If there is no memory.
-    pub fn symbol(&mut self, name: &str) -> Result<Value, Trap> {
-        let runtime = self.mutator.runtime.clone();
-        let mutator = &mut self.mutator;
-        runtime.symbol(name, || {
-            let values = [mutator.string(name)?.into(), Value::UNBOUND];
-            Ok(mutator.values(Kind::Symbol, values.into_iter())?.into())
-        })
-    }
-
     /// Calls a procedure without arguments. Returns its value, which is on top of the stack then and stays there until the next call.
     ///
     /// # Errors
     /// As [`run_text`](Self::run_text).
     pub fn run(&mut self, procedure: Value) -> Result<Value, Trap> {
-        self.top = 0;
+        self.clear_stack();
         self.frame = 0;
         self.closure = Value::UNBOUND;
         for _ in 0..RETURN_VALUES {

@@ -11,13 +11,14 @@
 //! | `mutator` | allocation, stores and stops of one interpreter | calls it |
 //! | `runtime` | what interpreters share | owns it |
 //! | `reader`, `syntax`, `code`, `compiler` | from text to instructions | nothing |
-//! | `machine`, `primitives`, `printer` | running them | that values live on the stack |
+//! | `loader`, `machine`, `primitives`, `printer` | running them | that values live on the stack |
 //! | `methods` | the collectors to choose from | which one it is |
 //! | `measure` | pauses, memory and work in figures | nothing |
 
 mod code;
 mod compiler;
 mod heap;
+mod loader;
 mod machine;
 mod measure;
 mod methods;

@@ -109,7 +109,7 @@ impl Run {
         all as f64 / 1e9
     }
 
-    /// Lines of a plot, a series, and two numbers; and the sums in a line that begins with `total`.
+    /// Lines of a plot, a series, and two numbers; and the sums in a line that begins with `# total`.
     fn print_points(&self) {
         let (name, pauses) = (self.name, self.sorted(|_| true, |pause| pause.length));
         for percent in [0, 10, 25, 50, 75, 90, 95, 99, 100] {
@@ -124,7 +124,7 @@ impl Run {
         let (took, stops) = (self.took.as_secs_f64(), pauses.len());
         let [half, most, longest] = [50.0, 99.0, 100.0].map(|p| percentile(&pauses, p));
         println!(
-            "total {name} {took:.2} {} {stops} {:.3} {half:.1} {most:.1} {longest:.1} {:.1}",
+            "# total {name} {took:.2} {} {stops} {:.3} {half:.1} {most:.1} {longest:.1} {:.1}",
             self.ticks,
             self.stopped(),
             self.memory()

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::reader::Datum;
+use super::reader::Datum;
 
 /// A local variable.
 #[derive(Debug)]

@@ -9,7 +9,8 @@
 use std::ptr::NonNull;
 
 use super::*;
-use crate::env::{RootKind, WordSink};
+use crate::each::Each;
+use crate::env::RootKind;
 use crate::word::{self, WORD};
 
 /// Words from the world.
@@ -144,31 +145,9 @@ impl<'c, H: HeapView, W: World> Reference<'c, H, W> {
             if !heap.pointer_free(object) {
                 let at = ObjectAddr(start);
                 let range = 0..heap.scannable(at);
-                let mut sink = Children {
-                    reference: self,
-                    of: start,
-                };
+                let mut sink = Each(|word| self.see(word, From::Object(start)));
                 heap.scan(at, range, &mut sink);
             }
-        }
-    }
-}
-
-/// The pointers of one object.
-struct Children<'r, 'c, H: HeapView, W: World> {
-    reference: &'r mut Reference<'c, H, W>,
-    of: usize,
-}
-
-impl<H: HeapView, W: World> WordSink for Children<'_, '_, H, W> {
-    fn word(&mut self, word: usize) {
-        self.reference.see(word, From::Object(self.of));
-    }
-
-    unsafe fn masked(&mut self, base: *const usize, mask: u64) {
-        for i in (0..64).filter(|i| mask >> i & 1 == 1) {
-            // SAFETY: one of the words asked for, which are readable by the caller's obligations.
-            self.word(unsafe { word::load(base.wrapping_add(i)) });
         }
     }
 }

@@ -6,6 +6,7 @@
 use super::http::{Request, Response};
 use crate::goroutines::symbols::{Symbols, forget};
 use crate::profile::{self, Profile};
+use crate::trace::Format;
 use std::fmt::Write;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,7 +68,7 @@ const OTHERS: &[(&str, &str)] = &[
     ),
     (
         "trace",
-        "What happens in the next seconds=N, 1 if it is not said: a trace for ui.perfetto.dev.",
+        "What happens in the next seconds=N, 1 if it is not said: for go tool trace, or with format=perfetto for ui.perfetto.dev.",
     ),
 ];
 
@@ -138,8 +139,13 @@ fn trace(request: &Request<'_>) -> Response {
     let seconds = seconds.and_then(|s| s.parse::<f64>().ok());
     let seconds = seconds.filter(|&s| s > 0.0).unwrap_or(1.0);
     let duration = Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST);
+    let (format, name) = match request.parameter("format").as_deref() {
+        Some("perfetto") => (Format::Perfetto, "trace.pftrace"),
+        Some("go") | None => (Format::Go, "trace.out"),
+        Some(_) => return Response::text(400, "format is go or perfetto"),
+    };
     let body = Shared::default();
-    let taken = crate::trace::start(body.clone()).and_then(|trace| {
+    let taken = crate::trace::start(format, body.clone()).and_then(|trace| {
         gosched::sleep(duration.min(LONGEST));
         trace.stop()
     });
@@ -148,7 +154,7 @@ fn trace(request: &Request<'_>) -> Response {
             let body = std::mem::take(&mut *body.bytes());
             Response::new(200, "application/octet-stream", body).with(
                 "Content-Disposition",
-                "attachment; filename=\"trace.pftrace\"",
+                &format!("attachment; filename=\"{name}\""),
             )
         }
         Err(why) => Response::text(500, &format!("Could not enable tracing: {why}")),

@@ -1,25 +1,33 @@
 //! Execution traces: which goroutine ran when and on which P, what it waited for and who woke it, collections, and when the world stood still.
 //!
 //! ```no_run
-//! use goruntime::trace;
+//! use goruntime::trace::{self, Format};
 //! use std::{fs::File, time::Duration};
 //!
-//! let trace = trace::start(File::create("trace.pftrace")?)?;
+//! let trace = trace::start(Format::Go, File::create("trace.out")?)?;
 //! goruntime::time::sleep(Duration::from_secs(1));
 //! let summary = trace.stop()?;
 //! println!("{} events, {} lost", summary.events, summary.lost);
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! The file is Perfetto's: <https://ui.perfetto.dev> opens it (in the browser; it is not sent anywhere), and so does its `trace_processor`, which answers SQL. Each P is a track, with a slice for
-//! each time that a goroutine ran on it, named by the goroutine's name or the place where it was started; arrows lead from who woke a goroutine to where it then ran. The
-//! collector's phases, stops of the world, and the size of the heap have tracks of their own.
+//! There are two [formats](Format), for two tools. Goroutines go by their names or the places where they were started. To have what came *before* something went wrong there is the
+//! [`FlightRecorder`].
 //!
-//! To have what came *before* something went wrong there is the [`FlightRecorder`].
-//!
-//! Off, this costs two instructions at each event of the scheduler; on, some fifty nanoseconds, which shows in a program that does little else than switch goroutines.
+//! Off, this costs a load and a branch at each event of the scheduler; on, some fifty nanoseconds, which shows in a program that does little else than switch goroutines.
 
+mod go;
 mod perfetto;
 mod session;
 
 pub use session::{FlightRecorder, Summary, Trace, start};
+
+/// Who is to read a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `go tool trace`, of Go 1.23 or later: Ps with the goroutines that ran on them, how long goroutines waited and for what, collections and stops of the world.
+    Go,
+    /// <https://ui.perfetto.dev> (in the browser; the file is not sent anywhere) and its `trace_processor`, which answers SQL: a track for each P, arrows from who woke a goroutine to where it
+    /// then ran, and tracks for the collector's phases, stops of the world, and the size of the heap.
+    Perfetto,
+}

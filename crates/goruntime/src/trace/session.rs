@@ -4,6 +4,7 @@
 //! back until the next time, and what is written is in order.
 
 use super::perfetto::Perfetto;
+use super::{Format, go};
 use crate::atomic::{AtomicU32, Ordering::*};
 use crate::events::{EVENTS, Event, Reader};
 use crate::runtime::scheduler;
@@ -36,18 +37,19 @@ pub struct Trace {
     thread: Option<JoinHandle<io::Result<Summary>>>,
 }
 
-/// Begins to write what happens to `out`, which is written to by a thread of the runtime's. Several traces may be taken at the same time.
+/// Begins to write what happens to `out`, which is written to by a thread of the runtime's. Several traces may be taken at the same time. One in Go's format is kept in memory, with 56
+/// bytes for each event, and written when it is stopped.
 ///
 /// # Errors
 /// If there is no memory or no thread to be had.
-pub fn start(out: impl Write + Send + 'static) -> io::Result<Trace> {
+pub fn start(format: Format, out: impl Write + Send + 'static) -> io::Result<Trace> {
     let scheduler = scheduler();
     let reader = Reader::new(scheduler.procs(), EVENTS)?;
     let stop = Arc::new(AtomicU32::new(0));
     let asked = stop.clone();
     let serve = move || {
         scheduler.add_service_thread();
-        let result = serve(reader, out, &asked);
+        let result = serve(reader, format, out, &asked);
         // Whoever waits for this thread is awake to the deadlock check.
         scheduler.remove_service_thread();
         result
@@ -88,8 +90,44 @@ impl Drop for Trace {
     }
 }
 
-fn serve(mut reader: Reader, out: impl Write, stop: &AtomicU32) -> io::Result<Summary> {
-    let mut perfetto = Perfetto::new(out, Nanos::now().0)?;
+/// Where events go.
+enum Writer<W> {
+    Perfetto(Perfetto<W>),
+    /// Those since a time, until the end.
+    Go(W, u64, Vec<Event>),
+}
+
+impl<W: Write> Writer<W> {
+    fn new(format: Format, out: W, begin: u64) -> io::Result<Writer<W>> {
+        Ok(match format {
+            Format::Perfetto => Writer::Perfetto(Perfetto::new(out, begin)?),
+            Format::Go => Writer::Go(out, begin, Vec::new()),
+        })
+    }
+
+    fn event(&mut self, event: Event) -> io::Result<()> {
+        match self {
+            Writer::Perfetto(perfetto) => perfetto.event(&event)?,
+            Writer::Go(_, _, events) => events.push(event),
+        }
+        Ok(())
+    }
+
+    fn finish(self, lost: u64) -> io::Result<()> {
+        match self {
+            Writer::Perfetto(perfetto) => perfetto.finish(lost),
+            Writer::Go(mut out, begin, events) => go::write(&mut out, begin, &events),
+        }
+    }
+}
+
+fn serve(
+    mut reader: Reader,
+    format: Format,
+    out: impl Write,
+    stop: &AtomicU32,
+) -> io::Result<Summary> {
+    let mut writer = Writer::new(format, out, Nanos::now().0)?;
     let mut summary = Summary::default();
     let mut pending: Vec<Event> = Vec::new();
     loop {
@@ -102,11 +140,11 @@ fn serve(mut reader: Reader, out: impl Write, stop: &AtomicU32) -> io::Result<Su
         pending.sort_by_key(|event| event.time);
         let ready = pending.partition_point(|event| event.time < settled);
         for event in pending.drain(..ready) {
-            perfetto.event(&event)?;
+            writer.event(event)?;
             summary.events += 1;
         }
         if is_last {
-            perfetto.finish(summary.lost)?;
+            writer.finish(summary.lost)?;
             return Ok(summary);
         }
         futex::wait(stop, 0, Some(PERIOD));
@@ -116,12 +154,12 @@ fn serve(mut reader: Reader, out: impl Write, stop: &AtomicU32) -> io::Result<Su
 /// Keeps the events of the last while, to be written when something has gone wrong: nothing is written until then.
 ///
 /// ```no_run
-/// use goruntime::trace::FlightRecorder;
+/// use goruntime::trace::{FlightRecorder, Format};
 /// use std::{fs::File, time::Duration};
 ///
 /// let recorder = FlightRecorder::start(Duration::from_secs(10))?;
 /// // ... a request that took too long:
-/// recorder.write(File::create("slow.pftrace")?)?;
+/// recorder.write(Format::Go, File::create("slow.trace")?)?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
@@ -153,20 +191,21 @@ impl FlightRecorder {
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn write(&self, out: impl Write) -> io::Result<Summary> {
+    pub fn write(&self, format: Format, out: impl Write) -> io::Result<Summary> {
         let mut events = self.reader.last();
         let oldest = Nanos::now() - Nanos::from_duration(self.age);
         events.retain(|event| event.time >= oldest.0);
         events.sort_by_key(|event| event.time);
-        let begin = events.first().map_or(oldest.0, |event| event.time);
-        let mut perfetto = Perfetto::new(out, begin)?;
-        for event in &events {
-            perfetto.event(event)?;
-        }
-        perfetto.finish(0)?;
-        Ok(Summary {
+        let summary = Summary {
             events: events.len() as u64,
             lost: 0,
-        })
+        };
+        let begin = events.first().map_or(oldest.0, |event| event.time);
+        let mut writer = Writer::new(format, out, begin)?;
+        events
+            .into_iter()
+            .try_for_each(|event| writer.event(event))?;
+        writer.finish(0)?;
+        Ok(summary)
     }
 }

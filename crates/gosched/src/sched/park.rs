@@ -51,6 +51,7 @@ impl<V: Env> Scheduler<V> {
                 if machine.m.spinning.load(Ordering::Relaxed) {
                     self.stop_spinning(machine, &inside);
                 }
+                self.tell(Some(machine), || Event::Running(header.id()));
                 self.leave(machine);
                 return;
             }

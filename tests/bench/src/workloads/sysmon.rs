@@ -3,6 +3,10 @@
 use super::process::{self, Usage};
 use crate::figure;
 use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::ptr::null_mut;
 use std::time::Duration;
 
 /// Goroutines that are parked while the process is idle.
@@ -23,6 +27,43 @@ pub const BLOCKED: Duration = Duration::from_millis(5);
 pub const UNDECLARED: u64 = 25;
 /// How long each blocks: longer than a goroutine may run on while others wait.
 pub const BLOCKED_UNDECLARED: Duration = Duration::from_millis(30);
+
+/// A timer of the kernel's that can be read when it has run out: like a connection, and unlike a timer of the runtime's, it is heard of by asking the kernel.
+///
+/// # Errors
+/// The system's.
+pub fn alarm() -> io::Result<File> {
+    // SAFETY: a plain call; the descriptor is nobody else's.
+    unsafe {
+        match libc::timerfd_create(
+            libc::CLOCK_MONOTONIC,
+            libc::TFD_NONBLOCK | libc::TFD_CLOEXEC,
+        ) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(File::from_raw_fd(fd)),
+        }
+    }
+}
+
+/// Has the alarm run out so much later than now.
+///
+/// # Errors
+/// The system's.
+pub fn set_alarm(alarm: &File, after: Duration) -> io::Result<()> {
+    let time = |time: Duration| libc::timespec {
+        tv_sec: time.as_secs().cast_signed(),
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    let setting = libc::itimerspec {
+        it_interval: time(Duration::ZERO),
+        it_value: time(after),
+    };
+    // SAFETY: the descriptor is borrowed, and the setting outlives the call.
+    match unsafe { libc::timerfd_settime(alarm.as_raw_fd(), 0, &setting, null_mut()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
 
 /// Prints what an idle process used since `before`, `elapsed` ago: `cpu` and `switches`, both to the second.
 pub fn report_idle(before: Usage, elapsed: Duration) {

@@ -59,6 +59,20 @@ pub const SYSMON: Suite = Suite {
             ..TIME
         },
         Row {
+            name: "network beside hogs, p50",
+            help: "The same; the other waits 5 ms at a time for a descriptor that becomes readable.",
+            workload: "hog_network",
+            figure: "p50",
+            ..TIME
+        },
+        Row {
+            name: "network beside hogs, p99",
+            help: "The same, the latest but for one in a hundred.",
+            workload: "hog_network",
+            figure: "p99",
+            ..TIME
+        },
+        Row {
             name: "hand-over from a declared call, p50",
             help: "A goroutine on each processor makes another ready and blocks for 5 ms in a call that is declared as blocking; how long the other waits.",
             workload: "blocked_handoff",

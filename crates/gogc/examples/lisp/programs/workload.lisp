@@ -1,5 +1,5 @@
-; What the collectors are compared by: two interpreters that keep a few megabytes, throw much away,
-; change what is old, and leave circles behind.
+; What the collectors are compared by: two interpreters that keep some thirty megabytes, throw much
+; away, change what is old, and leave circles behind.
 ;
 ; Each has a table of trees, of which it replaces one at a time; between that it builds and drops
 ; lists and queues whose links go both ways. A tick is one replacement.
@@ -41,7 +41,8 @@
       (tick))
     'done))
 
-(define places 400)
+(define places 4000)
 (define replacements 15000)
 (define other (spawn (lambda () (work! 1 places replacements))))
-(print (work! 2 places replacements) " " (join other))
+(work! 2 places replacements)
+(join other)

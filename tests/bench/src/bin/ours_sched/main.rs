@@ -20,6 +20,7 @@ const OWN: &[Workload] = &[
     ("idle", sysmon::idle),
     ("busy", sysmon::busy),
     ("hog_latency", sysmon::hog_latency),
+    ("hog_network", sysmon::hog_network),
     ("blocked_handoff", sysmon::blocked_handoff),
     ("undeclared_handoff", sysmon::undeclared_handoff),
 ];

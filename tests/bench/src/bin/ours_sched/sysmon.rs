@@ -10,7 +10,9 @@ use bench::workloads::sysmon::{
     UNDECLARED,
 };
 use bench::{Arguments, figure};
+use goruntime::fs::File;
 use goruntime::{blocking, chan, go, time};
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -66,6 +68,26 @@ pub fn hog_latency(arguments: &Arguments) -> Outcome {
     let late = ticker.join().unwrap_or_else(|panic| panic.resume());
     hogs.stop();
     late.report()
+}
+
+pub fn hog_network(arguments: &Arguments) -> Outcome {
+    let ticks = arguments.scaled("ticks", TICKS);
+    let hogs = Hogs::start(2 * sizes::processors());
+    let reader = go(move || {
+        let alarm = sysmon::alarm()?;
+        let mut events = File::from_std(alarm.try_clone()?)?;
+        let mut late = Latencies::with_capacity(ticks as usize);
+        for _ in 0..ticks {
+            let due = Instant::now() + TICK;
+            sysmon::set_alarm(&alarm, TICK)?;
+            events.read_exact(&mut [0; 8])?;
+            late.record(due.elapsed());
+        }
+        io::Result::Ok(late)
+    });
+    let late = reader.join().unwrap_or_else(|panic| panic.resume());
+    hogs.stop();
+    late.map_err(|why| why.to_string())?.report()
 }
 
 pub fn blocked_handoff(arguments: &Arguments) -> Outcome {
