@@ -43,6 +43,11 @@ impl Account {
         }
     }
 
+    /// Whether allocation costs anything at present.
+    pub(crate) fn is_charging(&self) -> bool {
+        self.ratio.load(Ordering::Relaxed) != 0
+    }
+
     /// Whether enough is owed to assist for.
     pub(crate) fn owes(&self) -> bool {
         self.balance.load(Ordering::Relaxed) <= -LEAST
@@ -116,9 +121,10 @@ mod tests {
         let account = Account::default();
         account.open(0.0);
         assert_eq!(account.charge(Bytes(u64::MAX)), None);
+        assert!(!account.is_charging());
         account.set_ratio(1.0);
         account.charge(Bytes(1 << 20));
-        assert!(account.owes());
+        assert!(account.owes() && account.is_charging());
         account.set_ratio(0.0);
         assert!(!account.owes());
         account.earn(Bytes(5));

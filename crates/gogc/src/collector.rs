@@ -84,6 +84,12 @@ pub trait Collector {
     /// Sweeps some `limit` bytes of the heap, on behalf of whoever has time.
     fn sweep(&self, limit: Bytes) -> SweepStep;
 
+    /// Whether mutators may be held up for the sake of the goal while objects are marked: not while collection, which has had more than half of the processors' time, has to
+    /// stand back.
+    fn may_hold_up(&self) -> bool {
+        false
+    }
+
     /// Puts other settings in force; returns those before.
     fn reconfigure(&self, config: Config) -> Config;
 

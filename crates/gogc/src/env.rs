@@ -418,6 +418,12 @@ pub unsafe trait World: Hooks + Sync {
     /// The time, from an origin that does not change; best the start of the process, which traces count from.
     fn now(&self) -> Nanos;
 
+    /// Processor time that the calling thread has used, from an origin of its own. More mutators may assist than there are processors: by the clock they would all seem to have
+    /// one. Where that cannot be, the time will do.
+    fn thread_time(&self) -> Nanos {
+        self.now()
+    }
+
     /// Memory for buffers of grey objects. Called when the collector is made, and by markers, mutators that assist among them. `None` if there is none to be had: marking then takes longer, and is still complete.
     fn acquire(&self, bytes: usize) -> Option<NonNull<u8>>;
 

@@ -373,6 +373,10 @@ impl<H: HeapView, W: World> Collector for MarkSweep<H, W> {
         self.barrier.is_on() && self.account.owes()
     }
 
+    fn may_hold_up(&self) -> bool {
+        self.barrier.is_on() && self.account.is_charging()
+    }
+
     fn sweep(&self, limit: Bytes) -> SweepStep {
         self.sweep_some(limit)
     }

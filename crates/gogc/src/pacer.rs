@@ -26,10 +26,10 @@
 //!
 //! The [`Limiter`] sees to it that all this never takes more than half of the processors' time for long: assists end before the program does.
 //!
-//! A limit below what is live would make every allocation collect. So a cycle that only the limit asked for
-//! is followed by at least as long a time in which the limit alone does not ask again: at most half of the
+//! A limit below what is live, or hardly above, would make every allocation collect. So where a limit leaves [less than an eighth](TIGHT) of what is live, a cycle that
+//! only the limit asked for is followed by at least as long a time in which the limit alone does not ask again: at most half of the
 //! time goes into collection, and the limit is exceeded rather than the program stalled. Go draws the line in
-//! the same place.
+//! the same place. Otherwise the limit is kept: what is allocated between two cycles pays for them.
 
 use crate::env::HeapUsage;
 use crate::stats::Reason;
@@ -65,6 +65,9 @@ const LEAST_WORK: Bytes = Bytes(1000);
 
 /// How much further than the goal the heap may grow when there turns out to be more work than in the last cycle.
 const OVERSHOOT: f64 = 1.1;
+
+/// A memory limit that leaves no more room than what is live divided by this is taken for one that cannot be kept.
+const TIGHT: u64 = 8;
 
 /// The wait before another attempt, when the world could not be stopped.
 const RETRY_AFTER: Nanos = Nanos::millis(10);
@@ -184,8 +187,10 @@ pub struct ConcurrentReport {
 #[derive(Clone, Debug)]
 pub struct Pacer {
     config: Config,
-    /// Collected and external memory after the last cycle.
-    live: Bytes,
+    /// Collected memory after the last cycle.
+    live_collected: Bytes,
+    /// External memory after the last cycle, or what is left of it when what that cycle found dead has been dropped.
+    live_external: Bytes,
     /// Stacks and statics scanned in the last cycle.
     roots: Bytes,
     /// Derived from `GOGC`; [`Bytes`]`(u64::MAX)` if off.
@@ -213,7 +218,8 @@ impl Pacer {
     pub fn new(config: Config, usage: &HeapUsage) -> Pacer {
         let mut pacer = Pacer {
             config,
-            live: Bytes(0),
+            live_collected: Bytes(0),
+            live_external: Bytes(0),
             roots: Bytes(0),
             percent_goal: UNBOUNDED,
             limit_goal: UNBOUNDED,
@@ -262,16 +268,21 @@ impl Pacer {
         self.trigger_for(self.goal())
     }
 
+    /// What the last cycle found live.
+    fn live(&self) -> Bytes {
+        self.live_collected.saturating_add(self.live_external)
+    }
+
     fn trigger_for(&self, goal: Bytes) -> Bytes {
         if !self.concurrent || goal == UNBOUNDED {
             return goal;
         }
-        let room = goal.saturating_sub(self.live).0 as f64;
+        let room = goal.saturating_sub(self.live()).0 as f64;
         let cons_mark = self.cons_mark.iter().copied().fold(0.0, f64::max);
         let meanwhile = cons_mark * (1.0 - UTILISATION) / UTILISATION * self.scanned.0 as f64;
         let (least, most) = TRIGGER_RANGE;
         let part = (room - meanwhile).clamp(room * least, room * most);
-        self.live.saturating_add(Bytes(part as u64))
+        self.live().saturating_add(Bytes(part as u64))
     }
 
     /// Why a cycle should start now, if it should.
@@ -285,7 +296,13 @@ impl Pacer {
             return Some(Reason::HeapGoal);
         }
         let limited = heap >= self.trigger_for(self.limit_goal);
-        (limited && now >= self.limit_again_at).then_some(Reason::MemoryLimit)
+        let may_ask = now >= self.limit_again_at || !self.limit_is_tight();
+        (limited && may_ask).then_some(Reason::MemoryLimit)
+    }
+
+    /// Whether the limit leaves next to nothing to be allocated.
+    fn limit_is_tight(&self) -> bool {
+        self.limit_goal.saturating_sub(self.live()).0 < self.live().0 / TIGHT
     }
 
     /// From the last call until `now`, all `procs` processors together spent `collection` on collection.
@@ -303,7 +320,7 @@ impl Pacer {
         let heap = usage.collected.saturating_add(usage.external);
         let goal = match self.goal() {
             // A cycle that nothing but force asked for has no goal of its own: let the heap grow by as much as it does by default.
-            UNBOUNDED => self.live.saturating_add(self.live.max(MIN_HEAP)),
+            UNBOUNDED => self.live().saturating_add(self.live().max(MIN_HEAP)),
             goal => goal,
         };
         let (mut expected, mut goal) = (self.scanned.0 as f64, goal.0 as f64);
@@ -319,18 +336,19 @@ impl Pacer {
 
     /// Takes the results of a cycle into account.
     pub fn finish_cycle(&mut self, report: &CycleReport) {
-        self.live = report.usage.collected.saturating_add(report.usage.external);
+        self.live_collected = report.usage.collected;
+        self.live_external = report.usage.external;
         self.roots = report.roots;
+        if let Some(concurrent) = report.concurrent {
+            self.learn(&concurrent);
+        }
+        self.revise(&report.usage);
         let took = report.ended.saturating_sub(report.started);
         self.limit_again_at = if report.reason == Reason::MemoryLimit {
             report.ended + took
         } else {
             report.ended
         };
-        if let Some(concurrent) = report.concurrent {
-            self.learn(&concurrent);
-        }
-        self.revise(&report.usage);
     }
 
     /// Takes note of how fast mutators allocated, compared with marking.
@@ -351,6 +369,7 @@ impl Pacer {
 
     /// Computes the goals again, for memory use that has changed since.
     pub fn revise(&mut self, usage: &HeapUsage) {
+        self.live_external = self.live_external.min(usage.external);
         self.percent_goal = self.goal_by_percent();
         self.limit_goal = self.goal_by_limit(usage);
     }
@@ -363,10 +382,10 @@ impl Pacer {
             let part = u128::from(of.0) * u128::from(percent) / 100;
             Bytes(u64::try_from(part).unwrap_or(u64::MAX))
         };
-        self.live
-            .saturating_add(share(self.live.saturating_add(self.roots)))
+        self.live()
+            .saturating_add(share(self.live().saturating_add(self.roots)))
             .max(share(MIN_HEAP))
-            .max(self.live.saturating_add(MIN_RUNWAY))
+            .max(self.live().saturating_add(MIN_RUNWAY))
     }
 
     fn goal_by_limit(&self, usage: &HeapUsage) -> Bytes {
@@ -378,7 +397,7 @@ impl Pacer {
         let excess = usage.mapped.saturating_sub(limit);
         let room = limit.saturating_sub(other.saturating_add(excess));
         let headroom = Bytes(room.0 / 100 * LIMIT_HEADROOM_PERCENT).max(LIMIT_HEADROOM_MIN);
-        room.saturating_sub(headroom).max(self.live)
+        room.saturating_sub(headroom).max(self.live())
     }
 }
 

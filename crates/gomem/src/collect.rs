@@ -264,11 +264,20 @@ impl<O: Os> Heap<O> {
         }
     }
 
-    /// Counts bytes as allocated, and has the trigger hook called if that makes enough, or if objects are being marked.
+    /// Counts bytes as allocated.
     fn charge(&self, bytes: usize) {
-        let before = self.cycle.allocated.fetch_add(bytes, Relaxed);
-        let trigger = self.cycle.trigger.load(Relaxed);
-        if before < trigger && before + bytes >= trigger || self.is_marking() {
+        self.cycle.allocated.fetch_add(bytes, Relaxed);
+        self.check_trigger();
+    }
+
+    /// Has the hook of [`critical::set_trigger_hook`] called at the end of the section, if the [trigger](Self::set_trigger) is reached or objects are being marked.
+    ///
+    /// That is done whenever a thread has taken memory for more collected objects. To be called besides in a critical section in which an object was made that
+    /// owns blocks: nobody looks at the trigger when a block is allocated, for whoever does that may hold what the hook needs.
+    pub fn check_trigger(&self) {
+        let trigger = &self.cycle.trigger;
+        let is_reached = || self.heap_bytes() >= trigger.load(Relaxed);
+        if self.is_marking() || is_reached() && trigger.swap(usize::MAX, Relaxed) != usize::MAX {
             critical::request_trigger();
         }
     }
@@ -368,9 +377,20 @@ impl<O: Os> Heap<O> {
             unswept += unswept_partial.len() as usize + unswept_full.len() as usize;
         }
         self.cycle.hand.store(0, Relaxed);
+        let dead = self.collected_bytes().saturating_sub(marked + born);
+        self.cycle.dead.store(dead, Relaxed);
+        self.cycle.to_sweep.store(unswept, Relaxed);
         self.cycle.retained.store(marked + born, Relaxed);
         self.cycle.allocated.store(0, Relaxed);
         self.cycle.unswept.store(unswept, Release);
+    }
+
+    /// Bytes of dead objects that are still to be swept, as if each span had as many.
+    pub(crate) fn dead_bytes(&self) -> usize {
+        let dead = self.cycle.dead.load(Relaxed) as u128;
+        let unswept = self.cycle.unswept.load(Relaxed) as u128;
+        let bytes = dead * unswept / self.cycle.to_sweep.load(Relaxed).max(1) as u128;
+        bytes as usize
     }
 
     /// Sweeps spans until about `bytes` bytes of them were looked at, or there are none left. Any number of threads may do so at once.
@@ -449,8 +469,13 @@ impl<O: Os> Heap<O> {
         self.cycle.allocated.load(Relaxed)
     }
 
-    /// Has the hook of [`critical::set_trigger_hook`] called once the bytes of [`allocated_since_cycle`](Self::allocated_since_cycle) reach `bytes`: once per
-    /// crossing, by the thread that crosses. If they have already, then never: compare first.
+    /// Bytes of collected objects, counted so, and of malloc spans in use.
+    pub fn heap_bytes(&self) -> usize {
+        self.collected_bytes() + self.malloc_in_use()
+    }
+
+    /// Has the hook of [`critical::set_trigger_hook`] called once, by the first thread that [looks](Self::check_trigger) when [`heap_bytes`](Self::heap_bytes) have
+    /// reached so many.
     pub fn set_trigger(&self, bytes: usize) {
         self.cycle.trigger.store(bytes, Relaxed);
     }

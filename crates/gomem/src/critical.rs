@@ -113,8 +113,7 @@ pub fn set_stop_hook(hook: fn()) {
     STOP_HOOK.store(hook as *mut (), Release);
 }
 
-/// Sets what is called when the collected bytes allocated since the last cycle reach the heap's trigger
-/// ([`Heap::set_trigger`](crate::Heap::set_trigger)). It runs on the allocating thread after the allocation, outside any section; it must not unwind.
+/// Sets what is called when the heap has reached its trigger ([`Heap::set_trigger`](crate::Heap::set_trigger)). It runs on the allocating thread after the allocation, outside any section; it must not unwind.
 pub fn set_trigger_hook(hook: fn()) {
     TRIGGER_HOOK.store(hook as *mut (), Release);
 }

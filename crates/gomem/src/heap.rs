@@ -41,6 +41,8 @@ pub struct Heap<O: Os> {
     /// Held by who gives a cache another count of blocks to hand out before the next sample, and by who reads what it has handed out.
     pub(crate) arming: Lock<()>,
     pub(crate) counters: Counters,
+    /// Blocks in caches are noted, see [`malloc_shares`](Heap::malloc_shares). Of who looks for roots.
+    pub(crate) noted: AtomicBool,
     pub(crate) cycle: Cycle,
     pub(crate) hardening: Hardening,
 }
@@ -67,10 +69,13 @@ pub(crate) struct Cycle {
     pub(crate) before_mark: AtomicUsize,
     /// Dead objects are overwritten.
     pub(crate) clobber: AtomicBool,
-    /// The trigger hook is called when `allocated` reaches this.
+    /// The trigger hook is called when the heap has so many bytes.
     pub(crate) trigger: AtomicUsize,
     /// Spans yet to be swept, those being swept included.
     pub(crate) unswept: AtomicUsize,
+    /// How many that were when the sweep began, and the bytes of dead objects in them.
+    pub(crate) to_sweep: AtomicUsize,
+    pub(crate) dead: AtomicUsize,
     /// Where the search for the next span to sweep starts.
     pub(crate) hand: AtomicUsize,
     /// New objects are born marked.
@@ -134,6 +139,7 @@ impl<O: Os> Heap<O> {
                 large_bytes: AtomicU64::new(0),
                 apart: [const { AtomicU64::new(0) }; CLASSES],
             },
+            noted: AtomicBool::new(false),
             cycle: Cycle {
                 retained: AtomicUsize::new(0),
                 allocated: AtomicUsize::new(0),
@@ -141,6 +147,8 @@ impl<O: Os> Heap<O> {
                 before_mark: AtomicUsize::new(0),
                 trigger: AtomicUsize::new(usize::MAX),
                 unswept: AtomicUsize::new(0),
+                to_sweep: AtomicUsize::new(0),
+                dead: AtomicUsize::new(0),
                 hand: AtomicUsize::new(0),
                 black: AtomicBool::new(false),
             },

@@ -125,13 +125,8 @@ impl<O: Os> Heap<O> {
     /// The malloc spans in shares of about the same number, which together make up all. Notes which blocks lie in caches, for
     /// [`MallocShare::for_each_block`]. For one thread at a time: another's notes replace these.
     pub fn malloc_shares(&self) -> impl Iterator<Item = MallocShare<'_>> {
-        for share in self.malloc_spans() {
-            for record in &share.block.records {
-                if record.kind() == Kind::Malloc {
-                    record.forget_cached();
-                }
-            }
-        }
+        self.forget_cached();
+        self.noted.store(true, Relaxed);
         self.for_each_cached(|slots| {
             for slot in slots {
                 let addr = slot.load(Relaxed).addr();
@@ -144,6 +139,21 @@ impl<O: Os> Heap<O> {
             }
         });
         self.malloc_spans()
+    }
+
+    /// Forgets the notes of the last [`malloc_shares`](Self::malloc_shares), whose shares must not be used any more. The next call does that otherwise, and takes longer for it:
+    /// a look at every malloc span.
+    pub fn forget_cached(&self) {
+        if !self.noted.swap(false, Relaxed) {
+            return;
+        }
+        for share in self.malloc_spans() {
+            for record in &share.block.records {
+                if record.kind() == Kind::Malloc {
+                    record.forget_cached();
+                }
+            }
+        }
     }
 
     /// Calls `visit` with the free blocks of caches, and with those on their way between caches.

@@ -125,7 +125,7 @@ pub struct Usage {
     pub malloc: usize,
     /// Bytes of arenas that have, or may have, physical memory.
     pub mapped: usize,
-    /// The part of `mapped` that is free.
+    /// The part of `mapped` that is free, or will be when what the last cycle found dead is swept.
     pub idle: usize,
 }
 
@@ -142,7 +142,7 @@ impl<O: Os> Heap<O> {
             collected: self.collected_bytes(),
             malloc: self.malloc_in_use(),
             mapped,
-            idle: mapped.saturating_sub(self.in_use()),
+            idle: mapped.saturating_sub(self.in_use()) + self.dead_bytes(),
         }
     }
 
@@ -152,7 +152,7 @@ impl<O: Os> Heap<O> {
     }
 
     /// Bytes of malloc spans, without large blocks that are freed and kept.
-    fn malloc_in_use(&self) -> usize {
+    pub(crate) fn malloc_in_use(&self) -> usize {
         let kept = self.spare.bytes() + self.hardening.large_bytes();
         self.counters.malloc.load(Relaxed).saturating_sub(kept)
     }

@@ -99,10 +99,9 @@ fn signal_storm() {
 fn trigger() {
     critical::set_trigger_hook(|| {
         assert!(!critical::is_active());
-        assert!(heap().allocated_since_cycle() >= 1 << 20);
         TRIGGERS.fetch_add(1, SeqCst);
     });
-    heap().set_trigger(1 << 20);
+    heap().set_trigger(heap().heap_bytes() + (1 << 20));
     let mut allocated = 0;
     while TRIGGERS.load(SeqCst) == 0 {
         let section = critical::enter();
@@ -121,17 +120,28 @@ fn trigger() {
     for _ in 0..10_000 {
         heap().alloc_collected(100, CollectedKind::NoScan).unwrap();
     }
-    assert_eq!(TRIGGERS.load(SeqCst), 1, "once per crossing");
+    assert_eq!(TRIGGERS.load(SeqCst), 1, "once");
+
+    // Blocks count as well, and whoever has made an object that owns some can have that looked at.
+    heap().set_trigger(heap().heap_bytes() + (1 << 20));
+    let block = vec![1u8; 2 << 20];
+    assert_eq!(TRIGGERS.load(SeqCst), 1, "called for a block");
+    let section = critical::enter();
+    heap().check_trigger();
+    drop(section);
+    assert_eq!(TRIGGERS.load(SeqCst), 2);
+    drop(block);
 
     // A new cycle counts from zero.
     heap().sweep_all();
     // SAFETY: nothing keeps an object, and no other thread is running.
     assert_eq!(unsafe { heap().start_sweep() }, 0);
     assert_eq!(heap().allocated_since_cycle(), 0);
+    heap().set_trigger(heap().heap_bytes() + (1 << 20));
     let large = heap()
         .alloc_collected(3 << 20, CollectedKind::Scan)
         .unwrap();
-    assert_eq!(TRIGGERS.load(SeqCst), 2);
+    assert_eq!(TRIGGERS.load(SeqCst), 3);
     assert!(heap().find(large.addr().get() + (3 << 20) - 1).is_some());
 }
 

@@ -14,9 +14,9 @@
 use crate::compose::heap::GoHeap;
 use crate::compose::world::GoWorld;
 use crate::compose::{background, barrier};
-use crate::finalizer::Task;
+use crate::finalizer::{self, Task};
 use crate::runtime::scheduler;
-use gogc::{Bytes, Collector, HeapView, MarkSweep, Method, ObjectAddr, Phase, Reason, Specials};
+use gogc::{Bytes, Collector, MarkSweep, Method, ObjectAddr, Phase, Reason, Specials};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,21 +40,30 @@ static DONE: Condvar = Condvar::new();
 /// When the last cycle ended, on the monotonic clock.
 static LAST_END: AtomicU64 = AtomicU64::new(0);
 
-/// How long a mutator at the trigger waits for the collection to begin before it goes on all the same. Bounds what
+/// How long a mutator waits for the collection to begin, or to end, when the heap has reached its goal, before it goes on all the same. Bounds what
 /// happens when it holds something that the collector's thread needs.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long a mutator that waits looks away.
 const GLANCE: Duration = Duration::from_millis(1);
 
-/// How long a mutator that owes waits for others to pay, after each of its assists: then it goes on in debt. Each time that a thread has taken a span, 8 KiB of
-/// small objects, it may come to that; so while marking is behind, no thread allocates more than some 30 MB a second.
+/// How long a mutator that owes waits for others to pay, after each of its assists, for every [`SPAN`] that the heap has grown by: then it goes on in debt. So while marking is
+/// behind, no thread allocates more than some 30 MB a second.
 const IN_DEBT: Duration = Duration::from_micros(250);
+
+/// What a thread takes of small objects at a time.
+const SPAN: u64 = 8 << 10;
+
+/// The longest wait in debt.
+const LONG_IN_DEBT: Duration = Duration::from_millis(10);
 
 /// The pause before it looks again.
 const DEBT_GLANCE: Duration = Duration::from_micros(20);
 
-/// Of the bytes allocated since the last cycle, what nobody has to assist for any more.
+/// The size of heap at which the cycle under way is to be over.
+static GOAL: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// The size of heap up to which nobody has to assist any more.
 static PAID: AtomicU64 = AtomicU64::new(0);
 
 /// What a sweep in the background does between two looks at the requests.
@@ -135,7 +144,7 @@ pub(crate) fn start() {
         gomem::heap().clobber_free(settings.clobber_free);
         LAST_END.store(gosched::Nanos::now().0, Relaxed);
         gomem::critical::set_trigger_hook(on_trigger);
-        arm(&collector, collector.trigger());
+        arm(collector.trigger());
         std::thread::Builder::new()
             .name("gc".into())
             .spawn(serve)
@@ -242,7 +251,7 @@ pub(crate) fn last_end(now: u64) -> (u64, bool) {
     (LAST_END.load(Relaxed), running)
 }
 
-/// Collected bytes have reached the trigger, or objects are being marked and this thread has taken memory for more. Called by the allocator, outside
+/// The heap has reached the trigger, or objects are being marked and this thread has taken memory for more. Called by the allocator, outside
 /// its critical sections.
 fn on_trigger() {
     if SERVING.get() {
@@ -252,11 +261,17 @@ fn on_trigger() {
         return;
     };
     if collector.barrier().is_on() {
-        assist(collector);
-        if collector.owes() {
-            wait_in_debt(collector);
+        let grown = assist(collector);
+        if collector.owes() || outgrown(collector) {
+            hold_up(collector, grown);
         }
         return;
+    }
+    if finalizer::is_behind() {
+        wait_for_drops();
+        if (gomem::heap().heap_bytes() as u64) < collector.trigger().0 {
+            return arm(collector.trigger());
+        }
     }
     let mut requests = requests();
     let cycles = requests.cycles;
@@ -266,12 +281,26 @@ fn on_trigger() {
         if collector.method() == Method::Concurrent {
             drop(requests);
             // Called again when all the room is used up.
-            arm(collector, collector.goal());
+            arm(collector.goal());
             return;
         }
     }
+    // Whoever takes memory until then comes here too.
+    gomem::heap().set_trigger(0);
     let begin = Instant::now();
     while requests.cycles == cycles && !is_marking(collector) && begin.elapsed() < PATIENCE {
+        let (next, _) = DONE
+            .wait_timeout(requests, GLANCE)
+            .unwrap_or_else(PoisonError::into_inner);
+        requests = next;
+    }
+}
+
+/// Waits until what the last cycle found dead has been dropped, but not for long: what is dropped may wait for this thread.
+fn wait_for_drops() {
+    let begin = Instant::now();
+    let mut requests = requests();
+    while finalizer::is_behind() && begin.elapsed() < PATIENCE {
         let (next, _) = DONE
             .wait_timeout(requests, GLANCE)
             .unwrap_or_else(PoisonError::into_inner);
@@ -283,25 +312,37 @@ fn is_marking(collector: &GoCollector) -> bool {
     collector.phase() == Phase::Mark
 }
 
-/// Pays for what was allocated since somebody last did.
-fn assist(collector: &GoCollector) {
+/// Pays for what the heap has grown by since somebody last did; returns that.
+fn assist(collector: &GoCollector) -> Bytes {
     let _section = gomem::critical::enter();
-    let allocated = gomem::heap().allocated_since_cycle() as u64;
-    let paid = PAID.swap(allocated, Relaxed);
-    collector.assist(Bytes(allocated.saturating_sub(paid)));
+    let size = gomem::heap().heap_bytes() as u64;
+    let paid = PAID.fetch_max(size, Relaxed);
+    let grown = Bytes(size.saturating_sub(paid));
+    collector.assist(grown);
+    grown
 }
 
-/// Waits until nothing is owed, looking for work now and then, but not for long.
+/// Has the heap reached its goal before marking is over? Then what matters is not any more who has marked how much.
+fn outgrown(collector: &GoCollector) -> bool {
+    gomem::heap().heap_bytes() as u64 >= GOAL.load(Relaxed) && collector.may_hold_up()
+}
+
+/// Waits until nothing is owed and the heap is below its goal, or marking is over, looking for work now and then; but not for long. The heap has grown by so much.
 #[cold]
-fn wait_in_debt(collector: &GoCollector) {
+fn hold_up(collector: &GoCollector, grown: Bytes) {
     let begin = Instant::now();
     let _lent = background::lend();
-    while begin.elapsed() < IN_DEBT {
-        std::thread::sleep(DEBT_GLANCE);
-        assist(collector);
-        if !collector.owes() {
+    let spans = u32::try_from(grown.0.div_ceil(SPAN)).unwrap_or(u32::MAX);
+    let in_debt = IN_DEBT.saturating_mul(spans.max(1)).min(LONG_IN_DEBT);
+    loop {
+        let elapsed = begin.elapsed();
+        let is_held_up = outgrown(collector) && elapsed < PATIENCE;
+        let is_paying = collector.owes() && elapsed < in_debt;
+        if !(is_held_up || is_paying) {
             return;
         }
+        std::thread::sleep(DEBT_GLANCE);
+        assist(collector);
     }
 }
 
@@ -310,9 +351,22 @@ pub(crate) fn mark_has_begun() {
     DONE.notify_all();
 }
 
+/// A cycle begins, which is to be over when the heap has this size.
+pub(crate) fn cycle_begins(goal: Bytes) {
+    GOAL.store(goal.0, Relaxed);
+}
+
+/// Marking is over. Until the collector's thread has found out when the next cycle is due, it is after a quarter more than what lives, and not above the goal that there was. The
+/// world is stopped.
+pub(crate) fn mark_ends() {
+    let live = gomem::heap().heap_bytes() as u64;
+    arm(Bytes((live + live / 4).min(GOAL.load(Relaxed))));
+}
+
 /// Marking begins: what was allocated before costs nothing. The world is stopped.
 pub(crate) fn mark_begins() {
-    PAID.store(gomem::heap().allocated_since_cycle() as u64, Relaxed);
+    PAID.store(gomem::heap().heap_bytes() as u64, Relaxed);
+    gomem::heap().set_trigger(usize::MAX);
 }
 
 thread_local! {
@@ -342,19 +396,29 @@ fn serve() {
         drop(requests);
         DONE.notify_all();
         collector.heap().hand_over_dead();
-        arm(collector, collector.trigger());
+        arm(collector.trigger());
     }
 }
 
 /// Has the allocator call [`on_trigger`] when the heap has grown to `size`.
-fn arm(collector: &GoCollector, size: Bytes) {
+fn arm(size: Bytes) {
     /// Room given when that is reached already, so that a program at its limit still gets something done between cycles.
     const LEAST: u64 = 256 << 10;
-    let usage = collector.heap().usage();
-    let now = usage.collected.saturating_add(usage.external);
-    let room = size.saturating_sub(now).0.max(LEAST);
-    let since = gomem::heap().allocated_since_cycle();
-    gomem::heap().set_trigger(since.saturating_add(usize::try_from(room).unwrap_or(usize::MAX)));
+    let least = gomem::heap().heap_bytes() as u64 + LEAST;
+    gomem::heap().set_trigger(usize::try_from(size.0.max(least)).unwrap_or(usize::MAX));
+}
+
+/// What the last cycle found dead has been dropped: the blocks that it owned do not live any more.
+pub(crate) fn dead_are_dropped() {
+    let Some(collector) = COLLECTOR.get() else {
+        return;
+    };
+    collector.revise();
+    let is_asked = requests().due;
+    if !is_asked && matches!(collector.phase(), Phase::Off | Phase::Sweep) {
+        arm(collector.trigger());
+    }
+    DONE.notify_all();
 }
 
 enum Request {

@@ -14,6 +14,7 @@ use crate::gc::TypeInfo;
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -68,6 +69,14 @@ static QUEUE: Mutex<Queue> = Mutex::new(Queue {
     watched: false,
 });
 
+/// What a collection found has been handed over, and the queue has not been empty since.
+static BEHIND: AtomicBool = AtomicBool::new(false);
+
+/// Is there something in the queue, or at work, that a collection has found? A hint, for who would rather have its memory than ask for another collection.
+pub(crate) fn is_behind() -> bool {
+    BEHIND.load(Relaxed)
+}
+
 fn queue() -> MutexGuard<'static, Queue> {
     QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -109,6 +118,7 @@ impl Found {
         if queue.tasks.is_empty() {
             return;
         }
+        BEHIND.store(true, Relaxed);
         let at_work = queue.workers != 0;
         let watch =
             (at_work || queue.tasks.len() > 1) && !std::mem::replace(&mut queue.watched, true);
@@ -145,7 +155,9 @@ fn work() {
         let Some(task) = queue.tasks.pop_front() else {
             queue.workers -= 1;
             queue.tasks = VecDeque::new();
-            return;
+            BEHIND.store(false, Relaxed);
+            drop(queue);
+            return crate::collector::dead_are_dropped();
         };
         queue.taken += 1;
         drop(queue);

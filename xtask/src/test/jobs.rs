@@ -209,6 +209,21 @@ pub const JOBS: &[Job] = &[
             "--ignored",
         ]),
     },
+    Job {
+        name: "gc-pacing",
+        help: "the heap keeps to its goal, and the process to its memory limit, for long",
+        is_long: true,
+        work: Work::Cargo(&[
+            "--release",
+            "-p",
+            "goruntime-tests",
+            "--test",
+            "gc_pacing",
+            "--",
+            "--ignored",
+            "--test-threads=1",
+        ]),
+    },
     own(
         "preload-long",
         "servers, databases, test suites and builds on libgomem.so, installed where need be",

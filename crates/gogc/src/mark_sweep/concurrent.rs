@@ -267,11 +267,11 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
 
     #[cold]
     pub(super) fn assist_by(&self, work: Bytes) {
-        let begin = self.world.now();
+        let begin = self.world.thread_time();
         let marker = Marker::new(&self.heap, &self.world, &self.marking);
         let (done, _) = marker.slice(&NoRoots, work);
         self.account.earn(done);
-        let spent = self.world.now().saturating_sub(begin);
+        let spent = self.world.thread_time().saturating_sub(begin);
         self.spent.assist.fetch_add(spent.0, Ordering::Relaxed);
     }
 

@@ -8,13 +8,11 @@
 //! To spare are Ps without work, and processors that are *lent*: their goroutine waits for the collector. It need not mark itself, and so need not be told what is to
 //! be looked at: a thread of the team does it on its processor, as the kernel sees to.
 //!
-//! **Nobody sleeps while there is something to do.** A thread with nothing to do sleeps on the word [`CALLS`], for some time at most. It reads the word, looks
-//! whether there is something, notes in [`ASLEEP`] that it is going to sleep, and sleeps if the word is the same. Who has something changes what the thread looks at,
-//! then the word, then looks at `ASLEEP`. All are sequentially consistent: either the thread sees the change, or finds the word changed, or is seen and woken.
+//! A thread that finds nothing to do, or has had its part, sleeps until somebody [calls](crate::world::calls), but looks again soon: nobody calls when a P becomes idle.
 
-use crate::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
+use crate::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use crate::runtime::scheduler;
-use crate::world::futex;
+use crate::world::calls::Calls;
 use crate::world::workers::Team;
 use gogc::{Background, Bytes, Processor};
 use std::time::{Duration, Instant};
@@ -38,11 +36,8 @@ static ON_IDLE: AtomicUsize = AtomicUsize::new(0);
 /// Processors that are lent.
 static LENT: AtomicUsize = AtomicUsize::new(0);
 
-/// Changes when there is something to do.
-static CALLS: AtomicU32 = AtomicU32::new(0);
-
-/// Threads that sleep until it does.
-static ASLEEP: AtomicU32 = AtomicU32::new(0);
+/// Threads with nothing to do sleep on this.
+static CALLS: Calls = Calls::new();
 
 /// As long as this exists, the processor of the calling thread is the collector's to mark with.
 pub(crate) struct Lent(());
@@ -50,7 +45,7 @@ pub(crate) struct Lent(());
 /// The calling thread waits for the collector.
 pub(crate) fn lend() -> Lent {
     LENT.fetch_add(1, SeqCst);
-    call();
+    CALLS.call();
     Lent(())
 }
 
@@ -58,21 +53,6 @@ impl Drop for Lent {
     fn drop(&mut self) {
         LENT.fetch_sub(1, SeqCst);
     }
-}
-
-/// Wakes whoever sleeps.
-fn call() {
-    CALLS.fetch_add(1, SeqCst);
-    if ASLEEP.load(SeqCst) != 0 {
-        futex::wake(&CALLS, usize::MAX);
-    }
-}
-
-/// Sleeps until there is something to do that there was not when `CALLS` was `seen`, but not for longer than this.
-fn sleep(seen: u32, most: Duration) {
-    ASLEEP.fetch_add(1, SeqCst);
-    futex::wait(&CALLS, seen, Some(most));
-    ASLEEP.fetch_sub(1, SeqCst);
 }
 
 /// How many processors goroutines have no use for: Ps that nobody has, but for those that were taken from a goroutine which goes on running without, and
@@ -109,7 +89,7 @@ pub(crate) fn mark(team: &Team, step: &(impl Fn(Bytes, Processor) -> Background 
         work(&over, is_dedicated.then_some(part), step);
         // Whoever comes out does so because nothing is left.
         if !over.swap(true, SeqCst) {
-            call();
+            CALLS.call();
         }
     });
 }
@@ -118,7 +98,7 @@ pub(crate) fn mark(team: &Team, step: &(impl Fn(Bytes, Processor) -> Background 
 fn work(over: &AtomicBool, part: Option<f64>, step: &impl Fn(Bytes, Processor) -> Background) {
     let mut worked = Duration::ZERO;
     while !over.load(SeqCst) {
-        let seen = CALLS.load(SeqCst);
+        let seen = CALLS.seen();
         // One is left to a thread of the quarter.
         let others = ON_IDLE
             .fetch_add(1, SeqCst)
@@ -134,7 +114,7 @@ fn work(over: &AtomicBool, part: Option<f64>, step: &impl Fn(Bytes, Processor) -
         match result {
             Some(Background::Over) => return,
             Some(Background::Dry(_)) => {
-                sleep(seen, DRY);
+                CALLS.sleep(seen, DRY);
                 worked = Duration::ZERO;
             }
             Some(Background::Marked(_)) if idle => worked = Duration::ZERO,
@@ -142,11 +122,13 @@ fn work(over: &AtomicBool, part: Option<f64>, step: &impl Fn(Bytes, Processor) -
                 worked += begin.elapsed();
                 if worked >= TURN {
                     let part = part.unwrap_or(1.0);
-                    sleep(seen, worked.mul_f64((1.0 - part) / part));
+                    CALLS.sleep(seen, worked.mul_f64((1.0 - part) / part));
                     worked = Duration::ZERO;
                 }
             }
-            None => sleep(seen, IDLE),
+            None => {
+                CALLS.sleep(seen, IDLE);
+            }
         }
     }
 }

@@ -316,6 +316,7 @@ unsafe impl HeapView for GoHeap {
         // SAFETY: the collector calls this when marking is complete and the world stands still outside of critical sections; its own team
         // waits.
         unsafe { gomem::heap().start_sweep_of(usize::try_from(marked.0).unwrap_or(usize::MAX)) };
+        crate::collector::mark_ends();
     }
 
     fn sweep(&self, limit: Bytes) -> SweepStep {

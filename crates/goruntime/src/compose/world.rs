@@ -98,9 +98,13 @@ pub(crate) fn process_start() -> Instant {
 impl Hooks for GoWorld {
     fn event(&self, event: &Event) {
         note(event);
+        if let Event::CycleStart { goal, .. } = event {
+            crate::collector::cycle_begins(*goal);
+        }
         if let Event::CycleEnd(stats) = event {
             let mut cycle = self.cycle();
             cycle.rust_heap.release();
+            gomem::heap().forget_cached();
             metrics::record_cycle(stats);
             let settings = crate::settings::get();
             if settings.gc_trace {
@@ -197,7 +201,11 @@ unsafe impl World for GoWorld {
         let stacks = (round == 0).then(|| cycle.stacks.clone());
         let roots = GoRoots::beside(stacks, part);
         drop(cycle);
-        f(&roots, amount)
+        let result = f(&roots, amount);
+        drop(roots);
+        // Not left to the stop that comes.
+        gomem::heap().forget_cached();
+        result
     }
 
     fn mark_in_background(&self, step: &(impl Fn(Bytes, Processor) -> Background + Sync)) {
@@ -218,6 +226,16 @@ unsafe impl World for GoWorld {
 
     fn now(&self) -> Nanos {
         Nanos(self.origin.elapsed().as_nanos() as u64)
+    }
+
+    fn thread_time(&self) -> Nanos {
+        let mut used = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: writes to a place of its own. It cannot fail: every thread has the clock.
+        unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut used) };
+        Nanos(used.tv_sec as u64 * 1_000_000_000 + used.tv_nsec as u64)
     }
 
     fn acquire(&self, bytes: usize) -> Option<NonNull<u8>> {

@@ -484,6 +484,10 @@ fn allocate_kind<S: Shape, T>(
     let get = || {
         let section = gomem::critical::enter();
         let object = gomem::heap().alloc_collected(size, kind)?;
+        if kind == CollectedKind::Finalizable {
+            // It may own more of the Rust heap than it takes itself.
+            gomem::heap().check_trigger();
+        }
         Some((section, object))
     };
     let (_section, object) = get().unwrap_or_else(|| {
