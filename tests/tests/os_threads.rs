@@ -303,3 +303,49 @@ fn ten_thousand_system_calls_at_once() {
     assert_eq!(go(|| 1).join().unwrap(), 1);
     assert!(most.load(Acquire) > 100, "{}", most.load(Acquire));
 }
+
+/// Whoever starts a program decides what its signal mask is in the beginning. A thread that slept with the collector's signal blocked would be passed by, and what it holds freed.
+#[test]
+#[cfg(not(feature = "system-allocator"))]
+fn a_mask_from_the_parent_hides_no_thread_from_the_collector() {
+    use goruntime::gc::{self, Gc};
+    if !is_child() {
+        let output = std::thread::spawn(|| {
+            block_the_stop_signal();
+            child(
+                "a_mask_from_the_parent_hides_no_thread_from_the_collector",
+                &[],
+            )
+        });
+        let output = output.join().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        return;
+    }
+    let sleeps = go(|| {
+        let held: [Gc<usize>; 8] = std::array::from_fn(|i| Gc::new(0x1234_5670 + i));
+        std::thread::sleep(Duration::from_millis(500));
+        assert!((0..8).all(|i| *held[i] == 0x1234_5670 + i));
+    });
+    let collects = go(move || {
+        while !sleeps.is_finished() {
+            gc::collect();
+            (0..10_000usize).for_each(|i| _ = Gc::new(i));
+        }
+        sleeps.join().unwrap();
+    });
+    collects.join().unwrap();
+}
+
+/// In the calling thread.
+#[cfg(not(feature = "system-allocator"))]
+fn block_the_stop_signal() {
+    // SAFETY: a set of this function's own, which zero is valid for.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&mut set, libc::SIGURG);
+        assert_eq!(
+            libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()),
+            0
+        );
+    }
+}

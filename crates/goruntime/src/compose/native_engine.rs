@@ -246,6 +246,8 @@ unsafe impl gosched::env::Engine for NativeEngine {
     fn thread_started(&self) {
         // Without one an overflow on this thread ends in a bare SIGSEGV, which is not worth refusing to run for.
         ALT.with(|alt| *alt.borrow_mut() = AltStack::install().ok());
+        crate::world::stop::admit_signal();
+
         gomem::attach_thread();
     }
 

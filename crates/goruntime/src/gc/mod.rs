@@ -25,7 +25,9 @@
 //!   memory that it hands out. Without it, creating an object panics with a message that says so.
 //! - Memory that the program gets elsewhere (`mmap`, a C library) is not searched. Keep a [`Root`] for what is referenced only from
 //!   there.
-//! - A thread that blocks `SIGURG` (which takes `unsafe`) must not hold collected objects.
+//! - The same of stacks that the program makes itself, for coroutines say: of one that is not running nothing is known.
+//! - A thread that is not the runtime's and blocks `SIGURG` must not hold collected objects: it cannot be stopped. The runtime's own threads let the signal through,
+//!   whatever mask the program was started with; if one of them is made to block it, collections fail, and say so.
 //!
 //! # What keeps an object alive
 //! Inside collected objects the collector knows which words are pointers. Everywhere else any word that looks like the address of an object, or of a

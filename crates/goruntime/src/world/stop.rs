@@ -113,7 +113,10 @@ impl System for Process {
     }
 
     fn why_unresponsive(&self, tid: Tid) -> Unresponsive {
-        threads::why_unresponsive(tid, SIGNAL)
+        match threads::why_unresponsive(tid, SIGNAL) {
+            Unresponsive::Blocks if is_of_the_program(tid) => Unresponsive::Slow,
+            why => why,
+        }
     }
 
     fn is_late(&self, tid: Tid) {
@@ -142,6 +145,9 @@ impl System for Process {
 /// # Errors
 /// The `errno` of `sigaction`.
 pub fn install(gates: Gates) -> Result<(), i32> {
+    // Of a library, only what is referred to gets into the program.
+    std::hint::black_box(&AT_LOAD);
+    admit_signal();
     let mut result = Ok(());
     GATES.get_or_init(|| {
         // SAFETY: an all-zero sigaction is valid; the handler is async-signal-safe (see its body).
@@ -157,6 +163,34 @@ pub fn install(gates: Gates) -> Result<(), i32> {
         gates
     });
     result
+}
+
+/// Before `main`, for its thread and all that descend from it.
+#[used]
+#[cfg_attr(not(miri), unsafe(link_section = ".init_array"))]
+static AT_LOAD: extern "C" fn() = admit;
+
+extern "C" fn admit() {
+    admit_signal();
+}
+
+/// Lets the calling thread be stopped, whatever mask it was given: by who started the program, or by the thread that made this one.
+pub fn admit_signal() {
+    // SAFETY: an all-zero set is valid, and is a set of this function's own.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&mut set, SIGNAL);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, null_mut());
+    }
+}
+
+/// Whether a thread runs goroutines, or began the program: then it may hold collected objects, whatever it blocks.
+fn is_of_the_program(tid: Tid) -> bool {
+    let mut name = [0; 32];
+    tid.0.cast_unsigned() == std::process::id()
+        || ["gosched-m", "goroutine"]
+            .iter()
+            .any(|ours| threads::name_of(tid, &mut name).starts_with(ours))
 }
 
 /// A failed stop.
@@ -184,7 +218,7 @@ impl std::fmt::Display for StopError {
             ),
             StopError::Unanswered(tid, name) => write!(
                 f,
-                "thread {} ({name}) did not stop within 10 s of SIGURG; is it stopped by a debugger?",
+                "thread {} ({name}) did not stop within 10 s of SIGURG; does it block that signal, or is it stopped by a debugger?",
                 tid.0
             ),
         }

@@ -56,8 +56,7 @@ pub fn for_each(mut each: impl FnMut(Tid)) -> Result<(), i32> {
 pub enum Unresponsive {
     /// It has exited, or is a zombie: it runs no more code.
     Gone,
-    /// It sleeps in the kernel with the signal blocked: only unsafe code can block it, and takes on that the
-    /// thread holds no collected object.
+    /// It sleeps in the kernel with the signal blocked. One that is not of this runtime holds no collected object then: whoever blocks the signal takes that on.
     Blocks,
     /// It has merely not got round to it; or that is all that can be found out.
     Slow,
