@@ -161,6 +161,16 @@ fn ping_pong(rounds: u64) {
 }
 
 #[test]
+fn a_recorder_with_more_room_than_there_is_leaves_others_their_traces() {
+    assert!(FlightRecorder::with_room(Duration::from_secs(1), usize::MAX / 8).is_err());
+    assert!(FlightRecorder::with_room(Duration::from_secs(1), 1 << 40).is_err());
+    trace::start(Format::Perfetto, io::sink())
+        .unwrap()
+        .stop()
+        .unwrap();
+}
+
+#[test]
 fn a_trace_tells_who_ran_and_who_woke_whom() {
     const ROUNDS: u64 = 200;
     let out = Shared::default();

@@ -76,5 +76,5 @@ pub use pacer::{Config, ConfigError, GcPercent, Pacer};
 pub use pointer_map::PointerMap;
 pub use specials::Specials;
 pub use stats::{CycleStats, Phase, Reason};
-pub use trace::{Field, Trace, TraceMustNotImplementDrop};
+pub use trace::{Field, Trace};
 pub use units::{Bytes, Nanos};

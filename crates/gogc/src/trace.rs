@@ -37,7 +37,7 @@ pub use crate::pointer_map::PointerMap;
 /// 2. While a value lies in the collected heap, the covered words change only through cells that run the
 ///    collector's write barrier.
 /// 3. No destructor that runs for a value follows a covered pointer: the object there may have been freed. In
-///    particular the type does not implement `Drop` itself, see [`TraceMustNotImplementDrop`].
+///    particular the type does not implement `Drop` itself.
 /// 4. `MAP.extent()` is at most the size of the type.
 /// 5. Destructors that run for a value may run on any thread. (A collected pointer has none, so a type that is bound
 ///    to its thread only by the collected pointers in it qualifies; an `Rc` does not.)
@@ -96,20 +96,6 @@ impl Field {
         Ok(())
     }
 }
-
-/// Implemented for every type that derives [`Trace`], and for every type that implements `Drop`: a type that
-/// does both has two implementations, which the compiler refuses.
-///
-/// A destructor could follow a collected pointer to an object that died in the same cycle. Clean up with the
-/// finalizer that the runtime offers instead, or move what needs dropping into a type of its own behind a
-/// `Box`.
-pub trait TraceMustNotImplementDrop {}
-
-#[expect(
-    drop_bounds,
-    reason = "the point is exactly to match types with a `Drop` impl of their own"
-)]
-impl<T: Drop> TraceMustNotImplementDrop for T {}
 
 /// The map of a value that is of one of several shapes, of which `pointers` may be: every word if any shape
 /// has pointers.

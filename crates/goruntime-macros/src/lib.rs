@@ -19,11 +19,11 @@ mod trace;
 ///   is taken for a possible pointer.
 /// - Type parameters get the bound `Trace`.
 /// - The type may not implement `Drop`: its destructor could follow a pointer to an object that has been
-///   freed. (An error about conflicting implementations of `TraceMustNotImplementDrop` says this.)
+///   freed. (An error about conflicting implementations of `TraceMustNotImplementDrop` says this.) Clean up by a cleanup of the runtime's, or move what needs dropping into a
+///   type of its own behind a `Box`.
 /// - Unions, `#[repr(packed)]` and lifetime parameters are refused.
 ///
-/// `#[trace(crate = some::path)]` names the module where `Trace`, `PointerMap`, `Field` and
-/// `TraceMustNotImplementDrop` are found; `::goruntime::gc` if not given.
+/// `#[trace(crate = some::path)]` names the module where `Trace`, `PointerMap` and `Field` are found; `::goruntime::gc` if not given.
 ///
 /// `#[trace(unsafe(skip))]` at a field leaves it out, whatever its type is: a raw pointer, or a foreign type without `Trace`. The author promises what the derive
 /// cannot check: that the field holds no collected pointer at any time, that its destructor, if it has one, reaches no collected object, and that it may run on any thread. What

@@ -61,8 +61,14 @@ pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
             const FIELDS: &'static [#path::Field] = #fields;
         }
 
-        #[automatically_derived]
-        impl #generics #path::TraceMustNotImplementDrop for #name #arguments #conditions {}
+        // The trait is made here and now: one that the type's author names could be any.
+        const _: () = {
+            trait TraceMustNotImplementDrop {}
+            #[allow(drop_bounds)]
+            impl<T: ::core::ops::Drop> TraceMustNotImplementDrop for T {}
+            #[automatically_derived]
+            impl #generics TraceMustNotImplementDrop for #name #arguments #conditions {}
+        };
 
         #check
     })

@@ -227,3 +227,24 @@ fn without_descriptors_for_processes() {
     assert_eq!(status.unwrap().code(), Some(7));
     refuse::end();
 }
+
+/// std has writes to closed pipes end the process before it tries to become another.
+#[test]
+fn a_program_that_is_not_there_leaves_this_one_as_it_was() {
+    if is_child() {
+        let why = Command::new("/no/such/program").exec();
+        assert_eq!(why.kind(), ErrorKind::NotFound);
+        let (reader, mut writer) = pipe().unwrap();
+        drop(reader);
+        assert_eq!(
+            writer.write(b"x").unwrap_err().kind(),
+            ErrorKind::BrokenPipe
+        );
+        return;
+    }
+    let output = child(
+        "children::a_program_that_is_not_there_leaves_this_one_as_it_was",
+        &[],
+    );
+    assert!(output.status.success(), "{output:?}");
+}

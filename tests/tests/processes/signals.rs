@@ -210,6 +210,21 @@ fn handlers_from_before_are_called() {
     eventually("it alone", SOON, || {
         BY_NUMBER.load(SeqCst) == 2 * libc::SIGUSR1 as u32
     });
+    // One that was put there between two times of asking.
+    // SAFETY: as above.
+    unsafe { libc::signal(libc::SIGUSR2, by_number as *const () as usize) };
+    let signals = signal::notify([Signal::USER2]).unwrap();
+    send(Signal::USER2);
+    assert_eq!(next(&signals), Signal::USER2);
+    let so_far = (2 * libc::SIGUSR1 + libc::SIGUSR2) as u32;
+    eventually("the handler in between", SOON, || {
+        BY_NUMBER.load(SeqCst) == so_far
+    });
+    drop(signals);
+    send(Signal::USER2);
+    let so_far = so_far + libc::SIGUSR2 as u32;
+    eventually("it alone", SOON, || BY_NUMBER.load(SeqCst) == so_far);
+    assert_eq!(BY_INFO.load(SeqCst), std::process::id());
 }
 
 /// Asked for, Ctrl-\ does not print and end; otherwise it does.

@@ -113,23 +113,29 @@ impl Reader {
     /// If there is no memory; or if larger rings are wanted than those that somebody reads already.
     pub(crate) fn new(procs: usize, events: usize) -> io::Result<Reader> {
         let mut control = control();
-        if control.events < events {
-            if control.readers > 0 {
-                let why = "events are being noted already, with less room for them";
-                return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
+        let is_larger = control.events < events;
+        if is_larger && control.readers > 0 {
+            let why = "events are being noted already, with less room for them";
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
+        }
+        let room = control.events.max(events);
+        let bytes = room.checked_mul(WORDS * 8);
+        let bytes = bytes.ok_or(io::ErrorKind::OutOfMemory)?;
+        let mut made = Vec::new();
+        for index in (0..procs.min(MAX_PROCS)).chain([MAX_PROCS]) {
+            if is_larger || ring(index).is_none() {
+                let memory = Memory::new(bytes).ok_or_else(io::Error::last_os_error)?;
+                made.push((index, Box::new(Ring::new(Slots(memory)))));
             }
-            control.events = events;
+        }
+        if is_larger {
+            control.events = room;
             RINGS
                 .iter()
                 .for_each(|ring| ring.store(null_mut(), Release));
         }
-        for index in (0..procs.min(MAX_PROCS)).chain([MAX_PROCS]) {
-            if ring(index).is_none() {
-                let bytes = control.events * WORDS * 8;
-                let memory = Memory::new(bytes).ok_or_else(io::Error::last_os_error)?;
-                let made = Box::leak(Box::new(Ring::new(Slots(memory))));
-                RINGS[index].store(made, Release);
-            }
+        for (index, ring) in made {
+            RINGS[index].store(Box::leak(ring), Release);
         }
         control.readers += 1;
         ON.store(true, SeqCst);

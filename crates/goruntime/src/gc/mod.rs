@@ -57,7 +57,7 @@ pub use array::Array;
 pub use cell::{GcCell, GcPtr};
 pub use cleanup::{Cleanup, add_cleanup};
 pub use dump::heap_dump;
-pub use gogc::trace::{Field, PointerMap, Trace, TraceMustNotImplementDrop};
+pub use gogc::trace::{Field, PointerMap, Trace};
 pub use goruntime_macros::Trace;
 pub use path::{HeldBy, Path, Step, why_alive};
 pub use ptr::Gc;

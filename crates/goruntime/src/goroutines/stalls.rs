@@ -10,7 +10,8 @@ use crate::atomic::{AtomicU64, Ordering::*};
 use gosched::goroutine::GoroutineState;
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::{PoisonError, RwLock};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 /// A goroutine that has not got on for long.
@@ -75,7 +76,7 @@ impl fmt::Display for Stall {
     }
 }
 
-type Hook = Box<dyn Fn(&Stall) + Send + Sync>;
+type Hook = Arc<dyn Fn(&Stall) + Send + Sync>;
 
 static HOOK: RwLock<Option<Hook>> = RwLock::new(None);
 
@@ -83,7 +84,7 @@ static HOOK: RwLock<Option<Hook>> = RwLock::new(None);
 ///
 /// Which goroutines these are: [`Stall`]. Each is told of once, ten seconds after it began, or after `GODEBUG=stalltrace=N` milliseconds.
 pub fn on_stall(hook: impl Fn(&Stall) + Send + Sync + 'static) {
-    *HOOK.write().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
+    *HOOK.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(hook));
 }
 
 struct Slot {
@@ -144,9 +145,11 @@ pub(super) fn report(goroutines: io::Result<Vec<GoroutineStack>>) {
 }
 
 pub(super) fn tell(stall: &Stall) {
-    let hook = HOOK.read().unwrap_or_else(PoisonError::into_inner);
-    match &*hook {
-        Some(hook) => hook(stall),
+    // Not under the lock: a hook may put another in its place.
+    let hook = HOOK.read().unwrap_or_else(PoisonError::into_inner).clone();
+    match hook {
+        // A panic has been reported by the panic hook, and is not to end the thread that reports.
+        Some(hook) => drop(catch_unwind(AssertUnwindSafe(|| hook(stall)))),
         None => {
             // In one piece, whoever else prints.
             let text = format!("{stall}\n");

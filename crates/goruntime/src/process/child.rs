@@ -3,18 +3,22 @@
 //! The kernel reports the end of a process through a descriptor for it (a pidfd), which the poller watches. Where there is none to be had - a sandbox that refuses it, no descriptors left - a thread
 //! waits instead.
 //!
-//! Invariant: the child is waited for, and signals are sent to it, under one lock, which is never held while anybody waits. So a signal never goes to another process that got the child's number.
+//! Signals are sent by that descriptor too, so they never go to another process that got the child's number. Where there is none this rests on an
+//! invariant: the child is waited for, and signals are sent to it, under one lock, which is never held while anybody waits. (Whoever has the kernel reap children, by ignoring
+//! `SIGCHLD`, breaks it.)
 
 use crate::both::both;
 use crate::pipe::{PipeReader, PipeWriter};
 use crate::signal::Signal;
 use crate::watched::Watched;
 use gosched::poll::Direction;
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use std::fmt;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{ExitStatus, Output};
+use std::ptr::null;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -159,6 +163,16 @@ fn pid(id: u32) -> io::Result<Pid> {
     raw.ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
+/// Sends a signal by the descriptor, which no other process ever has.
+fn send(process: &OwnedFd, signal: i32) -> io::Result<()> {
+    let fd = process.as_raw_fd();
+    // SAFETY: the descriptor is open while it is borrowed; no information is passed on.
+    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, null::<()>(), 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// The descriptor that tells of the end of a child that has not been waited for.
 fn end_of(id: u32) -> io::Result<Watched<OwnedFd>> {
     Watched::nonblocking(pidfd_open(pid(id)?, PidfdFlags::empty())?)
@@ -196,7 +210,15 @@ impl Process {
                 // Without taking the status, so that the number stays the child's.
                 let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
                 let pid = WaitId::Pid(pid(self.0.id)?);
-                crate::blocking(|| waitid(pid, look))?;
+                match crate::blocking(|| waitid(pid, look)) {
+                    Err(Errno::INTR) => {}
+                    // Perhaps another goroutine has taken the status meanwhile.
+                    Err(Errno::CHILD) => {
+                        let status = self.try_wait()?;
+                        return status.ok_or_else(|| Errno::CHILD.into());
+                    }
+                    result => drop(result?),
+                }
             },
         }
     }
@@ -243,7 +265,13 @@ impl Process {
     /// # Errors
     /// The system's.
     pub fn kill(&self) -> io::Result<()> {
-        self.child().kill()
+        match &self.0.end {
+            Some(end) => match send(end.get(), libc::SIGKILL) {
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+                result => result,
+            },
+            None => self.child().kill(),
+        }
     }
 
     /// Sends it a signal.
@@ -257,6 +285,9 @@ impl Process {
                 io::ErrorKind::InvalidInput,
                 "the process has ended already",
             ));
+        }
+        if let Some(end) = &self.0.end {
+            return send(end.get(), signal.as_raw());
         }
         // SAFETY: sends a signal to a child that has not been waited for, and is not while the lock is held.
         match unsafe { libc::kill(child.id() as i32, signal.as_raw()) } {

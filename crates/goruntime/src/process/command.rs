@@ -183,12 +183,21 @@ impl Command {
         self.spawn()?.wait_with_output()
     }
 
-    /// Becomes that program: this process has no code of its own from then on. Returns only if that fails.
+    /// Becomes that program: this process has no code of its own from then on. Returns only if that fails; what this command was
+    /// to have its streams, its folder and its user changed to stays changed then.
     pub fn exec(&mut self) -> io::Error {
         self.restore_file_limit();
+        // SAFETY: an all-zero sigaction is valid, and is filled in here.
+        let pipe_action = unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(libc::SIGPIPE, std::ptr::null(), &mut action);
+            action
+        };
         let error = self.inner.exec();
-        // What was done to this process on the way is undone.
+        // What was done to this process on the way is undone: to the limit by the runtime, to the signal by std.
         crate::limits::raise();
+        // SAFETY: the action that was there.
+        unsafe { libc::sigaction(libc::SIGPIPE, &pipe_action, std::ptr::null_mut()) };
         error
     }
 

@@ -38,16 +38,15 @@ pub(super) fn set(signal: Signal, action: Action) -> io::Result<()> {
     let Some(place) = FIRST.get(signal.0 as usize) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    if place.load(Acquire).is_null() {
+    let now = current(signal)?;
+    let is_first = place.load(Acquire).is_null();
+    if is_first || !is_ours(&now) {
+        // Nothing of ours is there: it is as it was at first, or somebody else has taken it over meanwhile.
         if action == Action::First {
             return Ok(());
         }
-        let first = Box::new(current(signal)?);
-        place.store(Box::into_raw(first), Release);
-    }
-    if action == Action::First && !is_ours(&current(signal)?) {
-        // Somebody else has taken it over meanwhile.
-        return Ok(());
+        // The one before is kept: a handler may be looking at it.
+        place.store(Box::into_raw(Box::new(now)), Release);
     }
     let new = match (action, first(signal.0)) {
         (Action::First, Some(first)) => *first,

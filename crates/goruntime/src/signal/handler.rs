@@ -59,6 +59,8 @@ pub(super) fn action() -> libc::sigaction {
         action.sa_sigaction = on_signal as *const () as usize;
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
         libc::sigfillset(&mut action.sa_mask);
+        // The handler that was there before may sleep, and a thread that sleeps with this one blocked is passed by when the world is stopped.
+        libc::sigdelset(&mut action.sa_mask, crate::world::stop::SIGNAL);
         action
     }
 }

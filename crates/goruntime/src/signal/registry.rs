@@ -166,7 +166,7 @@ impl Registry {
             ..SpawnOptions::default()
         };
         scheduler
-            .spawn_at(options, Location::caller(), move || tell(&bell))
+            .spawn_at(options, Location::caller(), move || tell(bell))
             .map_err(io::Error::other)?;
         self.is_telling = true;
         Ok(())
@@ -185,7 +185,7 @@ impl Registry {
 }
 
 /// The goroutine.
-fn tell(bell: &Watched<BorrowedFd<'static>>) {
+fn tell(bell: Watched<BorrowedFd<'static>>) {
     loop {
         let mut count = [0; 8];
         // What else can fail is not known to: then look, and wait again.
@@ -193,6 +193,8 @@ fn tell(bell: &Watched<BorrowedFd<'static>>) {
         let mut registry = registry();
         registry.deliver(handler::take());
         if registry.listeners.is_empty() {
+            // Before another goroutine watches it.
+            drop(bell);
             registry.is_telling = false;
             return;
         }

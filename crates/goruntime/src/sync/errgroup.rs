@@ -175,7 +175,12 @@ impl<E> Shared<E> {
         let (failed, cause) = match result {
             Ok(Ok(())) => return,
             Ok(Err(error)) => {
-                let cause = self.cancel.as_ref().map(|cancel| (cancel.text)(&error));
+                let text = |cancel: &Cancel<E>| {
+                    // The error is what counts, also if it cannot be printed.
+                    let text = catch_unwind(AssertUnwindSafe(|| (cancel.text)(&error)));
+                    text.unwrap_or_else(|_| "a goroutine of the group failed".to_owned())
+                };
+                let cause = self.cancel.as_ref().map(text);
                 (First::Error(error), cause)
             }
             Err(payload) => {

@@ -11,6 +11,7 @@ use crate::runtime::scheduler;
 use crate::world::futex;
 use gosched::Nanos;
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -49,10 +50,11 @@ pub fn start(format: Format, out: impl Write + Send + 'static) -> io::Result<Tra
     let asked = stop.clone();
     let serve = move || {
         scheduler.add_service_thread();
-        let result = serve(reader, format, out, &asked);
+        // What is written to may panic.
+        let result = catch_unwind(AssertUnwindSafe(|| serve(reader, format, out, &asked)));
         // Whoever waits for this thread is awake to the deadlock check.
         scheduler.remove_service_thread();
-        result
+        result.unwrap_or_else(|panic| resume_unwind(panic))
     };
     let thread = std::thread::Builder::new().name("tracer".to_owned());
     Ok(Trace {
