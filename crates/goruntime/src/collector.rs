@@ -16,7 +16,7 @@ use crate::compose::world::GoWorld;
 use crate::compose::{background, barrier};
 use crate::finalizer::{self, Task};
 use crate::runtime::scheduler;
-use gogc::{Bytes, Collector, MarkSweep, Method, ObjectAddr, Phase, Reason, Specials};
+use gogc::{Bytes, Collector, MarkSweep, Method, ObjectAddr, Phase, Reason, Specials, World};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -442,7 +442,18 @@ fn wait_for_request(collector: &GoCollector) -> Request {
         if std::mem::take(&mut requests.periodic) {
             return Request::Periodic;
         }
-        if !swept {
+        if let Some(retry_at) = collector.retry_at() {
+            // A cycle that could not be ended. While it is under way nobody asks for one, and whoever waits for what it finds dead is no deadlock.
+            let wait = retry_at.saturating_sub(collector.world().now()).0;
+            if wait == 0 {
+                return Request::Due;
+            }
+            drop(
+                ASKED
+                    .wait_timeout(requests, Duration::from_nanos(wait))
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
+        } else if !swept {
             drop(requests);
             swept = collector.sweep(SWEEP_STEP).done;
         } else if !requests.asleep {
