@@ -510,3 +510,31 @@ fn goroutines_that_mutate_a_shared_structure_while_collections_run() {
         check(Some(l), l.a + 1);
     }
 }
+
+/// A hardened heap makes what is freed unreadable, but not what the collector may be reading.
+#[test]
+fn beside_a_heap_that_guards_what_was_freed() {
+    if !goruntime_tests::is_child() {
+        let name = "beside_a_heap_that_guards_what_was_freed";
+        let output = goruntime_tests::child(name, &[("GOMEM_OPTIONS", "hardened")]);
+        assert!(output.status.success(), "{output:?}");
+        return;
+    }
+    let kept = Root::new(list(20_000));
+    let replaces = |seed: usize| {
+        move || {
+            for round in 0..400 {
+                let length = 5_000 + (seed * 7919 + round * 104_729) % 40_000;
+                let l = list(3);
+                let holders = vec![l; length];
+                check(Some(holders[length / 2]), 3);
+            }
+        }
+    };
+    let goroutines: Vec<_> = (1..=4).map(|seed| go(replaces(seed))).collect();
+    while !goroutines.iter().all(|g| g.is_finished()) {
+        gc::collect();
+    }
+    goroutines.into_iter().for_each(|g| g.join().unwrap());
+    check(Some(kept.get()), 20_000);
+}

@@ -7,12 +7,18 @@ use goruntime_tests::{find_go, go_tool};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 #[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
 static GLOBAL: goruntime::GoMalloc = goruntime::GoMalloc::new();
+
+/// Traces are of all that the process does: what one test does may be more than another's has room for.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A slice on a track.
 #[derive(Clone, Debug)]
@@ -340,6 +346,7 @@ fn told_by_go(name: &str, trace: &[u8]) -> Option<String> {
 #[test]
 fn go_reads_a_trace_in_its_format() {
     const ROUNDS: u64 = 200;
+    let _alone = alone();
     let out = Shared::default();
     let trace = trace::start(Format::Go, out.clone()).unwrap();
     ping_pong(ROUNDS);
@@ -387,6 +394,7 @@ fn go_reads_a_trace_in_its_format() {
 
 #[test]
 fn go_reads_what_a_recorder_has_left_of_it() {
+    let _alone = alone();
     let recorder = FlightRecorder::with_room(Duration::from_secs(60), 1 << 16).unwrap();
     std::thread::scope(|scope| {
         let playing = scope.spawn(|| ping_pong(60_000));

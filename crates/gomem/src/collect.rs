@@ -283,7 +283,7 @@ impl<O: Os> Heap<O> {
     }
 
     /// Between [`start_mark`](Self::start_mark) and the sweep.
-    fn is_marking(&self) -> bool {
+    pub(crate) fn is_marking(&self) -> bool {
         self.cycle.black.load(Relaxed)
     }
 

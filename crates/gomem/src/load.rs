@@ -94,7 +94,10 @@ pub(crate) fn link() {
 extern "C" fn at_load(_: i32, _: *const *const u8, environment: *const *const u8) {
     // SAFETY: the environment, null at the end; its entries are C strings.
     let text = unsafe { options::value(environment) };
-    if text.is_empty() {
+    // SAFETY: reads a word that the kernel has given the process.
+    let is_privileged = unsafe { libc::getauxval(libc::AT_SECURE) } != 0;
+    // Whoever starts a set-uid program is not to have it write files.
+    if text.is_empty() || is_privileged {
         return;
     }
     let options: Options<'_> = options::parse(text, options::complain);

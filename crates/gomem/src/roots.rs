@@ -28,7 +28,7 @@ unsafe impl Send for MallocShare<'_> {}
 
 impl MallocShare<'_> {
     /// Calls `visit` with the address ranges of the share's live blocks. Blocks that follow one another come as one range.
-    /// All are multiples of 8, and of memory that can be read now and later.
+    /// All are multiples of 8, and of memory that can be read now and until marking ends, if it has begun: a hardened heap makes no guards in that time.
     ///
     /// If the world is stopped, and was when the shares were made, these are the live blocks. While threads run, a live block is left out only if its memory was
     /// none at some moment after [`Heap::malloc_shares`] was called: whatever is in it was written since.

@@ -137,7 +137,7 @@ impl<O: Os> Heap<O> {
         let obtained = pages.obtained();
         let released = pages.released() + self.hardening.large_bytes();
         drop(pages);
-        let mapped = obtained - released;
+        let mapped = obtained.saturating_sub(released);
         Usage {
             collected: self.collected_bytes(),
             malloc: self.malloc_in_use(),

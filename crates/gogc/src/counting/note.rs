@@ -34,15 +34,28 @@ pub(super) const ROOTED: u32 = 4;
 const COLOUR: u32 = 3;
 const COUNT: u32 = 5;
 
+/// A count that has come so far, or as far below zero, is right no more and stays: the object is kept for good.
+const STUCK: i32 = i32::MAX >> COUNT;
+
 impl Note {
     pub(super) fn count(self) -> i32 {
         self.0 as i32 >> COUNT
     }
 
-    /// With the count changed by so much.
+    pub(super) fn is_stuck(self) -> bool {
+        self.count() == STUCK
+    }
+
+    /// With the count changed by so much, unless it is stuck.
     #[must_use]
     pub(super) fn counted(self, by: i32) -> Note {
-        Note(self.0.wrapping_add((by as u32) << COUNT))
+        let count = match self.count() + by {
+            _ if self.is_stuck() => STUCK,
+            count if count.abs() >= STUCK => STUCK,
+            count => count,
+        };
+        let flags = self.0 & !(u32::MAX << COUNT);
+        Note((count as u32) << COUNT | flags)
     }
 
     pub(super) fn has(self, flag: u32) -> bool {
@@ -72,6 +85,15 @@ impl Note {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_count_that_is_too_large_stays() {
+        let most = Note(0).with(SUSPECT).counted(STUCK - 1);
+        assert_eq!(most.counted(-1).count(), STUCK - 2);
+        let stuck = most.counted(1).counted(-1).counted(1 - STUCK);
+        assert!(stuck.is_stuck() && stuck.has(SUSPECT) && stuck.colour() == Colour::Black);
+        assert!(Note(0).counted(1 - STUCK).counted(-1).counted(5).is_stuck());
+    }
 
     #[test]
     fn the_parts_do_not_touch_each_other() {

@@ -17,7 +17,8 @@ impl<O: Os> Heap<O> {
     /// The guards that a new span is to have.
     #[inline]
     pub(crate) fn guards_of(&self, kind: Kind, align: usize) -> Guards {
-        if !self.is_hardened() {
+        // While the heap is marked its pages may be those of a block that has died meanwhile, and that the collector is reading.
+        if !self.is_hardened() || self.is_marking() {
             return Guards::NONE;
         }
         match kind {

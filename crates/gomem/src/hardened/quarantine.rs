@@ -119,6 +119,11 @@ impl<O: Os> Heap<O> {
             drop(ring);
             return self.free_moved(span);
         }
+        if self.is_marking() {
+            // The collector may be reading it, believing that it lives. Marking begins and ends in stops, so not in this critical section.
+            drop(ring);
+            return self.free_span(span);
+        }
         // SAFETY: pages that nobody is to use any more.
         if unsafe { self.os.guard(pointer(addr), span.pages().bytes()) }.is_err() {
             drop(ring);
@@ -146,8 +151,9 @@ impl<O: Os> Heap<O> {
             return;
         };
         let bytes = guarded_bytes(span).1;
-        self.free_span(span);
+        // First, so that it is never counted twice.
         self.hardening.large.fetch_sub(bytes, Relaxed);
+        self.free_span(span);
     }
 
     /// Has a large block be one of another size: elsewhere, so that the old address is of no use to whoever kept it.

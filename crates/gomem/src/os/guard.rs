@@ -28,8 +28,12 @@ pub(super) unsafe fn install(start: NonNull<u8>, bytes: usize) -> Result<(), Ref
     let sort = SORT.load(Relaxed);
     // SAFETY: (1), here and below.
     if sort != PROTECTION && unsafe { advise(start, bytes, MADV_GUARD_INSTALL) }.is_ok() {
-        SORT.store(MARKS, Relaxed);
-        return Ok(());
+        // Another thread may have found that they do not work, for it: then all guards are of the other sort.
+        match SORT.compare_exchange(UNKNOWN, MARKS, Relaxed, Relaxed) {
+            // SAFETY: (1).
+            Err(PROTECTION) => unsafe { advise(start, bytes, MADV_GUARD_REMOVE)? },
+            _ => return Ok(()),
+        }
     }
     if sort == MARKS {
         return Err(Refused);

@@ -148,7 +148,7 @@ impl GoRoots {
 fn scan_share(share: &MallocShare<'static>, part: &Part, sink: &mut impl RootSink) {
     let mut look = |block: Range<usize>| {
         let start = with_exposed_provenance(block.start);
-        // SAFETY: a block of the heap, or a part of one, on word bounds; it can be read even if it has been freed.
+        // SAFETY: a block of the heap, or a part of one, on word bounds; it can be read even if it has been freed, since the heap is being marked.
         unsafe { sink.range(RootKind::RustHeap, start, block.len() / WORD) }
     };
     match part {
