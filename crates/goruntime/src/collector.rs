@@ -66,9 +66,6 @@ static GOAL: AtomicU64 = AtomicU64::new(u64::MAX);
 /// The size of heap up to which nobody has to assist any more.
 static PAID: AtomicU64 = AtomicU64::new(0);
 
-/// The pause before a cycle that could not be ended is tried again.
-const RETRY: Duration = Duration::from_secs(1);
-
 /// What a sweep in the background does between two looks at the requests.
 const SWEEP_STEP: Bytes = Bytes::mib(1);
 
@@ -389,11 +386,6 @@ fn serve() {
         };
         if let Err(error) = result {
             complain(&error.to_string());
-            if collector.barrier().is_on() {
-                // The cycle could not be ended. Until it is nothing is freed, and nobody else asks for it.
-                std::thread::sleep(RETRY);
-                requests().periodic = true;
-            }
         }
         LAST_END.store(gosched::Nanos::now().0, Relaxed);
         let mut requests = requests();
