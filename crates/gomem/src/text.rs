@@ -22,9 +22,11 @@ impl Output {
         }
     }
 
-    /// A file, made or made empty. `None` if that is refused.
+    /// A file, made or made empty. `None` if that is refused, or if the path is that of a symbolic link: whoever can write to its directory could have any file
+    /// of the process's owner emptied.
     pub(crate) fn create(path: &std::ffi::CStr) -> Option<Output> {
-        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_CLOEXEC;
+        let flags =
+            libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_CLOEXEC | libc::O_NOFOLLOW;
         // SAFETY: a path with its zero.
         let fd = unsafe { libc::open(path.as_ptr(), flags, 0o666) };
         (fd >= 0).then_some(Output {
