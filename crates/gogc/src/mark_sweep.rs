@@ -82,6 +82,8 @@ pub struct MarkSweep<H: HeapView, W: World> {
     spent: concurrent::Spent,
     /// A cycle whose end the world could not be stopped for. Of the thread that has the turn.
     begun: Mutex<Option<concurrent::Begun>>,
+    /// When to go on with that, in nanoseconds; `u64::MAX` while there is none. For a look without the lock.
+    retry_at: AtomicU64,
     pacer: Mutex<Pacer>,
     /// The pacer's trigger, for a look without its lock.
     trigger: AtomicU64,
@@ -134,6 +136,7 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
             account: Account::default(),
             spent: concurrent::Spent::default(),
             begun: Mutex::new(None),
+            retry_at: AtomicU64::new(u64::MAX),
             pacer: Mutex::new(pacer),
             cpu: AtomicU64::new(0),
             checked: AtomicBool::new(false),
@@ -153,6 +156,13 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
     /// When the world stands still.
     pub fn method(&self) -> Method {
         self.method
+    }
+
+    /// When [`collect_if_due`](Collector::collect_if_due) should be called, whatever the size of the heap: there is a cycle under way that nobody is at, because the
+    /// world could not be stopped for its end. None if there is no such cycle.
+    pub fn retry_at(&self) -> Option<Nanos> {
+        let retry_at = self.retry_at.load(Ordering::Relaxed);
+        (retry_at != u64::MAX).then_some(Nanos(retry_at))
     }
 
     /// Whether, at the end of each marking, with the world stopped, everything is to be marked once more in the plainest way, and compared. A
@@ -303,7 +313,11 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         };
         // Asked again with the turn in hand: a cycle may have ended since.
         let (usage, now) = (self.heap.usage(), self.world.now());
-        let due = lock(&self.pacer).due(&usage, now);
+        let due = match self.retry_at() {
+            // What for is known since it began.
+            Some(retry_at) => (now >= retry_at).then_some(Reason::HeapGoal),
+            None => lock(&self.pacer).due(&usage, now),
+        };
         match due {
             Some(reason) => self.run_cycle(turn, reason).map(Some),
             None => Ok(None),
@@ -333,7 +347,8 @@ impl<H: HeapView, W: World> Collector for MarkSweep<H, W> {
     #[inline]
     fn collect_if_due(&self) -> Result<Option<CycleStats>, CycleError<W::Error>> {
         let usage = self.heap.usage();
-        if usage.collected.saturating_add(usage.external).0 < self.trigger.load(Ordering::Relaxed) {
+        let heap = usage.collected.saturating_add(usage.external);
+        if heap.0 < self.trigger.load(Ordering::Relaxed) && self.retry_at().is_none() {
             return Ok(None);
         }
         self.collect_if_really_due()

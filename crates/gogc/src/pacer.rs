@@ -70,7 +70,7 @@ const OVERSHOOT: f64 = 1.1;
 const TIGHT: u64 = 8;
 
 /// The wait before another attempt, when the world could not be stopped.
-const RETRY_AFTER: Nanos = Nanos::millis(10);
+pub(crate) const RETRY_AFTER: Nanos = Nanos::millis(10);
 
 /// How much the heap may grow, relative to what is live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use crate::compose::world::GoWorld;
 use crate::compose::{background, barrier};
 use crate::finalizer::{self, Task};
 use crate::runtime::scheduler;
-use gogc::{Bytes, Collector, MarkSweep, Method, ObjectAddr, Phase, Reason, Specials};
+use gogc::{Bytes, Collector, MarkSweep, Method, ObjectAddr, Phase, Reason, Specials, World};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -65,9 +65,6 @@ static GOAL: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// The size of heap up to which nobody has to assist any more.
 static PAID: AtomicU64 = AtomicU64::new(0);
-
-/// The pause before a cycle that could not be ended is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// What a sweep in the background does between two looks at the requests.
 const SWEEP_STEP: Bytes = Bytes::mib(1);
@@ -389,11 +386,6 @@ fn serve() {
         };
         if let Err(error) = result {
             complain(&error.to_string());
-            if collector.barrier().is_on() {
-                // The cycle could not be ended. Until it is nothing is freed, and nobody else asks for it.
-                std::thread::sleep(RETRY);
-                requests().periodic = true;
-            }
         }
         LAST_END.store(gosched::Nanos::now().0, Relaxed);
         let mut requests = requests();
@@ -450,7 +442,18 @@ fn wait_for_request(collector: &GoCollector) -> Request {
         if std::mem::take(&mut requests.periodic) {
             return Request::Periodic;
         }
-        if !swept {
+        if let Some(retry_at) = collector.retry_at() {
+            // A cycle that could not be ended. While it is under way nobody asks for one, and whoever waits for what it finds dead is no deadlock.
+            let wait = retry_at.saturating_sub(collector.world().now()).0;
+            if wait == 0 {
+                return Request::Due;
+            }
+            drop(
+                ASKED
+                    .wait_timeout(requests, Duration::from_nanos(wait))
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
+        } else if !swept {
             drop(requests);
             swept = collector.sweep(SWEEP_STEP).done;
         } else if !requests.asleep {

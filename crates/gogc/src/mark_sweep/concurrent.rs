@@ -47,12 +47,13 @@
 //!
 //! # When the world cannot be stopped at the end
 //!
-//! Then marking is not over: the barrier stays on, and the cycle is remembered. The next request goes on with it.
+//! Then marking is not over: the barrier stays on, and the cycle is remembered. The next request goes on with it, and so does a
+//! look whether a collection is due, when some time has passed ([`MarkSweep::retry_at`]): while the barrier is on the heap has no trigger that would have anybody ask.
 
 use super::*;
 use crate::env::{Background, Processor, Stop};
 use crate::mark::Slice;
-use crate::pacer::ConcurrentReport;
+use crate::pacer::{ConcurrentReport, RETRY_AFTER};
 use crate::stats::{PhaseClock, Tally};
 
 /// Rounds beside the mutators from one stop to the next, at most.
@@ -113,6 +114,7 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
     ) -> Result<(CycleStats, CycleReport), CycleError<W::Error>> {
         let under_way = lock(&self.begun).take();
         if let Some(begun) = under_way {
+            self.retry_at.store(u64::MAX, Ordering::Relaxed);
             let result = self.end(begun)?;
             // It began before it was asked for.
             if reason != Reason::Forced {
@@ -184,6 +186,9 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
                 Ok(None) => attempts += 1,
                 Err(why) => {
                     *lock(&self.begun) = Some(begun);
+                    // The program runs for as long as it was held up in vain.
+                    let retry_at = now + RETRY_AFTER.max(now.saturating_sub(stopping_at));
+                    self.retry_at.store(retry_at.0, Ordering::Relaxed);
                     self.with_pacer(|pacer| pacer.attempt_failed(now));
                     return Err(CycleError::NotStopped(why));
                 }

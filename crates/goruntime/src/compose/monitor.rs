@@ -212,7 +212,7 @@ impl Process {
         let kept = if now < self.pressed.get() {
             0
         } else {
-            (usage.mapped - usage.idle) / 10 + LEAST
+            usage.mapped.saturating_sub(usage.idle) / 10 + LEAST
         };
         let surplus = usage.idle.saturating_sub(kept);
         self.surplus.set((now, surplus));

@@ -239,6 +239,32 @@ fn a_world_that_will_not_stop_at_the_end_is_asked_again() {
     assert_eq!(sim.heap().objects().len(), 10);
 }
 
+/// With the barrier on no trigger makes anybody ask: a look whether a collection is due goes on with the cycle, however small the heap, when it is time.
+#[test]
+fn a_cycle_that_could_not_end_is_due_again() {
+    let sim = sim_by(Method::Concurrent, 1000, SimWorld::new(1));
+    list(sim.heap(), 10, 0);
+    assert_eq!(sim.collect_if_due().unwrap(), None);
+    sim.world().refuse_stop_after(1);
+    sim.collect(Reason::Periodic).unwrap_err();
+    let first = sim.retry_at().unwrap();
+    let wait = |until: Nanos| {
+        while sim.world().now() < until {
+            std::thread::yield_now();
+        }
+    };
+    wait(first);
+    sim.collect_if_due().unwrap_err();
+    let second = sim.retry_at().unwrap();
+    assert!(second >= first + RETRY_AFTER && sim.barrier().is_on());
+    sim.world().refuse_stop(false);
+    wait(second);
+    let stats = sim.collect_if_due().unwrap().unwrap();
+    assert_eq!((stats.cycle, stats.reason), (1, Reason::Periodic));
+    assert!(!sim.barrier().is_on() && sim.retry_at().is_none());
+    assert_eq!(sim.collect_if_due().unwrap(), None);
+}
+
 /// A request is served by a cycle that began after it, even if one had to be finished first.
 #[test]
 fn forcing_after_a_cycle_that_could_not_end_runs_another() {
