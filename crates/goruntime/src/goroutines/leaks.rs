@@ -30,7 +30,8 @@ const MAIN: u64 = 1;
 /// # Errors
 /// If the world cannot be stopped, or there is no thread or no memory to be had for it; if the program does not have goruntime's allocator; where goroutines are threads (`thread-engine`).
 ///
-/// ```
+#[cfg_attr(not(feature = "thread-engine"), doc = "```")]
+#[cfg_attr(feature = "thread-engine", doc = "```no_run")]
 /// # #[global_allocator] static A: goruntime::GoMalloc = goruntime::GoMalloc::new();
 /// use goruntime::{chan, go, goroutines};
 ///
