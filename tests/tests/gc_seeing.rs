@@ -1,6 +1,6 @@
 //! Reports on memory: what holds an object, and dumps of the heap.
 
-#![cfg(not(feature = "system-allocator"))]
+#![cfg(not(any(feature = "system-allocator", feature = "thread-engine")))]
 
 use goruntime::gc::{self, Array, Gc, GcPtr, HeldBy, Trace};
 use goruntime::{chan, go};

@@ -169,7 +169,7 @@ fn ping_pong(rounds: u64) {
 #[test]
 fn a_recorder_with_more_room_than_there_is_leaves_others_their_traces() {
     assert!(FlightRecorder::with_room(Duration::from_secs(1), usize::MAX / 8).is_err());
-    assert!(FlightRecorder::with_room(Duration::from_secs(1), 1 << 40).is_err());
+    assert!(FlightRecorder::with_room(Duration::from_secs(1), 1 << 43).is_err());
     trace::start(Format::Perfetto, io::sink())
         .unwrap()
         .stop()

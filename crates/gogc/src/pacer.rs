@@ -302,7 +302,7 @@ impl Pacer {
 
     /// Whether the limit leaves next to nothing to be allocated.
     fn limit_is_tight(&self) -> bool {
-        self.limit_goal.saturating_sub(self.live()).0 < self.live().0 / TIGHT
+        self.limit_goal.saturating_sub(self.live()).0 <= self.live().0 / TIGHT
     }
 
     /// From the last call until `now`, all `procs` processors together spent `collection` on collection.

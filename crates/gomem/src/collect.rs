@@ -377,20 +377,9 @@ impl<O: Os> Heap<O> {
             unswept += unswept_partial.len() as usize + unswept_full.len() as usize;
         }
         self.cycle.hand.store(0, Relaxed);
-        let dead = self.collected_bytes().saturating_sub(marked + born);
-        self.cycle.dead.store(dead, Relaxed);
-        self.cycle.to_sweep.store(unswept, Relaxed);
         self.cycle.retained.store(marked + born, Relaxed);
         self.cycle.allocated.store(0, Relaxed);
         self.cycle.unswept.store(unswept, Release);
-    }
-
-    /// Bytes of dead objects that are still to be swept, as if each span had as many.
-    pub(crate) fn dead_bytes(&self) -> usize {
-        let dead = self.cycle.dead.load(Relaxed) as u128;
-        let unswept = self.cycle.unswept.load(Relaxed) as u128;
-        let bytes = dead * unswept / self.cycle.to_sweep.load(Relaxed).max(1) as u128;
-        bytes as usize
     }
 
     /// Sweeps spans until about `bytes` bytes of them were looked at, or there are none left. Any number of threads may do so at once.

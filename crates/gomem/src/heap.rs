@@ -73,9 +73,6 @@ pub(crate) struct Cycle {
     pub(crate) trigger: AtomicUsize,
     /// Spans yet to be swept, those being swept included.
     pub(crate) unswept: AtomicUsize,
-    /// How many that were when the sweep began, and the bytes of dead objects in them.
-    pub(crate) to_sweep: AtomicUsize,
-    pub(crate) dead: AtomicUsize,
     /// Where the search for the next span to sweep starts.
     pub(crate) hand: AtomicUsize,
     /// New objects are born marked.
@@ -147,8 +144,6 @@ impl<O: Os> Heap<O> {
                 before_mark: AtomicUsize::new(0),
                 trigger: AtomicUsize::new(usize::MAX),
                 unswept: AtomicUsize::new(0),
-                to_sweep: AtomicUsize::new(0),
-                dead: AtomicUsize::new(0),
                 hand: AtomicUsize::new(0),
                 black: AtomicBool::new(false),
             },

@@ -125,7 +125,7 @@ pub struct Usage {
     pub malloc: usize,
     /// Bytes of arenas that have, or may have, physical memory.
     pub mapped: usize,
-    /// The part of `mapped` that is free, or will be when what the last cycle found dead is swept.
+    /// The part of `mapped` that is free.
     pub idle: usize,
 }
 
@@ -142,7 +142,7 @@ impl<O: Os> Heap<O> {
             collected: self.collected_bytes(),
             malloc: self.malloc_in_use(),
             mapped,
-            idle: mapped.saturating_sub(self.in_use()) + self.dead_bytes(),
+            idle: mapped.saturating_sub(self.in_use()),
         }
     }
 
