@@ -7,7 +7,7 @@
 
 use goruntime::gc::{Array, Gc, GcPtr, Trace};
 use goruntime_tests::{child, is_child};
-use std::sync::Barrier;
+use std::sync::{Barrier, Mutex, PoisonError};
 use std::time::Duration;
 
 #[global_allocator]
@@ -263,6 +263,9 @@ impl Program {
     }
 }
 
+/// Programs run one at a time: each is about who gets the processors, its mutators or its collector.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// A test that runs the program in a child process and has it checked.
 macro_rules! programs {
     ($check:ident: $($(#[$attribute:meta])* $name:ident: $program:expr;)*) => {
@@ -274,6 +277,7 @@ macro_rules! programs {
                     $program.run();
                     return println!("peak {}", peak());
                 }
+                let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
                 $check(stringify!($name));
             }
         )*

@@ -58,6 +58,9 @@ pub enum Unresponsive {
     Gone,
     /// It sleeps in the kernel with the signal blocked. One that is not of this runtime holds no collected object then: whoever blocks the signal takes that on.
     Blocks,
+    /// It sleeps in the C library, which has blocked all signals, its own too, as a program cannot: a thread that has not begun yet, or has ended but for that. What it waits for may be
+    /// in the hands of one that stands still.
+    InLibrary,
     /// It has merely not got round to it; or that is all that can be found out.
     Slow,
 }
@@ -84,10 +87,13 @@ pub fn judge(status: &[u8], signal: i32) -> Unresponsive {
         Some(_) => return Unresponsive::Slow,
     }
     let blocked = field(status, b"SigBlk:").and_then(parse_hex).unwrap_or(0);
-    if blocked & (1 << (signal - 1)) != 0 {
-        Unresponsive::Blocks
-    } else {
-        Unresponsive::Slow
+    /// The first of the signals that the C library keeps for itself, which `pthread_sigmask` does not block.
+    const LIBRARY: i32 = 32;
+    let blocks = |signal: i32| blocked & 1 << (signal - 1) != 0;
+    match (blocks(signal), blocks(LIBRARY)) {
+        (true, true) => Unresponsive::InLibrary,
+        (true, false) => Unresponsive::Blocks,
+        (false, _) => Unresponsive::Slow,
     }
 }
 
@@ -265,6 +271,32 @@ mod tests {
             why_unresponsive(Tid::current(), libc::SIGURG),
             Unresponsive::Slow
         );
+    }
+
+    #[test]
+    fn tells_whose_block_it_is() {
+        let why = |state: &str, blocked: &str| {
+            judge(
+                format!("Name:\tx\nState:\t{state}\nSigBlk:\t{blocked}\n").as_bytes(),
+                libc::SIGURG,
+            )
+        };
+        assert_eq!(why("S (sleeping)", "0000000000000000"), Unresponsive::Slow);
+        // SIGURG alone; all that a program can block; all.
+        assert_eq!(
+            why("S (sleeping)", "0000000000400000"),
+            Unresponsive::Blocks
+        );
+        assert_eq!(
+            why("S (sleeping)", "fffffffe7ffbfeff"),
+            Unresponsive::Blocks
+        );
+        assert_eq!(
+            why("S (sleeping)", "ffffffffffffffff"),
+            Unresponsive::InLibrary
+        );
+        assert_eq!(why("R (running)", "ffffffffffffffff"), Unresponsive::Slow);
+        assert_eq!(why("Z (zombie)", "0000000000000000"), Unresponsive::Gone);
     }
 
     #[test]
