@@ -4,6 +4,7 @@ pub mod protobuf;
 pub mod refuse;
 pub mod still;
 
+use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -66,6 +67,21 @@ pub fn is_child() -> bool {
     std::env::var_os("GORUNTIME_CHILD").is_some()
 }
 
+/// Has the test `name` run in a process of its own, as [`child`] does: true in that process, which goes on with it; false in this one, when that has passed.
+///
+/// # Panics
+/// When the test has failed there, with all that it said.
+pub fn apart(name: &str, envs: &[(&str, &str)]) -> bool {
+    if is_child() {
+        return true;
+    }
+    let output = child(name, envs);
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success(), "{}: {said}", output.status);
+    false
+}
+
 /// Waits until `condition` holds.
 ///
 /// # Panics
@@ -79,6 +95,17 @@ pub fn eventually(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
         );
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Allocates some twenty megabytes, for profiles to find.
+#[inline(never)]
+pub fn keeps_memory() -> Vec<Vec<u8>> {
+    let mut memory = Vec::new();
+    for _ in 0..2000 {
+        memory.push(black_box(vec![1; 10_000]));
+    }
+    black_box(&memory);
+    memory
 }
 
 /// The Go that `cargo xtask bench` installs, the one that `GORUNTIME_GO` names, or one that is there anyway.

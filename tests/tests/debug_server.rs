@@ -1,6 +1,7 @@
 //! The server of `/debug/` and `/metrics`: that it keeps to its bounds, that Prometheus reads the figures, and that the page works in a browser.
 
 use goruntime::{chan, debug, go, profile};
+use goruntime_tests::keeps_memory;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::io::{ErrorKind, Read, Write};
@@ -48,16 +49,6 @@ fn text(target: &str) -> String {
     let body = String::from_utf8(body).unwrap();
     assert_eq!(status, 200, "{target}: {body}");
     body
-}
-
-#[inline(never)]
-fn keeps_memory() -> Vec<Vec<u8>> {
-    let mut memory = Vec::new();
-    for _ in 0..2000 {
-        memory.push(black_box(vec![1; 10_000]));
-    }
-    black_box(&memory);
-    memory
 }
 
 /// The page, in a browser that has no window: it draws what the program says, and complains of nothing.

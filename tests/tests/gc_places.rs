@@ -5,6 +5,7 @@
 
 use goruntime::gc::{self, Array, Gc, GcCell, GcPtr, Root, Trace};
 use goruntime::{chan, go, yield_now};
+use goruntime_tests::apart;
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -385,15 +386,11 @@ fn the_memory_of_what_was_dropped_is_free_after_the_next_collection() {
     use std::sync::atomic::{AtomicUsize, Ordering::*};
     const OBJECTS: usize = 4000;
     const BYTES: usize = 8 << 10;
-    if !goruntime_tests::is_child() {
-        // In a process without the other tests' objects.
-        let name = "the_memory_of_what_was_dropped_is_free_after_the_next_collection";
-        let out = goruntime_tests::child(name, &[]);
-        assert!(
-            out.status.success(),
-            "{}",
-            String::from_utf8_lossy(&out.stderr)
-        );
+    // In a process without the other tests' objects.
+    if !apart(
+        "the_memory_of_what_was_dropped_is_free_after_the_next_collection",
+        &[],
+    ) {
         return;
     }
     static DROPPED: AtomicUsize = AtomicUsize::new(0);
@@ -514,10 +511,8 @@ fn goroutines_that_mutate_a_shared_structure_while_collections_run() {
 /// A hardened heap makes what is freed unreadable, but not what the collector may be reading.
 #[test]
 fn beside_a_heap_that_guards_what_was_freed() {
-    if !goruntime_tests::is_child() {
-        let name = "beside_a_heap_that_guards_what_was_freed";
-        let output = goruntime_tests::child(name, &[("GOMEM_OPTIONS", "hardened")]);
-        assert!(output.status.success(), "{output:?}");
+    let hardened = [("GOMEM_OPTIONS", "hardened")];
+    if !apart("beside_a_heap_that_guards_what_was_freed", &hardened) {
         return;
     }
     let kept = Root::new(list(20_000));

@@ -4,7 +4,7 @@
 
 use goruntime::gc::{self, Array, Gc, GcPtr, HeldBy, Trace};
 use goruntime::{chan, go};
-use goruntime_tests::{child, is_child};
+use goruntime_tests::apart;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -43,16 +43,10 @@ fn last(mut node: Gc<Node>) -> Gc<Node> {
 
 /// Runs the test of this name in a process in which objects say what they are.
 fn named(name: &str) -> bool {
-    if is_child() {
-        return true;
-    }
-    let out = child(
+    apart(
         name,
         &[("GODEBUG", "gctypes=1,gccheckmark=1,clobberfree=1")],
-    );
-    let text = [out.stdout, out.stderr].concat();
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&text));
-    false
+    )
 }
 
 /// The types and fields of a way.

@@ -7,7 +7,7 @@ use goruntime::gc::{Gc, Trace};
 use goruntime::signal::{self, Signal};
 use goruntime::sync::{Cond, Mutex, RwLock, Semaphore, WaitGroup};
 use goruntime::{Builder, chan, future, go, goroutines, process, select, time};
-use goruntime_tests::{child, eventually, is_child};
+use goruntime_tests::{apart, eventually};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -23,19 +23,13 @@ fn named(name: &str, f: impl FnOnce() + Send + 'static) {
     drop(Builder::new().name(name).spawn(f).unwrap());
 }
 
-/// Runs the test of this name in a process of its own: what other tests leave in memory that is not initialised would look like ways to what is waited for. Is this that process?
+/// Runs the test of this name in a process of its own: what other tests leave in memory that is not initialised would look like ways to what is waited for.
 fn alone(name: &str) -> bool {
-    if is_child() {
-        return true;
-    }
-    let out = child(name, &[]);
-    let text = [out.stdout, out.stderr].concat();
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&text));
-    false
+    apart(name, &[])
 }
 
 /// Starts goroutines from one that ends: so no stale word of the caller's is left.
-fn apart(f: impl FnOnce() + Send + 'static) {
+fn started_by_another(f: impl FnOnce() + Send + 'static) {
     go(f).join().unwrap();
 }
 
@@ -105,7 +99,7 @@ fn those_that_nobody_can_wake_are_found() {
         "collected",
         "context",
     ];
-    apart(|| {
+    started_by_another(|| {
         for n in 0..EACH {
             let named =
                 |kind: &str, f: Box<dyn FnOnce() + Send>| named(&format!("leak {kind} {n}"), f);
@@ -490,7 +484,7 @@ fn goroutines_whose_last_waker_goes_are_found_then() {
         return;
     }
     static KEPT: std::sync::Mutex<Vec<chan::Sender<u8>>> = std::sync::Mutex::new(Vec::new());
-    apart(|| {
+    started_by_another(|| {
         for n in 0..EACH {
             let (sender, receiver) = chan::unbuffered::<u8>();
             let own = sender.clone();
@@ -503,7 +497,7 @@ fn goroutines_whose_last_waker_goes_are_found_then() {
     });
     parked("late ", EACH);
     assert_eq!(leaked("late "), BTreeSet::new());
-    apart(|| *KEPT.lock().unwrap() = Vec::new());
+    started_by_another(|| *KEPT.lock().unwrap() = Vec::new());
     let found = || leaked("late ").len() >= EACH / 2;
     eventually("the leaks to be found", Duration::from_secs(20), found);
 }

@@ -1,7 +1,7 @@
 //! Limits of the process, each set in a child: what the runtime makes of them, and what it says when they are too low.
 
 use goruntime::{Builder, go};
-use goruntime_tests::{child, is_child};
+use goruntime_tests::{apart, child, is_child};
 use std::process::{Command, Output};
 
 #[cfg(not(feature = "system-allocator"))]
@@ -34,10 +34,10 @@ fn said(out: &Output) -> String {
 
 #[test]
 fn the_soft_limit_of_open_files_is_raised_and_children_get_the_original() {
-    if !is_child() {
-        let name = "the_soft_limit_of_open_files_is_raised_and_children_get_the_original";
-        let out = child(name, &[]);
-        assert!(out.status.success(), "{}", said(&out));
+    if !apart(
+        "the_soft_limit_of_open_files_is_raised_and_children_get_the_original",
+        &[],
+    ) {
         return;
     }
     set_soft(libc::RLIMIT_NOFILE, 64);
@@ -75,12 +75,10 @@ fn without_descriptors_the_runtime_does_not_start_and_names_the_limit() {
 
 #[test]
 fn without_address_space_a_goroutine_is_an_error_and_later_it_is_not() {
-    if !is_child() {
-        let out = child(
-            "without_address_space_a_goroutine_is_an_error_and_later_it_is_not",
-            &[],
-        );
-        assert!(out.status.success(), "{}", said(&out));
+    if !apart(
+        "without_address_space_a_goroutine_is_an_error_and_later_it_is_not",
+        &[],
+    ) {
         return;
     }
     go(|| ()).join().unwrap();

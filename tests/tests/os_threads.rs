@@ -280,9 +280,7 @@ fn beyond_the_limit_of_threads_goroutines_wait_their_turn() {
 #[test]
 #[cfg(not(feature = "thread-engine"))]
 fn ten_thousand_system_calls_at_once() {
-    if !is_child() {
-        let output = child("ten_thousand_system_calls_at_once", &[]);
-        assert!(output.status.success(), "{output:?}");
+    if !goruntime_tests::apart("ten_thousand_system_calls_at_once", &[]) {
         return;
     }
     let inside = Arc::new(AtomicUsize::new(0));

@@ -2,10 +2,10 @@
 
 use flate2::read::GzDecoder;
 use goruntime::{Builder, chan, debug, go, profile, sync};
-use goruntime_tests::protobuf::{Message, varint};
 #[cfg(not(any(feature = "system-allocator", feature = "thread-engine")))]
-use goruntime_tests::{child, is_child};
-use goruntime_tests::{find_go, go_tool};
+use goruntime_tests::apart;
+use goruntime_tests::protobuf::{Message, varint};
+use goruntime_tests::{find_go, go_tool, keeps_memory};
 use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::io::{ErrorKind, Read};
@@ -47,16 +47,6 @@ fn burns_processor_time(stop: &AtomicBool) -> u64 {
         goruntime::yield_now();
     }
     x
-}
-
-#[inline(never)]
-fn keeps_memory() -> Vec<Vec<u8>> {
-    let mut memory = Vec::new();
-    for _ in 0..2000 {
-        memory.push(black_box(vec![1; 10_000]));
-    }
-    black_box(&memory);
-    memory
 }
 
 #[inline(never)]
@@ -352,11 +342,10 @@ fn goroutines_are_listed_with_their_calls() {
 #[cfg(not(any(feature = "system-allocator", feature = "thread-engine")))]
 #[test]
 fn leaked_goroutines_are_listed_with_their_calls_and_no_others() {
-    if !is_child() {
-        let name = "leaked_goroutines_are_listed_with_their_calls_and_no_others";
-        let out = child(name, &[]);
-        let text = [out.stdout, out.stderr].concat();
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&text));
+    if !apart(
+        "leaked_goroutines_are_listed_with_their_calls_and_no_others",
+        &[],
+    ) {
         return;
     }
     let (sender, receiver) = chan::unbuffered();

@@ -110,10 +110,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn heap_size(usage: &HeapUsage) -> Bytes {
-    usage.collected.saturating_add(usage.external)
-}
-
 /// What a stop did, and when.
 struct Stopped {
     at: Nanos,
@@ -169,7 +165,7 @@ impl<H: CountedHeap, W: World> Counting<H, W> {
     fn next_trigger(pacer: &Pacer, usage: &HeapUsage) -> Bytes {
         match pacer.config().percent {
             GcPercent::Off => pacer.trigger(),
-            GcPercent::Percent(_) => heap_size(usage).saturating_add(STEP),
+            GcPercent::Percent(_) => usage.size().saturating_add(STEP),
         }
     }
 
@@ -246,9 +242,9 @@ impl<H: CountedHeap, W: World> Counting<H, W> {
                 ..PhaseCpu::default()
             },
             longest_pause: ended.saturating_sub(started),
-            heap_before: heap_size(&before),
-            heap_after_mark: heap_size(&before),
-            heap_live: heap_size(&stopped.usage),
+            heap_before: before.size(),
+            heap_after_mark: before.size(),
+            heap_live: stopped.usage.size(),
             goal,
             marked: stopped.tally,
             procs,
@@ -272,7 +268,7 @@ impl<H: CountedHeap, W: World> Counting<H, W> {
         reclaim.release_fresh();
         let reclaimed_at = self.world.now();
         self.enter(Phase::MarkTermination, reclaimed_at);
-        let is_full = reason != Reason::HeapGoal || heap_size(&self.heap.usage()) >= goal;
+        let is_full = reason != Reason::HeapGoal || self.heap.usage().size() >= goal;
         if is_full && self.cycles == Cycles::Found {
             reclaim.find_cycles();
         }
@@ -296,7 +292,7 @@ impl<H: CountedHeap, W: World> Counting<H, W> {
             return Ok(None);
         };
         let (usage, now) = (self.heap.usage(), self.world.now());
-        if heap_size(&usage).0 < self.trigger.load(Ordering::Relaxed) {
+        if usage.size().0 < self.trigger.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let due = lock(&self.pacer).due(&usage, now);
@@ -321,7 +317,7 @@ impl<H: CountedHeap, W: World> Collector for Counting<H, W> {
 
     #[inline]
     fn collect_if_due(&self) -> Result<Option<CycleStats>, CycleError<W::Error>> {
-        if heap_size(&self.heap.usage()).0 < self.trigger.load(Ordering::Relaxed) {
+        if self.heap.usage().size().0 < self.trigger.load(Ordering::Relaxed) {
             return Ok(None);
         }
         self.collect_if_really_due()

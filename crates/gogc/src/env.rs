@@ -77,6 +77,14 @@ pub struct HeapUsage {
     pub idle: Bytes,
 }
 
+impl HeapUsage {
+    /// What the goal is about: objects, and the memory that they may own.
+    #[inline]
+    pub fn size(&self) -> Bytes {
+        self.collected.saturating_add(self.external)
+    }
+}
+
 /// The result of a step of sweeping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SweepStep {
@@ -238,7 +246,7 @@ pub enum RootKind {
 impl RootKind {
     /// The other address that a word of a piece of memory stands for, if it does for two.
     #[inline]
-    pub(crate) fn end_at(self, word: usize) -> Option<usize> {
+    pub fn end_at(self, word: usize) -> Option<usize> {
         (self == RootKind::Stack && word.is_multiple_of(WORD) && word != 0).then(|| word - 1)
     }
 }

@@ -347,7 +347,7 @@ impl<H: HeapView, W: World> Collector for MarkSweep<H, W> {
     #[inline]
     fn collect_if_due(&self) -> Result<Option<CycleStats>, CycleError<W::Error>> {
         let usage = self.heap.usage();
-        let heap = usage.collected.saturating_add(usage.external);
+        let heap = usage.size();
         if heap.0 < self.trigger.load(Ordering::Relaxed) && self.retry_at().is_none() {
             return Ok(None);
         }

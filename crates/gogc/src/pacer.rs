@@ -288,7 +288,7 @@ impl Pacer {
     /// Why a cycle should start now, if it should.
     #[must_use]
     pub fn due(&self, usage: &HeapUsage, now: Nanos) -> Option<Reason> {
-        let heap = usage.collected.saturating_add(usage.external);
+        let heap = usage.size();
         if usage.collected == Bytes(0) || now < self.retry_at {
             return None;
         }
@@ -317,7 +317,7 @@ impl Pacer {
         if self.limiter.is_full() {
             return 0.0;
         }
-        let heap = usage.collected.saturating_add(usage.external);
+        let heap = usage.size();
         let goal = match self.goal() {
             // A cycle that nothing but force asked for has no goal of its own: let the heap grow by as much as it does by default.
             UNBOUNDED => self.live().saturating_add(self.live().max(MIN_HEAP)),
@@ -392,7 +392,7 @@ impl Pacer {
         let Some(limit) = self.config.memory_limit else {
             return UNBOUNDED;
         };
-        let heap = usage.collected.saturating_add(usage.external);
+        let heap = usage.size();
         let other = usage.mapped.saturating_sub(usage.idle).saturating_sub(heap);
         let excess = usage.mapped.saturating_sub(limit);
         let room = limit.saturating_sub(other.saturating_add(excess));

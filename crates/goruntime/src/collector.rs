@@ -18,7 +18,7 @@ use crate::finalizer::{self, Task};
 use crate::runtime::scheduler;
 use gogc::{Bytes, Collector, MarkSweep, Method, ObjectAddr, Phase, Reason, Specials, World};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
-use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) type GoCollector = MarkSweep<GoHeap, GoWorld>;
@@ -121,7 +121,7 @@ pub(crate) fn follow_group_limit(limit: u64) {
     }
 }
 
-fn requests() -> std::sync::MutexGuard<'static, Requests> {
+fn requests() -> MutexGuard<'static, Requests> {
     REQUESTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -268,7 +268,7 @@ fn on_trigger() {
         return;
     }
     if finalizer::is_behind() {
-        wait_for_drops();
+        wait_while(requests(), |_| finalizer::is_behind());
         if (gomem::heap().heap_bytes() as u64) < collector.trigger().0 {
             return arm(collector.trigger());
         }
@@ -287,20 +287,15 @@ fn on_trigger() {
     }
     // Whoever takes memory until then comes here too.
     gomem::heap().set_trigger(0);
-    let begin = Instant::now();
-    while requests.cycles == cycles && !is_marking(collector) && begin.elapsed() < PATIENCE {
-        let (next, _) = DONE
-            .wait_timeout(requests, GLANCE)
-            .unwrap_or_else(PoisonError::into_inner);
-        requests = next;
-    }
+    wait_while(requests, |requests| {
+        requests.cycles == cycles && !is_marking(collector)
+    });
 }
 
-/// Waits until what the last cycle found dead has been dropped, but not for long: what is dropped may wait for this thread.
-fn wait_for_drops() {
+/// Waits while the requests are so, but not for long: the collector's thread, or what is dropped, may wait for something that the caller has.
+fn wait_while(mut requests: MutexGuard<'_, Requests>, goes_on: impl Fn(&Requests) -> bool) {
     let begin = Instant::now();
-    let mut requests = requests();
-    while finalizer::is_behind() && begin.elapsed() < PATIENCE {
+    while goes_on(&requests) && begin.elapsed() < PATIENCE {
         let (next, _) = DONE
             .wait_timeout(requests, GLANCE)
             .unwrap_or_else(PoisonError::into_inner);

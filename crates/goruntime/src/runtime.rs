@@ -49,6 +49,20 @@ fn start() -> &'static Scheduler<GoEnv> {
     scheduler
 }
 
+/// Runs `f` on a thread of the runtime's own: one whose being awake does not mean that the program may go on. (Whoever waits for its end is awake to the deadlock check.)
+pub(crate) fn as_service_thread<T>(f: impl FnOnce() -> T) -> T {
+    /// Also if it panics.
+    struct Over;
+    impl Drop for Over {
+        fn drop(&mut self) {
+            scheduler().remove_service_thread();
+        }
+    }
+    scheduler().add_service_thread();
+    let _over = Over;
+    f()
+}
+
 /// Runs `f` as the main goroutine and returns what it returns. Other goroutines are not waited for. What `#[goruntime::main]` calls.
 ///
 /// # Panics

@@ -75,3 +75,9 @@ pub use sched::{
 };
 pub use sleep::{current_id, current_proc, current_site, now, sleep, sleep_until, with_current};
 pub use time::Nanos;
+
+/// How the name of an M's thread begins.
+pub const M_THREAD: &str = "gosched-m";
+
+/// The name of a goroutine's thread, where each has one.
+pub const GOROUTINE_THREAD: &str = "goroutine";

@@ -3,7 +3,7 @@
 use super::{echo_server, within};
 use goruntime::net::{KeepAlive, ListenConfig, TcpListener, TcpStream};
 use goruntime::{go, time};
-use goruntime_tests::{child, is_child};
+use goruntime_tests::apart;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -328,10 +328,7 @@ fn a_port_may_be_shared() {
 /// Descriptors run out: accepting fails late enough not to spin, says why, and goes on when there is one again.
 #[test]
 fn accepting_survives_the_want_of_descriptors() {
-    if !is_child() {
-        let out = child("tcp::accepting_survives_the_want_of_descriptors", &[]);
-        let said = String::from_utf8_lossy(&out.stderr);
-        assert!(out.status.success(), "{said}");
+    if !apart("tcp::accepting_survives_the_want_of_descriptors", &[]) {
         return;
     }
     let listener = Arc::new(TcpListener::bind("127.0.0.1:0").unwrap());

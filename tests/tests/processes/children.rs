@@ -6,7 +6,7 @@ use goruntime::io::{copy, pipe};
 use goruntime::process::{Command, Stdio};
 use goruntime::signal::Signal;
 use goruntime_tests::refuse::{self, Call};
-use goruntime_tests::{child, is_child};
+use goruntime_tests::{apart, is_child};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
@@ -160,11 +160,10 @@ fn a_pipeline() {
 
 #[test]
 fn children_have_the_limit_that_this_program_had() {
-    if !is_child() {
-        let name = "children::children_have_the_limit_that_this_program_had";
-        let out = child(name, &[]);
-        let said = String::from_utf8_lossy(&out.stderr);
-        assert!(out.status.success(), "{said}");
+    if !apart(
+        "children::children_have_the_limit_that_this_program_had",
+        &[],
+    ) {
         return;
     }
     let mut limit = libc::rlimit {
@@ -231,20 +230,18 @@ fn without_descriptors_for_processes() {
 /// std has writes to closed pipes end the process before it tries to become another.
 #[test]
 fn a_program_that_is_not_there_leaves_this_one_as_it_was() {
-    if is_child() {
-        let why = Command::new("/no/such/program").exec();
-        assert_eq!(why.kind(), ErrorKind::NotFound);
-        let (reader, mut writer) = pipe().unwrap();
-        drop(reader);
-        assert_eq!(
-            writer.write(b"x").unwrap_err().kind(),
-            ErrorKind::BrokenPipe
-        );
-        return;
-    }
-    let output = child(
+    if !apart(
         "children::a_program_that_is_not_there_leaves_this_one_as_it_was",
         &[],
+    ) {
+        return;
+    }
+    let why = Command::new("/no/such/program").exec();
+    assert_eq!(why.kind(), ErrorKind::NotFound);
+    let (reader, mut writer) = pipe().unwrap();
+    drop(reader);
+    assert_eq!(
+        writer.write(b"x").unwrap_err().kind(),
+        ErrorKind::BrokenPipe
     );
-    assert!(output.status.success(), "{output:?}");
 }

@@ -3,7 +3,7 @@
 use goruntime::context::Context;
 use goruntime::signal::{self, Signal};
 use goruntime::time::{self, Duration};
-use goruntime::{chan, gc, go, select};
+use goruntime::{chan, go, select};
 use goruntime_tests::{child, eventually, is_child};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Output;
@@ -16,12 +16,7 @@ fn send(signal: Signal) {
 
 /// Runs the test in a child; true in the child.
 fn apart(name: &str) -> bool {
-    if is_child() {
-        return true;
-    }
-    let out = child(&format!("signals::{name}"), &[]);
-    assert!(out.status.success(), "{}", said(&out));
-    false
+    goruntime_tests::apart(&format!("signals::{name}"), &[])
 }
 
 fn said(out: &Output) -> String {
@@ -259,7 +254,7 @@ fn among_collections_and_children() {
         return;
     }
     let signals = signal::notify([Signal::USER1]).unwrap();
-    let collector = go(|| (0..50).for_each(|_| gc::collect()));
+    let collector = go(|| (0..50).for_each(|_| goruntime::gc::collect()));
     let children = go(|| {
         for _ in 0..20 {
             let status = goruntime::process::Command::new("true").status().unwrap();

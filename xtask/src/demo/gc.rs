@@ -6,7 +6,7 @@
 use crate::chart::{self, Frame, Scale};
 use crate::console::{Row, Style};
 use crate::failure::{Failure, Outcome};
-use crate::lesson::points;
+use crate::lesson::{points, put};
 use crate::{interrupt, process, tools, workspace};
 use lexopt::prelude::*;
 use std::process::{Command, ExitCode};
@@ -156,10 +156,8 @@ pub fn run(mut arguments: lexopt::Parser) -> Outcome {
     let folder = root.join(if book { "docs/src/gogc" } else { "target/demo" });
     for (name, frame) in PLOTS {
         let series = points::read(&points_of_all, name)?;
-        let file = folder.join(format!("{name}.svg"));
-        std::fs::create_dir_all(&folder)
-            .and_then(|()| std::fs::write(&file, chart::render(frame, &series)))
-            .map_err(|why| format!("cannot write {}: {why}", file.display()))?;
+        let picture = chart::render(frame, &series);
+        let file = put(&folder, &format!("{name}.svg"), &picture)?;
         println!("{}: {}", frame.title, file.display());
     }
     Ok(ExitCode::SUCCESS)

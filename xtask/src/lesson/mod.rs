@@ -184,7 +184,8 @@ fn measure(lesson: &Lesson, size: Size) -> Result<String, String> {
     }
 }
 
-fn put(folder: &Path, name: &str, text: &str) -> Result<PathBuf, String> {
+/// Writes a file into a folder, which is made if need be.
+pub fn put(folder: &Path, name: &str, text: &str) -> Result<PathBuf, String> {
     let file = folder.join(name);
     std::fs::create_dir_all(folder)
         .and_then(|()| std::fs::write(&file, text))

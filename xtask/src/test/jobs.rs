@@ -23,6 +23,8 @@ pub struct Job {
 pub enum Work {
     /// `cargo test` with these arguments.
     Cargo(&'static [&'static str]),
+    /// The ignored tests of one of the suites that cross crates, optimised, one after the other.
+    Ignored(&'static str),
     /// Another command of this tool, which ends with a line `N passed, N failed`.
     Own(&'static [&'static str]),
     /// The key-value server under load from a second process.
@@ -179,15 +181,7 @@ pub const JOBS: &[Job] = &[
         name: "stress",
         help: "goroutines in a random mixture of everything, for an hour",
         is_long: true,
-        work: Work::Cargo(&[
-            "-p",
-            "goruntime-tests",
-            "--release",
-            "--test",
-            "stress",
-            "--",
-            "--ignored",
-        ]),
+        work: Work::Ignored("stress"),
     },
     own(
         "soak-gomem",
@@ -199,30 +193,13 @@ pub const JOBS: &[Job] = &[
         name: "gc-torture",
         help: "the only references move about on a thousand goroutines, by every collector",
         is_long: true,
-        work: Work::Cargo(&[
-            "--release",
-            "-p",
-            "goruntime-tests",
-            "--test",
-            "gc_torture",
-            "--",
-            "--ignored",
-        ]),
+        work: Work::Ignored("gc_torture"),
     },
     Job {
         name: "gc-pacing",
         help: "the heap keeps to its goal, and the process to its memory limit, for long",
         is_long: true,
-        work: Work::Cargo(&[
-            "--release",
-            "-p",
-            "goruntime-tests",
-            "--test",
-            "gc_pacing",
-            "--",
-            "--ignored",
-            "--test-threads=1",
-        ]),
+        work: Work::Ignored("gc_pacing"),
     },
     own(
         "preload-long",
@@ -282,7 +259,7 @@ mod tests {
             seen += 1;
             let names_it = |job: &Job| match job.work {
                 Work::Cargo(arguments) => arguments.starts_with(&["-p", name]),
-                Work::Own(_) | Work::Server(_) => false,
+                Work::Ignored(_) | Work::Own(_) | Work::Server(_) => false,
             };
             assert!(JOBS.iter().any(names_it), "no job runs the tests of {name}");
         }

@@ -132,37 +132,48 @@ fn run_all(jobs: &[&Job]) -> Outcome {
     )))
 }
 
+/// Runs `cargo test`.
+fn run_cargo(
+    arguments: &[&str],
+    limit: Duration,
+    watch: impl FnMut(Duration),
+) -> Result<Done, String> {
+    let mut command = workspace::cargo(["test", "--no-fail-fast"]);
+    // Tests that panic on purpose would bury what is to be read under their backtraces.
+    command.args(arguments).env_remove("RUST_BACKTRACE");
+    let ran = process::capture(command, limit, watch)?;
+    let tally = Tally::read(&ran.output);
+    let mut account: Vec<String> = Vec::new();
+    if !ran.success() {
+        account.extend(results::essence(&ran.output).into_iter().map(str::to_owned));
+    }
+    match ran.status {
+        None => account.push(format!("killed after {}", clock(ran.took))),
+        Some(status) if !status.success() => account.push(format!("cargo test: {status}")),
+        Some(_) => {}
+    }
+    let skipped = None;
+    Ok(Done {
+        tally,
+        account,
+        skipped,
+    })
+}
+
 fn run_one(job: &Job, watch: impl FnMut(Duration)) -> Result<Done, String> {
+    let limit = if job.is_long { LONG_LIMIT } else { LIMIT };
     match job.work {
-        Work::Cargo(arguments) => {
-            let mut command = workspace::cargo(["test", "--no-fail-fast"]);
-            // Tests that panic on purpose would bury what is to be read under their backtraces.
-            command.args(arguments).env_remove("RUST_BACKTRACE");
-            let limit = if job.is_long { LONG_LIMIT } else { LIMIT };
-            let ran = process::capture(command, limit, watch)?;
-            let tally = Tally::read(&ran.output);
-            let mut account: Vec<String> = Vec::new();
-            if !ran.success() {
-                account.extend(results::essence(&ran.output).into_iter().map(str::to_owned));
-            }
-            match ran.status {
-                None => account.push(format!("killed after {}", clock(ran.took))),
-                Some(status) if !status.success() => account.push(format!("cargo test: {status}")),
-                Some(_) => {}
-            }
-            let skipped = None;
-            Ok(Done {
-                tally,
-                account,
-                skipped,
-            })
+        Work::Cargo(arguments) => run_cargo(arguments, limit, watch),
+        Work::Ignored(suite) => {
+            let tests = ["--release", "-p", "goruntime-tests", "--test", suite];
+            let which = ["--", "--ignored", "--test-threads=1"];
+            run_cargo(&[&tests[..], &which].concat(), limit, watch)
         }
         Work::Own(arguments) => {
             let program =
                 std::env::current_exe().map_err(|why| format!("no path of this tool: {why}"))?;
             let mut command = std::process::Command::new(program);
             command.current_dir(workspace::root()).args(arguments);
-            let limit = if job.is_long { LONG_LIMIT } else { LIMIT };
             let ran = process::capture(command, limit, watch)?;
             let tally = Tally::read_last_line(&ran.output);
             let mut account: Vec<String> = Vec::new();

@@ -129,7 +129,7 @@ impl<H: AgedHeap, W: World> Generational<H, W> {
 
     fn set_young_trigger(&self) {
         let usage = self.heap().usage();
-        let heap = usage.collected.saturating_add(usage.external);
+        let heap = usage.size();
         let young = heap.saturating_add(self.thresholds.young);
         self.young_trigger.store(young.0, Ordering::Relaxed);
     }
@@ -236,7 +236,7 @@ impl<H: AgedHeap, W: World> Generational<H, W> {
         let pacer = lock(&base.pacer);
         let (due, percent) = (pacer.due(&usage, now), pacer.config().percent);
         drop(pacer);
-        let heap = usage.collected.saturating_add(usage.external);
+        let heap = usage.size();
         let is_young_due =
             percent != GcPercent::Off && heap.0 >= self.young_trigger.load(Ordering::Relaxed);
         match due {
@@ -267,7 +267,7 @@ impl<H: AgedHeap, W: World> Collector for Generational<H, W> {
     #[inline]
     fn collect_if_due(&self) -> Result<Option<CycleStats>, CycleError<W::Error>> {
         let usage = self.heap().usage();
-        if usage.collected.saturating_add(usage.external) < self.trigger() {
+        if usage.size() < self.trigger() {
             return Ok(None);
         }
         self.collect_if_really_due()

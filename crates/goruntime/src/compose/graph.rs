@@ -22,7 +22,7 @@ use crate::metrics::pauses;
 use crate::world::memory::Table;
 use crate::world::modules::{Module, with_modules};
 use crate::world::stop;
-use gogc::{RootKind, WordSink};
+use gogc::WordSink;
 use gomem::{CollectedKind, MallocShare, Object};
 use gosched::goroutine::WaitsOn;
 use std::io;
@@ -245,8 +245,8 @@ impl Graph {
                 let word = unsafe { gogc::word::load(with_exposed_provenance(at)) };
                 self.see(word, node, at);
                 // As the collector has it: the end of an object may be all that is left of a pointer to it.
-                if *kind == RootKind::Stack && word.is_multiple_of(WORD) && ends_an_object(word) {
-                    self.see(word - 1, node, at);
+                if let Some(last) = kind.end_at(word).filter(|&last| ends_an_object(last)) {
+                    self.see(last, node, at);
                 }
             }
         }
@@ -292,10 +292,10 @@ impl Graph {
     }
 }
 
-/// Is it the address behind the last byte of a collected object?
+/// Is it the address of the last byte of a collected object?
 fn ends_an_object(address: usize) -> bool {
-    let object = gomem::heap().find(address.wrapping_sub(1));
-    object.is_some_and(|object| object.base().addr().get() + object.size() == address)
+    let object = gomem::heap().find(address);
+    object.is_some_and(|object| object.base().addr().get() + object.size() - 1 == address)
 }
 
 /// Takes the pointers of an object.

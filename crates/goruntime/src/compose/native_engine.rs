@@ -230,7 +230,10 @@ unsafe impl gosched::env::Engine for NativeEngine {
 
     fn saved_sp(&self, context: &NativeContext) -> Option<usize> {
         let sp = context.execution.saved_sp() as usize;
-        (sp != 0).then_some(sp)
+        let range = context.execution.stack_range();
+        // Outside, if the goroutine parked on another stack that it had switched to itself: then all of its own may be live.
+        let is_own = (range.limit..range.top).contains(&sp);
+        (sp != 0).then_some(if is_own { sp } else { range.limit })
     }
 
     unsafe fn resume_point(&self, context: &NativeContext) -> Option<ResumePoint> {
@@ -247,7 +250,6 @@ unsafe impl gosched::env::Engine for NativeEngine {
         // Without one an overflow on this thread ends in a bare SIGSEGV, which is not worth refusing to run for.
         ALT.with(|alt| *alt.borrow_mut() = AltStack::install().ok());
         crate::world::stop::admit_signal();
-
         gomem::attach_thread();
     }
 

@@ -419,7 +419,6 @@ pub(super) fn held(
             if tp != 0 {
                 g.dynamic_tls(tp, 0);
             }
-            let sp = if range.contains(&sp) { sp } else { range.start };
             g.push(RootKind::Stack, sp..range.end);
             held.push(Held {
                 holder,

@@ -78,8 +78,7 @@ fn give_back(stack: &StackInfo) {
         return;
     };
     let end = saved_sp & !(PAGE - 1);
-    // Outside, if the goroutine parked on another stack that it had switched to itself.
-    if range.contains(&end) {
+    if end > range.start {
         let start = std::ptr::with_exposed_provenance_mut(range.start);
         // SAFETY: the range is the stack's own, above its guard and below the lowest live address, and the goroutine stands still. A refusal leaves the
         // pages where they are.

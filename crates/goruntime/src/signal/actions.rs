@@ -1,6 +1,6 @@
 //! What the system does with a signal: this program's handler, nothing, or what it did at first.
 //!
-//! Invariant: the first action of a signal is read once, before it is changed, and kept for good: the handler may look at it at any time.
+//! Invariant: the first action of a signal, the one that was there before ours, is read before it is changed, and kept for good: the handler may look at it at any time.
 
 use super::Signal;
 use super::handler;

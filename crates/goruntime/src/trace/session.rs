@@ -7,11 +7,10 @@ use super::perfetto::Perfetto;
 use super::{Format, go};
 use crate::atomic::{AtomicU32, Ordering::*};
 use crate::events::{EVENTS, Event, Reader};
-use crate::runtime::scheduler;
+use crate::runtime::{as_service_thread, scheduler};
 use crate::world::futex;
 use gosched::Nanos;
 use std::io::{self, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -48,14 +47,7 @@ pub fn start(format: Format, out: impl Write + Send + 'static) -> io::Result<Tra
     let reader = Reader::new(scheduler.procs(), EVENTS)?;
     let stop = Arc::new(AtomicU32::new(0));
     let asked = stop.clone();
-    let serve = move || {
-        scheduler.add_service_thread();
-        // What is written to may panic.
-        let result = catch_unwind(AssertUnwindSafe(|| serve(reader, format, out, &asked)));
-        // Whoever waits for this thread is awake to the deadlock check.
-        scheduler.remove_service_thread();
-        result.unwrap_or_else(|panic| resume_unwind(panic))
-    };
+    let serve = move || as_service_thread(|| serve(reader, format, out, &asked));
     let thread = std::thread::Builder::new().name("tracer".to_owned());
     Ok(Trace {
         stop,

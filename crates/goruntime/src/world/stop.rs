@@ -168,14 +168,10 @@ pub fn install(gates: Gates) -> Result<(), i32> {
 /// Before `main`, for its thread and all that descend from it.
 #[used]
 #[cfg_attr(not(miri), unsafe(link_section = ".init_array"))]
-static AT_LOAD: extern "C" fn() = admit;
-
-extern "C" fn admit() {
-    admit_signal();
-}
+static AT_LOAD: extern "C" fn() = admit_signal;
 
 /// Lets the calling thread be stopped, whatever mask it was given: by who started the program, or by the thread that made this one.
-pub fn admit_signal() {
+pub extern "C" fn admit_signal() {
     // SAFETY: an all-zero set is valid, and is a set of this function's own.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
@@ -187,10 +183,10 @@ pub fn admit_signal() {
 /// Whether a thread runs goroutines, or began the program: then it may hold collected objects, whatever it blocks.
 fn is_of_the_program(tid: Tid) -> bool {
     let mut name = [0; 32];
+    let name = threads::name_of(tid, &mut name);
     tid.0.cast_unsigned() == std::process::id()
-        || ["gosched-m", "goroutine"]
-            .iter()
-            .any(|ours| threads::name_of(tid, &mut name).starts_with(ours))
+        || name.starts_with(gosched::M_THREAD)
+        || name == gosched::GOROUTINE_THREAD
 }
 
 /// A failed stop.

@@ -213,7 +213,6 @@ fn run(cases: &[&dyn Case], random: &[u32], by_lock: &[u32], wait: Wait) -> Opti
     }
 }
 
-/// The lock of a case by its address, for cases that have one.
 /// Calls `each` with an address in each thing that a goroutine waits for which is parked in [`select`].
 ///
 /// # Safety
@@ -226,6 +225,7 @@ pub(crate) unsafe fn for_each_source(cases: *const (), each: impl FnMut(usize)) 
         .for_each(each);
 }
 
+/// The lock of a case by its address, for cases that have one.
 fn address(cases: &[&dyn Case], i: u32) -> Option<usize> {
     let lock = cases[i as usize].lock()?;
     Some(ptr::from_ref(lock.0).addr())

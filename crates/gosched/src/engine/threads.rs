@@ -78,7 +78,7 @@ impl ThreadEngine {
         let own = baton.clone();
         let threads = self.threads.clone();
         let spawned = thread::Builder::new()
-            .name("goroutine".into())
+            .name(crate::GOROUTINE_THREAD.into())
             .stack_size(spec.size.unwrap_or(DEFAULT_STACK))
             .spawn(move || {
                 // Here and not before: a thread counted that is not there yet would hide another that is, from the deadlock check.

@@ -110,22 +110,6 @@ unsafe fn take<T>(place: *mut u8) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_is_left_of_a_closure_that_was_called() {
-        let captured = [0x5555_5555_5555_5555_u64; 4];
-        let mut body = Body::empty();
-        body.set(move || {
-            assert_eq!(std::hint::black_box(captured)[3], 0x5555_5555_5555_5555);
-            // SAFETY: the pointer is not used.
-            unsafe { Completion::new(ptr::null(), |_| ()) }
-        });
-        // SAFETY: it was set just now.
-        unsafe { Body::call(&mut body) }.announce();
-        // SAFETY: the closure's bytes were written, by `set` and when it was taken out.
-        let left = unsafe { body.storage.0.as_ptr().cast::<[u64; 4]>().read() };
-        assert_eq!(left, [0; 4]);
-    }
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -146,6 +130,22 @@ mod tests {
         unsafe { Body::call(&mut body) }.announce();
         assert_eq!(Arc::strong_count(&sum), 1, "captures are dropped");
         sum.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_closure_that_was_called() {
+        let captured = [0x5555_5555_5555_5555_u64; 4];
+        let mut body = Body::empty();
+        body.set(move || {
+            assert_eq!(std::hint::black_box(captured)[3], 0x5555_5555_5555_5555);
+            // SAFETY: the pointer is not used.
+            unsafe { Completion::new(ptr::null(), |_| ()) }
+        });
+        // SAFETY: it was set just now.
+        unsafe { Body::call(&mut body) }.announce();
+        // SAFETY: the closure's bytes were written, by `set` and when it was taken out.
+        let left = unsafe { body.storage.0.as_ptr().cast::<[u64; 4]>().read() };
+        assert_eq!(left, [0; 4]);
     }
 
     #[test]

@@ -173,14 +173,12 @@ mod tests {
     use std::io::Write;
     use std::os::unix::net::UnixStream;
 
-    const NONE: Readiness = Readiness::NONE;
-
     #[test]
     fn reports_edges_once() {
         let poller = Epoll::new().unwrap();
         let (mut a, b) = UnixStream::pair().unwrap();
         poller.register(b.as_raw_fd(), Token(5)).unwrap();
-        let mut ready = [NONE; 4];
+        let mut ready = [Readiness::NONE; 4];
         let first = poller.wait(Some(Nanos::ZERO), &mut ready).unwrap();
         assert_eq!(first, 1);
         assert!(ready[0].writable && !ready[0].readable);
@@ -198,7 +196,7 @@ mod tests {
         let poller = Epoll::new().unwrap();
         poller.wake();
         poller.wake();
-        let mut ready = [NONE; 4];
+        let mut ready = [Readiness::NONE; 4];
         assert_eq!(poller.wait(Some(Nanos::ZERO), &mut ready).unwrap(), 0);
         assert_eq!(poller.wait(None, &mut ready).unwrap(), 0);
         let start = Nanos::now();

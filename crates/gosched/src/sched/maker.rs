@@ -156,7 +156,7 @@ impl<V: Env> Scheduler<V> {
 
     fn start_thread(&'static self, machine: &'static Machine<V>) -> io::Result<()> {
         thread::Builder::new()
-            .name(format!("gosched-m{}", machine.m.id))
+            .name(format!("{}{}", crate::M_THREAD, machine.m.id))
             .stack_size(THREAD_STACK)
             .spawn(move || self.run_machine(machine))?;
         let _inside = critical::enter();

@@ -122,8 +122,8 @@ impl<V: Env> Roster<V> {
         self.newest = first;
     }
 
-    /// Calls `each` with the stack of every goroutine that no thread runs, of those with these numbers on the roster, and its saved stack pointer, or where the stack
-    /// begins if it parked on another that it had switched to itself. `running` is asked as in [`Scheduler::for_each_stopped_goroutine`].
+    /// Calls `each` with the stack of every goroutine that no thread runs, of those with these numbers on the roster, and its saved stack pointer. `running` is
+    /// asked as in [`Scheduler::for_each_stopped_goroutine`].
     ///
     /// # Safety
     /// 1. As for [`update`](Self::update), and that was called since the threads were stopped.
@@ -141,7 +141,6 @@ impl<V: Env> Roster<V> {
                 && !running(&range)
                 && let Some(sp) = engine.saved_sp(context)
             {
-                let sp = if range.contains(&sp) { sp } else { range.start };
                 each(range, sp);
             }
         });

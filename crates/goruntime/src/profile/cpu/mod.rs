@@ -17,7 +17,7 @@ mod timers;
 
 use super::Profile;
 use crate::atomic::{AtomicU32, Ordering::*};
-use crate::runtime::scheduler;
+use crate::runtime::as_service_thread;
 use crate::world::futex;
 use crate::world::threads::keeping_errno;
 use ring::Ring;
@@ -83,16 +83,13 @@ impl CpuProfiler {
         let stop = Arc::new(AtomicU32::new(0));
         let asked = stop.clone();
         let (started, has_started) = mpsc::sync_channel(1);
-        let scheduler = scheduler();
         let serve = move || {
             let _taken = taken;
-            scheduler.add_service_thread();
-            let profile = collect::run(&asked, |result| {
-                let _ = started.send(result);
-            });
-            // Whoever waits for this thread is awake to the deadlock check.
-            scheduler.remove_service_thread();
-            profile
+            as_service_thread(|| {
+                collect::run(&asked, |result| {
+                    let _ = started.send(result);
+                })
+            })
         };
         let thread = std::thread::Builder::new().name("profiler".to_owned());
         let thread = thread.spawn(serve)?;
