@@ -28,6 +28,12 @@ use std::ptr::{NonNull, with_exposed_provenance_mut};
 /// How many spans without a free slot are swept in search of one before a new span is made; as in Go.
 const SWEEP_BUDGET: u32 = 100;
 
+/// How many bytes of spans are swept, at most, in search of free pages before pages are taken that have no memory yet; as in Go. Some tens of microseconds where objects are small.
+const RECLAIM_BUDGET: usize = 4 << 20;
+
+/// What is swept of them between two looks whether there are free pages now.
+const RECLAIM_STEP: PageCount = PageCount(16);
+
 /// What dead objects are overwritten with: no address, and no number that anybody expects.
 const CLOBBER: u8 = 0xdb;
 
@@ -205,8 +211,9 @@ impl<O: Os> Heap<O> {
         };
         let most = (MOST_SPANS as u32 / shape.pages.0).max(1);
         let n = (central.lists.lock().made / 16).clamp(1, most);
+        self.reclaim(PageCount(n * shape.pages.0));
         let mut first = None;
-        let mut visit = |span: ObjectSpanPtr| {
+        let visit = |span: ObjectSpanPtr| {
             let mut lists = central.lists.lock();
             lists.made += 1;
             if first.is_none() {
@@ -215,16 +222,14 @@ impl<O: Os> Heap<O> {
                 lists.partial.push(span.as_span(), Place::Partial);
             }
         };
-        if self.new_object_spans(n, shape, &mut visit).is_err() && n > 1 {
-            let _ = self.new_object_spans(1, shape, visit);
-        }
+        // Refused: none was visited.
+        let _ = self.new_object_spans(n, shape, visit);
         first
     }
 
     fn object_large(&self, size: usize, align: usize, kind: CollectedKind) -> Option<NonNull<u8>> {
         let pages = PageCount::holding(size)?;
-        // Memory that is garbage already comes before memory that is new.
-        self.sweep_pages(pages);
+        self.reclaim(pages);
         let shape = ObjectsShape {
             kind,
             class: None,
@@ -397,6 +402,20 @@ impl<O: Os> Heap<O> {
     /// Whether nothing is left to sweep, neither here nor in the hands of another thread.
     pub fn is_swept(&self) -> bool {
         self.cycle.unswept.load(Acquire) == 0
+    }
+
+    /// To be called before so many pages are taken for objects: memory that is garbage already comes before memory that is new, and whoever takes some sweeps as much.
+    fn reclaim(&self, pages: PageCount) {
+        if self.is_swept() {
+            return;
+        }
+        let mut progress = self.sweep_pages(pages);
+        let has_room = || self.pages.lock().surplus() >= pages.bytes();
+        while !progress.done && progress.swept < RECLAIM_BUDGET && !has_room() {
+            let step = self.sweep_pages(RECLAIM_STEP);
+            progress.swept += step.swept;
+            progress.done = step.done || step.swept == 0;
+        }
     }
 
     fn sweep_pages(&self, pages: PageCount) -> SweepProgress {

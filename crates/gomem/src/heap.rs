@@ -10,7 +10,7 @@ use crate::hardening::Hardening;
 use crate::lock::{Lock, Locked};
 use crate::page::{PAGE_SIZE, PageCount};
 use crate::page_alloc::PageRuns;
-use crate::pages::{Left, Pages, Run};
+use crate::pages::{Left, Pages};
 use crate::size_class::{CLASSES, SizeClass};
 use crate::sort::CollectedKind;
 use crate::span::{Guards, Kind, ObjectSpanPtr, SpanInit, SpanPtr};
@@ -204,8 +204,8 @@ impl<O: Os> Heap<O> {
         mut visit: impl FnMut(ObjectSpanPtr),
     ) -> Result<(), Refused> {
         let pages = shape.pages;
-        let (mut state, run) =
-            self.take_run(PageCount(n * pages.0), shape.align, PageCount(0), None)?;
+        let take = |state: &mut Pages, _| state.take_some(pages, shape.align, n);
+        let (mut state, (run, n)) = self.take_pages(pages, shape.align, PageCount(0), take)?;
         let kind = shape.kind.span_kind();
         let mut records = [None; MOST_SPANS];
         let mut made = 0;
@@ -262,7 +262,8 @@ impl<O: Os> Heap<O> {
     ) -> Result<SpanPtr, Refused> {
         let guards = self.guards_of(kind, align);
         let whole = PageCount(pages.0 + guards.pages().0);
-        let (mut state, run) = self.take_run(whole, align, room, dirty.as_deref_mut())?;
+        let take = |state: &mut Pages, room| state.take(whole, align, room, dirty.as_deref_mut());
+        let (mut state, run) = self.take_pages(whole, align, room, take)?;
         debug_assert!(!kind.is_collected());
         let span = match state.span_record(&self.os) {
             Ok(span) => span,
@@ -296,16 +297,17 @@ impl<O: Os> Heap<O> {
         Ok(span)
     }
 
-    fn take_run(
+    /// What `take` takes, given how much room there may be; it is to find something where `pages` pages are free, with that room behind them.
+    fn take_pages<T>(
         &self,
         pages: PageCount,
         align: usize,
         mut room: PageCount,
-        mut dirty: Option<&mut PageRuns>,
-    ) -> Result<(Locked<'_, Pages>, Run), Refused> {
+        mut take: impl FnMut(&mut Pages, PageCount) -> Option<T>,
+    ) -> Result<(Locked<'_, Pages>, T), Refused> {
         let mut state = self.pages.lock();
-        if let Some(run) = state.take(pages, align, room, dirty.as_deref_mut()) {
-            return Ok((state, run));
+        if let Some(taken) = take(&mut state, room) {
+            return Ok((state, taken));
         }
         drop(state);
         // Blocks on their way between threads may make whole spans free.
@@ -314,8 +316,8 @@ impl<O: Os> Heap<O> {
         self.end_quarantine();
         state = self.pages.lock();
         loop {
-            if let Some(run) = state.take(pages, align, room, dirty.as_deref_mut()) {
-                return Ok((state, run));
+            if let Some(taken) = take(&mut state, room) {
+                return Ok((state, taken));
             }
             if let Err(refused) = state.grow(&self.os, &self.map, pages, align, room) {
                 if room == PageCount(0) {

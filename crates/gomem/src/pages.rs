@@ -166,6 +166,28 @@ impl Pages {
         })
     }
 
+    /// Takes the lowest `n` free pages whose address is a multiple of `align`, and as many times `n` of those behind them as are free, `times` in all at most. Returns how
+    /// many times.
+    ///
+    /// What is wanted at most does not decide where it is: pages that have been in use come before pages that have not, however scattered they are.
+    pub(crate) fn take_some(
+        &mut self,
+        n: PageCount,
+        align: usize,
+        times: u32,
+    ) -> Option<(Run, u32)> {
+        let mut run = self.take(n, align, PageCount(0), None)?;
+        let space = self.space.as_ref()?;
+        let part = |number: u32| run.page.plus(PageCount(number * n.0));
+        let more = (1..times).take_while(|&number| space.pages.is_free(part(number), n));
+        let more = more.count() as u32;
+        if more != 0 {
+            let behind = part(1);
+            run.clean &= self.take_free(behind, PageCount(more * n.0));
+        }
+        Some((run, 1 + more))
+    }
+
     /// Takes the `n` pages from `page`, if all of them are free. The value tells whether they are clean.
     pub(crate) fn take_at(&mut self, page: PageId, n: PageCount) -> Option<bool> {
         let space = self.space.as_ref()?;

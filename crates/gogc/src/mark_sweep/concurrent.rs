@@ -104,6 +104,8 @@ pub(super) struct Begun {
 struct Ended {
     tally: Tally,
     heap_after_mark: Bytes,
+    /// With only what lives counted as collected, before mutators ran again: what they allocate from then on is not alive because it is young.
+    live: crate::env::HeapUsage,
 }
 
 impl<H: HeapView, W: World> MarkSweep<H, W> {
@@ -318,6 +320,7 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         Some(Ended {
             tally,
             heap_after_mark: usage.collected + usage.external,
+            live: heap.usage(),
         })
     }
 
@@ -346,7 +349,7 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
             idle,
             mark_termination: of_all(clock.mark_termination),
         };
-        let usage = self.heap.usage();
+        let usage = ended.live;
         let available = of_all(clock.mark).0.max(1) as f64;
         let heap_before = begun.usage.collected + begun.usage.external;
         let tally = ended.tally;

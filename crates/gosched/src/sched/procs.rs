@@ -36,7 +36,8 @@ const PATIENCE: Nanos = Nanos(20_000);
 
 /// The Ps by index.
 pub(super) struct Procs {
-    slots: Box<[OnceLock<CachePadded<P>>]>,
+    /// Apart from one another: most are never made, and the table would be 2 MiB of heap.
+    slots: Box<[OnceLock<Box<CachePadded<P>>>]>,
     /// How many have been made.
     made: AtomicU32,
     /// How many are in use.
@@ -61,7 +62,7 @@ impl Procs {
     /// Makes what is missing of the first `n`. One at a time.
     fn make(&self, n: usize) {
         for index in self.made()..n {
-            self.slots[index].get_or_init(|| CachePadded::new(P::new(index as u32)));
+            self.slots[index].get_or_init(|| Box::new(CachePadded::new(P::new(index as u32))));
             self.made.store(index as u32 + 1, Ordering::Release);
         }
     }
@@ -87,7 +88,7 @@ impl Procs {
         self.slots[..self.made()]
             .iter()
             .filter_map(OnceLock::get)
-            .map(|p| &**p)
+            .map(|p| &***p)
     }
 
     /// How many [`iter`](Self::iter) passes over.
