@@ -16,7 +16,7 @@ use crate::cache::{Cache, CachePtr, Run};
 use crate::central::{ObjectCentral, ObjectLists};
 use crate::critical;
 use crate::env::Os;
-use crate::heap::{Heap, MOST_SPANS, ObjectsShape};
+use crate::heap::{Cycle, Heap, MOST_SPANS, ObjectsShape};
 use crate::object::Object;
 use crate::page::{PAGE_SIZE, PageCount};
 use crate::size_class::{SMALL_MAX, SizeClass};
@@ -275,14 +275,17 @@ impl<O: Os> Heap<O> {
         self.check_trigger();
     }
 
-    /// Has the hook of [`critical::set_trigger_hook`] called at the end of the section, if the [trigger](Self::set_trigger) is reached or objects are being marked.
+    /// Has the hook of [`critical::set_trigger_hook`] called at the end of the section, if it is to be: see [`set_trigger`](Self::set_trigger). While objects are being
+    /// marked it always is.
     ///
     /// That is done whenever a thread has taken memory for more collected objects. To be called besides in a critical section in which an object was made that
     /// owns blocks: nobody looks at the trigger when a block is allocated, for whoever does that may hold what the hook needs.
     pub fn check_trigger(&self) {
-        let trigger = &self.cycle.trigger;
-        let is_reached = || self.heap_bytes() >= trigger.load(Relaxed);
-        if self.is_marking() || is_reached() && trigger.swap(usize::MAX, Relaxed) != usize::MAX {
+        let Cycle { trigger, bound, .. } = &self.cycle;
+        let bytes = self.heap_bytes();
+        let is_first =
+            || bytes >= trigger.load(Relaxed) && trigger.swap(usize::MAX, Relaxed) != usize::MAX;
+        if self.is_marking() || bytes >= bound.load(Relaxed) || is_first() {
             critical::request_trigger();
         }
     }
@@ -483,8 +486,9 @@ impl<O: Os> Heap<O> {
     }
 
     /// Has the hook of [`critical::set_trigger_hook`] called once, by the first thread that [looks](Self::check_trigger) when [`heap_bytes`](Self::heap_bytes) have
-    /// reached so many.
-    pub fn set_trigger(&self, bytes: usize) {
+    /// reached `bytes`; and each time, by every thread, when they have reached `bound`. However long the first is held up, the others come no further than that.
+    pub fn set_trigger(&self, bytes: usize, bound: usize) {
+        self.cycle.bound.store(bound, Relaxed);
         self.cycle.trigger.store(bytes, Relaxed);
     }
 }
@@ -515,81 +519,4 @@ fn object_at(addr: usize) -> NonNull<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::SimOs;
-
-    /// What is allocated while marking goes on is kept by the sweep that follows, and so is nothing else: neither what was allocated before, nor slots that a thread had taken
-    /// in advance.
-    #[test]
-    fn what_is_born_black_is_kept() {
-        let heap = Heap::new(SimOs::default());
-        let mut mutator = heap.mutator().unwrap();
-        let sort = Sort::new(48, 5);
-        let mut new = |large: bool| {
-            let object = if large {
-                mutator.alloc_collected(100_000, 8, CollectedKind::Scan)
-            } else {
-                mutator.alloc_sorted(sort)
-            };
-            object.unwrap().addr().get()
-        };
-        let white = [new(false), new(true)];
-        // SAFETY: no other thread uses the heap, and all of it is swept.
-        unsafe { heap.start_mark() };
-        let black: Vec<usize> = (0..300).map(|n| new(n % 100 == 0)).collect();
-        for &object in &black {
-            let object = heap.find(object).unwrap();
-            assert!(
-                object.is_marked() && !object.claim(),
-                "not born marked, or still to be scanned"
-            );
-        }
-        // SAFETY: as above; nothing white is used any more.
-        let marked = unsafe { heap.start_sweep() };
-        heap.sweep_all();
-        let size = |&object: &usize| heap.find(object).unwrap().size();
-        assert_eq!(marked, black.iter().map(size).sum::<usize>());
-        assert!(white.iter().all(|&object| heap.find(object).is_none()));
-        // SAFETY: nothing is used any more.
-        assert_eq!(unsafe { heap.start_sweep() }, 0, "a mark was left");
-    }
-
-    /// Where the memory of dead objects is overwritten, so is what pages were before they became a span.
-    #[test]
-    fn a_new_span_is_clobbered_too() {
-        let heap = Heap::new(SimOs::default());
-        heap.clobber_free(true);
-        let mut mutator = heap.mutator().unwrap();
-        let bytes = 1 << 20;
-        let before = mutator.malloc(bytes, 8).unwrap();
-        // SAFETY: a block of this size, given back once.
-        unsafe {
-            before.write_bytes(0x11, bytes);
-            mutator.free(before);
-        }
-        for _ in 0..2 * bytes / 48 {
-            let object = mutator.alloc_sorted(Sort::new(48, 5)).unwrap();
-            // SAFETY: memory of a new object.
-            assert_ne!(unsafe { object.read() }, 0x11);
-        }
-    }
-
-    /// More sorts than a cache has places for, and more than there are lists for, are each still told apart from nothing but the tag 0.
-    #[test]
-    fn many_sorts_find_room() {
-        let heap = Heap::new(SimOs::default());
-        let mut mutator = heap.mutator().unwrap();
-        let tags = 2 * crate::sort::TAGS as u64;
-        let mut late = 0;
-        for round in 0..3 {
-            for tag in 1..=tags {
-                let object = mutator.alloc_sorted(Sort::new(32, tag)).unwrap();
-                let found = heap.find(object.addr().get()).unwrap();
-                assert!(found.tag() == tag || found.tag() == 0);
-                late += u64::from(found.tag() == 0);
-            }
-            assert_eq!(late, (round + 1) * (tags - crate::sort::TAGS as u64));
-        }
-    }
-}
+mod tests;

@@ -69,8 +69,10 @@ pub(crate) struct Cycle {
     pub(crate) before_mark: AtomicUsize,
     /// Dead objects are overwritten.
     pub(crate) clobber: AtomicBool,
-    /// The trigger hook is called when the heap has so many bytes.
+    /// The trigger hook is called once when the heap has so many bytes.
     pub(crate) trigger: AtomicUsize,
+    /// And each time when it has so many.
+    pub(crate) bound: AtomicUsize,
     /// Spans yet to be swept, those being swept included.
     pub(crate) unswept: AtomicUsize,
     /// Where the search for the next span to sweep starts.
@@ -143,6 +145,7 @@ impl<O: Os> Heap<O> {
                 clobber: AtomicBool::new(false),
                 before_mark: AtomicUsize::new(0),
                 trigger: AtomicUsize::new(usize::MAX),
+                bound: AtomicUsize::new(usize::MAX),
                 unswept: AtomicUsize::new(0),
                 hand: AtomicUsize::new(0),
                 black: AtomicBool::new(false),

@@ -101,7 +101,7 @@ fn trigger() {
         assert!(!critical::is_active());
         TRIGGERS.fetch_add(1, SeqCst);
     });
-    heap().set_trigger(heap().heap_bytes() + (1 << 20));
+    heap().set_trigger(heap().heap_bytes() + (1 << 20), usize::MAX);
     let mut allocated = 0;
     while TRIGGERS.load(SeqCst) == 0 {
         let section = critical::enter();
@@ -123,7 +123,7 @@ fn trigger() {
     assert_eq!(TRIGGERS.load(SeqCst), 1, "once");
 
     // Blocks count as well, and whoever has made an object that owns some can have that looked at.
-    heap().set_trigger(heap().heap_bytes() + (1 << 20));
+    heap().set_trigger(heap().heap_bytes() + (1 << 20), usize::MAX);
     let block = vec![1u8; 2 << 20];
     assert_eq!(TRIGGERS.load(SeqCst), 1, "called for a block");
     let section = critical::enter();
@@ -137,11 +137,28 @@ fn trigger() {
     // SAFETY: nothing keeps an object, and no other thread is running.
     assert_eq!(unsafe { heap().start_sweep() }, 0);
     assert_eq!(heap().allocated_since_cycle(), 0);
-    heap().set_trigger(heap().heap_bytes() + (1 << 20));
+    heap().set_trigger(heap().heap_bytes() + (1 << 20), usize::MAX);
     let large = heap()
         .alloc_collected(3 << 20, CollectedKind::Scan)
         .unwrap();
     assert_eq!(TRIGGERS.load(SeqCst), 3);
+
+    // From the bound on whoever takes memory is called, though the trigger was reached before.
+    let small = || heap().alloc_collected(100_000, CollectedKind::Scan);
+    let bound = heap().heap_bytes() + (1 << 20);
+    heap().set_trigger(0, bound);
+    small().unwrap();
+    small().unwrap();
+    assert_eq!(TRIGGERS.load(SeqCst), 4);
+    while heap().heap_bytes() + 2 * 100_000 < bound {
+        small().unwrap();
+    }
+    assert_eq!(TRIGGERS.load(SeqCst), 4);
+    heap()
+        .alloc_collected(300_000, CollectedKind::Scan)
+        .unwrap();
+    small().unwrap();
+    assert_eq!(TRIGGERS.load(SeqCst), 6);
     assert!(heap().find(large.addr().get() + (3 << 20) - 1).is_some());
 }
 

@@ -63,6 +63,9 @@ const DEBT_GLANCE: Duration = Duration::from_micros(20);
 /// The size of heap at which the cycle under way is to be over.
 static GOAL: AtomicU64 = AtomicU64::new(u64::MAX);
 
+/// The size of heap from which on nobody takes memory before the cycle that is due marks.
+static BOUND: AtomicU64 = AtomicU64::new(u64::MAX);
+
 /// The size of heap up to which nobody has to assist any more.
 static PAID: AtomicU64 = AtomicU64::new(0);
 
@@ -144,7 +147,7 @@ pub(crate) fn start() {
         gomem::heap().clobber_free(settings.clobber_free);
         LAST_END.store(gosched::Nanos::now().0, Relaxed);
         gomem::critical::set_trigger_hook(on_trigger);
-        arm(collector.trigger());
+        arm(&collector);
         std::thread::Builder::new()
             .name("gc".into())
             .spawn(serve)
@@ -270,7 +273,7 @@ fn on_trigger() {
     if finalizer::is_behind() {
         wait_while(requests(), |_| finalizer::is_behind());
         if (gomem::heap().heap_bytes() as u64) < collector.trigger().0 {
-            return arm(collector.trigger());
+            return arm(collector);
         }
     }
     let mut requests = requests();
@@ -278,15 +281,11 @@ fn on_trigger() {
     if !requests.due {
         requests.due = true;
         requests.wake();
-        if collector.method() == Method::Concurrent {
-            drop(requests);
-            // Called again when all the room is used up.
-            arm(collector.goal());
-            return;
-        }
     }
-    // Whoever takes memory until then comes here too.
-    gomem::heap().set_trigger(0);
+    // Below the goal there is no need to wait; at the goal whoever takes memory comes here.
+    if collector.method() == Method::Concurrent && !has_reached_bound() {
+        return;
+    }
     wait_while(requests, |requests| {
         requests.cycles == cycles && !is_marking(collector)
     });
@@ -355,13 +354,14 @@ pub(crate) fn cycle_begins(goal: Bytes) {
 /// world is stopped.
 pub(crate) fn mark_ends() {
     let live = gomem::heap().heap_bytes() as u64;
-    arm(Bytes((live + live / 4).min(GOAL.load(Relaxed))));
+    let goal = Bytes(GOAL.load(Relaxed));
+    arm_at(Bytes((live + live / 4).min(goal.0)), goal);
 }
 
 /// Marking begins: what was allocated before costs nothing. The world is stopped.
 pub(crate) fn mark_begins() {
     PAID.store(gomem::heap().heap_bytes() as u64, Relaxed);
-    gomem::heap().set_trigger(usize::MAX);
+    gomem::heap().set_trigger(usize::MAX, usize::MAX);
 }
 
 thread_local! {
@@ -391,16 +391,29 @@ fn serve() {
         drop(requests);
         DONE.notify_all();
         collector.heap().hand_over_dead();
-        arm(collector.trigger());
+        arm(collector);
     }
 }
 
-/// Has the allocator call [`on_trigger`] when the heap has grown to `size`.
-fn arm(size: Bytes) {
+/// Has the allocator call [`on_trigger`] when a cycle is due, and whenever somebody takes memory when it should be over.
+fn arm(collector: &GoCollector) {
+    arm_at(collector.trigger(), collector.goal());
+}
+
+/// The same, with these sizes of the heap.
+fn arm_at(trigger: Bytes, goal: Bytes) {
     /// Room given when that is reached already, so that a program at its limit still gets something done between cycles.
     const LEAST: u64 = 256 << 10;
     let least = gomem::heap().heap_bytes() as u64 + LEAST;
-    gomem::heap().set_trigger(usize::try_from(size.0.max(least)).unwrap_or(usize::MAX));
+    let [trigger, bound] = [trigger, goal].map(|size| size.0.max(least));
+    BOUND.store(bound, Relaxed);
+    let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+    gomem::heap().set_trigger(bytes(trigger), bytes(bound));
+}
+
+/// Has the heap reached the size at which a cycle should be over?
+fn has_reached_bound() -> bool {
+    gomem::heap().heap_bytes() as u64 >= BOUND.load(Relaxed)
 }
 
 /// What the last cycle found dead has been dropped: the blocks that it owned do not live any more.
@@ -411,7 +424,7 @@ pub(crate) fn dead_are_dropped() {
     collector.revise();
     let is_asked = requests().due;
     if !is_asked && matches!(collector.phase(), Phase::Off | Phase::Sweep) {
-        arm(collector.trigger());
+        arm(collector);
     }
     DONE.notify_all();
 }

@@ -323,3 +323,33 @@ fn both_stops_are_short_and_told_apart() {
     assert!(stats.cpu.background > Nanos(0));
     assert_eq!(stats.marked.objects, 100);
 }
+
+/// What mutators allocate from the last stop until the collector's thread runs again is not taken for what the cycle has kept.
+#[test]
+fn the_young_do_not_count_as_kept() {
+    let sim = sim_by(Method::Concurrent, 1000, SimWorld::new(1));
+    let kept = list(sim.heap(), 10, 0);
+    sim.world().add_root(RootKind::Handle, vec![kept]);
+    sim.collect(Reason::Forced).unwrap();
+    sim.finish_sweep();
+    let live = sim.heap().usage();
+    let size = live.collected + live.external;
+    let begun = Begun {
+        cycle: 2,
+        reason: Reason::Forced,
+        started: Nanos(0),
+        usage: live,
+        goal: size,
+        running_at: Nanos(1),
+        longest_pause: Nanos(1),
+    };
+    let ended = Ended {
+        tally: sim.marking.tally(),
+        heap_after_mark: size,
+        live,
+    };
+    list(sim.heap(), 100, 0);
+    assert!(sim.heap().usage().collected > live.collected);
+    let (stats, report) = sim.describe(&begun, Nanos(2), Nanos(3), &ended);
+    assert_eq!((stats.heap_live, report.usage), (size, live));
+}
