@@ -289,7 +289,6 @@ programs! {
     one_thread_keeps_to_the_goal: NODES;
     eight_threads_keep_to_the_goal: NODES.on(8);
     bursts_keep_to_the_goal: NODES.bursty();
-    #[ignore = "one burst in some hundred overruns the goal by a fifth"]
     bursts_of_buffers_keep_to_the_goal: BUFFERS.bursty();
     owners_of_blocks_keep_to_the_goal: OWNERS.bursty();
     #[ignore = "takes a while"]

@@ -100,7 +100,9 @@ fn scattered_pages_are_used_again() {
     let heap = Heap::new(SimOs::default());
     let mut mutator = heap.mutator().unwrap();
     let objects = pages_of_objects(&mut mutator, 512);
-    collect(&heap, &objects, |object| object / PAGE_SIZE % 2 == 0);
+    collect(&heap, &objects, |object| {
+        (object / PAGE_SIZE).is_multiple_of(2)
+    });
     heap.sweep_all();
     let before = heap.usage();
     assert!(before.idle > 250 * PAGE_SIZE);
