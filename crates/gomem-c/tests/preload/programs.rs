@@ -67,6 +67,15 @@ fn operators_and_exceptions() {
 }
 
 #[test]
+fn operators_of_which_the_program_replaces_the_basic_forms() {
+    for (name, options) in [("replaced", &[][..]), ("replaced-aligned", &["-DALIGNED"])] {
+        if let Some(program) = compile("replaced.cpp", name, options) {
+            run(&mut Command::new(program)).unwrap().well();
+        }
+    }
+}
+
+#[test]
 fn a_new_handler_that_finds_memory() {
     works("handler.cpp");
 }
