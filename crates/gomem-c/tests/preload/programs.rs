@@ -116,6 +116,11 @@ fn threads_that_come_and_go() {
 }
 
 #[test]
+fn threads_that_allocate_only_when_they_exit() {
+    works("late.c");
+}
+
+#[test]
 fn a_storm_of_signals() {
     works("signals.c");
 }
