@@ -196,6 +196,19 @@ fn hardened() {
 }
 
 #[test]
+#[ignore = "two gigabytes of memory"]
+fn memory_falls_after_two_gigabytes() {
+    let Some(ran) = compile_and_run("idle.c") else {
+        return;
+    };
+    let said = ran.well().stdout;
+    println!(
+        "peak, left, ms of the processor: {}",
+        String::from_utf8_lossy(&said)
+    );
+}
+
+#[test]
 fn thread_locals_are_reached_without_a_call() {
     works("tls.c");
 }
