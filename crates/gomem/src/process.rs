@@ -382,7 +382,8 @@ impl ProcessHeap {
     /// (A Rust value that is aligned to 16 has such a size.)
     ///
     /// The object is found by [`Heap::find`] at once, so whoever fills it before a collector may look at it does both in one [critical
-    /// section](critical::enter). It is freed by the next sweep that finds it unmarked and began after its allocation.
+    /// section](critical::enter), or, if it has more than [`SMALL_MAX`] bytes, has it [prepared](Heap::prepare_collected) before that section, in which clearing it would keep the
+    /// world from being stopped. It is freed by the next sweep that finds it unmarked and began after its allocation.
     #[inline(always)]
     pub fn alloc_collected(&self, size: usize, kind: CollectedKind) -> Option<NonNull<u8>> {
         self.alloc_collected_aligned(size, 8, kind)
@@ -433,6 +434,10 @@ impl ProcessHeap {
         align: usize,
         kind: CollectedKind,
     ) -> Option<NonNull<u8>> {
+        // A large one is cleared outside of sections.
+        if size > SMALL_MAX {
+            return Some(self.prepare_collected(size, align, kind)?.publish());
+        }
         let section = critical::enter();
         self.with_some_cache(&section, |cache| self.object_slow(cache, size, align, kind))
     }
