@@ -103,7 +103,7 @@ impl<O: Os> Heap<O> {
         kind: CollectedKind,
     ) -> Option<NonNull<u8>> {
         let Some(class) = class_of(size, align) else {
-            return self.object_large(size, align, kind);
+            return Some(self.prepare_collected(size, align, kind)?.publish());
         };
         let source = Source {
             central: self.objects.of_kind(kind, class.index()),
@@ -163,6 +163,21 @@ impl<O: Os> Heap<O> {
     /// Slots of a span that the caller holds, as objects of the kind are to be when they are born.
     fn take_slots(&self, span: ObjectSpanPtr, kind: CollectedKind) -> Option<Range<usize>> {
         let slots = span.take_run(self.cycle.black.load(Relaxed))?;
+        // SAFETY: slots that were free until now and are this thread's.
+        unsafe { self.fill(span, slots.clone(), kind) };
+        Some(slots)
+    }
+
+    /// Has free slots of a span read as objects of the kind are to read when they are born.
+    ///
+    /// # Safety
+    /// 1. The slots are the caller's.
+    pub(crate) unsafe fn fill(
+        &self,
+        span: ObjectSpanPtr,
+        slots: Range<usize>,
+        kind: CollectedKind,
+    ) {
         let fill = match kind.is_zeroed() {
             true => span.dirty.load(Relaxed).then_some(0),
             // The pages may have been of something else.
@@ -170,10 +185,9 @@ impl<O: Os> Heap<O> {
         };
         if let Some(byte) = fill {
             let first = with_exposed_provenance_mut::<u8>(slots.start);
-            // SAFETY: slots that were free until now and are this thread's.
+            // SAFETY: (1).
             unsafe { first.write_bytes(byte, slots.len()) };
         }
-        Some(slots)
     }
 
     /// A swept span with a free slot, which is now in no list, or a new one.
@@ -227,36 +241,12 @@ impl<O: Os> Heap<O> {
         first
     }
 
-    fn object_large(&self, size: usize, align: usize, kind: CollectedKind) -> Option<NonNull<u8>> {
-        let pages = PageCount::holding(size)?;
-        self.reclaim(pages);
-        let shape = ObjectsShape {
-            kind,
-            class: None,
-            pages,
-            align: align.max(PAGE_SIZE),
-            central: self.objects.of_kind(kind, 0),
-            tag: 0,
-        };
-        let mut made = None;
-        self.new_object_spans(1, shape, |span| made = Some(span))
-            .ok()?;
-        let span = made?;
-        if let Some(central) = self.central_of(span) {
-            central.lists.lock().made += 1;
-        }
-        let slot = self.take_slots(span, kind)?;
-        self.put_span(span);
-        self.charge(span.size());
-        Some(object_at(slot.start))
-    }
-
-    fn central_of(&self, span: ObjectSpanPtr) -> Option<&ObjectCentral> {
+    pub(crate) fn central_of(&self, span: ObjectSpanPtr) -> Option<&ObjectCentral> {
         self.objects.get(span.central())
     }
 
     /// Puts a swept span that is in no list where it belongs.
-    fn put_span(&self, span: ObjectSpanPtr) {
+    pub(crate) fn put_span(&self, span: ObjectSpanPtr) {
         let Some(central) = self.central_of(span) else {
             return;
         };
@@ -270,7 +260,7 @@ impl<O: Os> Heap<O> {
     }
 
     /// Counts bytes as allocated.
-    fn charge(&self, bytes: usize) {
+    pub(crate) fn charge(&self, bytes: usize) {
         self.cycle.allocated.fetch_add(bytes, Relaxed);
         self.check_trigger();
     }
@@ -408,7 +398,7 @@ impl<O: Os> Heap<O> {
     }
 
     /// To be called before so many pages are taken for objects: memory that is garbage already comes before memory that is new, and whoever takes some sweeps as much.
-    fn reclaim(&self, pages: PageCount) {
+    pub(crate) fn reclaim(&self, pages: PageCount) {
         if self.is_swept() {
             return;
         }

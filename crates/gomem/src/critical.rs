@@ -1,14 +1,15 @@
 //! Critical sections: where a thread must not be stopped by the collector.
 //!
 //! A collector stops threads by a signal, which may land anywhere: in the middle of `malloc`, with a lock held and a list half
-//! changed. So every piece of code that uses a cache, a central list or the heap runs in a critical section of its thread. The handler asks
+//! changed. So every piece of code that uses a central list or the heap, or changes a cache by more than one store, runs in a critical section of its thread. (What hits in a
+//! list of the cache takes effect by one store, and may be stopped anywhere.) The handler asks
 //! [`is_active`]; if so it calls [`request_stop`] and returns, and the end of the section calls the *stop hook* ([`set_stop_hook`]), which may then
 //! wait as long as it likes.
 //!
 //! Invariant: a stopped thread holds no lock of this crate, and the heap is consistent while all threads are stopped.
 //!
-//! Entering is a store, leaving a store and a test, all on thread-local words: ordinary memory accesses with compiler fences, since the
-//! other party, the handler, runs on the same thread.
+//! Entering counts up a thread-local word, leaving counts it down and looks at another; a section of the allocator's own shortest paths, which does not nest, stores a flag instead. All are ordinary memory accesses with
+//! compiler fences, since the other party, the handler, runs on the same thread.
 
 use crate::atomic::{AtomicPtr, Ordering::*};
 use crate::local::{Local, STOP, TRIGGER};

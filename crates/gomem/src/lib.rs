@@ -28,7 +28,7 @@
 //! | `cache`, `local`, `critical` | what a thread has of its own |
 //! | `samples`, `hardening` | what the heap profile knows; what hardened mode does |
 //! | `central`, `pages`, `heap` | what all threads share |
-//! | `large`, `malloc`, `object`, `collect`, `roots`, `manual`, `reclaim`, `scavenge`, `stats`, `report`, `background` | what the heap is used for |
+//! | `large`, `malloc`, `object`, `unborn`, `collect`, `roots`, `manual`, `reclaim`, `scavenge`, `stats`, `report`, `background` | what the heap is used for |
 //! | `hardened`, `mutator`, `process`, `resize`, `fork`, `load`, `profile`, `global` | who uses it |
 
 #[cfg(doctest)]
@@ -90,6 +90,7 @@ mod spare;
 mod stats;
 pub mod testing;
 mod text;
+mod unborn;
 
 pub use cache::Cache;
 pub use collect::SweepProgress;
@@ -106,3 +107,4 @@ pub use size_class::SMALL_MAX;
 pub use sort::{CollectedKind, Sort};
 pub use span::waiting::{Neighbours, WaitingSpan};
 pub use stats::{BySize, ClassStats, Stats, Usage};
+pub use unborn::Unborn;

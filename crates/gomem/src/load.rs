@@ -8,7 +8,7 @@
 //! Invariant: the variables here are written once, at load, before there is another thread of the program's.
 
 use crate::options::{self, Options, PATH_MAX};
-use crate::process::heap;
+use crate::process::{heap, make_exit_key};
 use crate::text::Output;
 use std::ffi::CStr;
 use std::fmt::Write;
@@ -92,6 +92,7 @@ pub(crate) fn link() {
 
 /// The C library calls the functions of `.init_array` with the arguments of `main`.
 extern "C" fn at_load(_: i32, _: *const *const u8, environment: *const *const u8) {
+    make_exit_key();
     // SAFETY: the environment, null at the end; its entries are C strings.
     let text = unsafe { options::value(environment) };
     // SAFETY: reads a word that the kernel has given the process.

@@ -24,12 +24,22 @@ pub(crate) struct Local {
     busy: AtomicBool,
     /// How often the context freed a block without having a cache, up to [`STRAY`].
     frees: AtomicU8,
+    /// Has a cache since it freed blocks, and has not allocated with it yet.
+    new: AtomicBool,
     /// Taking a sample, for which others may be called who allocate: no other is taken meanwhile.
     sampling: AtomicBool,
 }
 
 /// Blocks that a context may free before it gets a cache for that alone.
 const STRAY: u8 = 64;
+
+/// Whether a context that frees a block stays without a cache.
+pub(crate) enum Stray {
+    No,
+    /// It does, and this is the first such block.
+    First,
+    Yes,
+}
 
 /// Stands for "no cache yet".
 static UNATTACHED: Cache = Cache::stand_in();
@@ -88,6 +98,7 @@ impl Local {
             pending: AtomicU8::new(0),
             busy: AtomicBool::new(false),
             frees: AtomicU8::new(0),
+            new: AtomicBool::new(false),
             sampling: AtomicBool::new(false),
         }
     }
@@ -122,14 +133,18 @@ impl Local {
         self.cache.load(Relaxed)
     }
 
-    /// Whether a context that frees a block is one that has no cache, and need not be given one for this: it may be about to end.
-    pub(crate) fn is_stray(&self) -> bool {
+    /// Whether a context that frees a block has no cache and need not be given one for this: it may be about to end.
+    pub(crate) fn stray(&self) -> Stray {
         if self.attachment() != Attachment::Unattached {
-            return false;
+            return Stray::No;
         }
         let frees = self.frees.load(Relaxed);
         self.frees.store(frees.saturating_add(1), Relaxed);
-        frees < STRAY
+        match frees {
+            0 => Stray::First,
+            _ if frees < STRAY => Stray::Yes,
+            _ => Stray::No,
+        }
     }
 
     /// What the context has. Called in a critical section, during which it stays as it is unless it is `Taken`.
@@ -208,6 +223,13 @@ impl Local {
         self.leaf.store(false, Relaxed);
         compiler_fence(SeqCst);
         self.pending.load(Relaxed) != 0
+    }
+
+    /// Whether the context's cache was new; it is, or is not, from now on.
+    pub(crate) fn set_new(&self, new: bool) -> bool {
+        let was = self.new.load(Relaxed);
+        self.new.store(new, Relaxed);
+        was
     }
 
     /// Whether the context was taking a sample; it is, or is not, from now on.

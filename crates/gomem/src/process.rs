@@ -1,17 +1,17 @@
 //! The heap of the process, and how threads come to use it.
 //!
-//! A thread's cache is in a thread-local word. It gets one at its first allocation, or by [`attach_thread`]; the destructor of a pthread key takes
-//! it back when the thread exits, after which the word says so and the thread goes on allocating from a cache shared under a lock. A pthread key
-//! and not a Rust thread-local with a destructor, because registering the latter allocates, and because pthread keys are destroyed after
-//! all of those, whose destructors still allocate and free.
+//! A thread's cache is in a thread-local word. It gets one at its first allocation, when it has freed some blocks, or by [`attach_thread`]; when the thread exits it is taken back
+//! ([`ExitKey`]), after which the word says so. From then on the thread takes and gives `malloc` blocks one by one from what threads share, and objects from a cache shared under a lock.
+//!
+//! Invariant: if a cache says where the thread has its words (`Cache::local`), the thread's exit will take the cache back before the words are gone.
 
-use crate::atomic::{AtomicU32, Ordering::*};
+use crate::atomic::Ordering::*;
 use crate::cache::{Cache, CachePtr};
 use crate::critical::{self, Critical};
 use crate::env::Os;
 use crate::heap::Heap;
-use crate::local::{Attachment, Local};
-use crate::os::LinuxOs;
+use crate::local::{Attachment, Local, Stray};
+use crate::os::{ExitKey, LinuxOs};
 use crate::page::PAGE_SIZE;
 use crate::samples;
 use crate::size_class::{SMALL_MAX, SizeClass};
@@ -54,6 +54,7 @@ pub fn attach_thread() -> bool {
         Attachment::Cache(cache) => Some(cache),
         _ => attach(&section),
     };
+    Local::with(|local| local.set_new(false));
     match cache {
         Some(cache) => HEAP.set_local(cache, None),
         // A goroutine that got one for this thread later would have it taken back at its own end.
@@ -76,7 +77,7 @@ pub fn empty_thread() {
 pub fn detach_thread() {
     let _section = critical::enter();
     if let Attachment::Cache(cache) = Local::with(|local| HEAP.settled(local)) {
-        set_exit_value(std::ptr::null());
+        EXIT.set(std::ptr::null());
         detach(cache);
     }
     Local::with(|local| local.attach(Attachment::Detached));
@@ -91,66 +92,54 @@ pub fn cache_slot() -> *mut *mut Cache {
     Local::with(Local::cache_slot)
 }
 
-/// Gives the thread a cache.
+/// Gives the thread a cache, which stays with it until it exits or allocates: see [`cache_to_allocate`].
 #[cold]
 fn attach(_: &Critical) -> Option<CachePtr> {
     crate::fork::link();
     crate::load::link();
-    // Without a key the cache could not be taken back.
-    let key = exit_key()?;
     let cache = HEAP.attach_cache().ok()?;
     // Before the value is set, for that may allocate.
     Local::with(|local| local.attach(Attachment::Cache(cache)));
-    // SAFETY: a key that was created.
-    if unsafe { libc::pthread_setspecific(key, cache.as_ptr().cast::<c_void>()) } != 0 {
+    // Without it the cache could not be taken back.
+    if !EXIT.set(cache.as_ptr().cast::<c_void>()) {
         detach(cache);
         return None;
     }
-    Local::with(|local| HEAP.set_local(cache, Some(local)));
+    Local::with(|local| local.set_new(true));
     Some(cache)
 }
 
 fn detach(cache: CachePtr) {
     HEAP.set_local(cache, None);
-    Local::with(|local| local.attach(Attachment::Detached));
+    Local::with(|local| {
+        local.set_new(false);
+        local.attach(Attachment::Detached);
+    });
     HEAP.detach_cache(cache);
 }
 
-/// The key whose destructor takes caches back, plus one; 0 before there is one.
-static EXIT_KEY: AtomicU32 = AtomicU32::new(0);
+/// Has caches taken back. A thread that has none has [`NO_CACHE`] noted from its first free on.
+static EXIT: ExitKey = ExitKey::new(at_exit);
 
-fn exit_key() -> Option<libc::pthread_key_t> {
-    let present = EXIT_KEY.load(Acquire);
-    if present != 0 {
-        return Some(present - 1);
-    }
-    let mut key = 0;
-    // SAFETY: `key` is a place for a key; the destructor takes what `attach` sets.
-    if unsafe { libc::pthread_key_create(&mut key, Some(at_exit)) } != 0 {
-        return None;
-    }
-    match EXIT_KEY.compare_exchange(0, key + 1, AcqRel, Acquire) {
-        Ok(_) => Some(key),
-        Err(other) => {
-            // SAFETY: a key that nobody knows.
-            unsafe { libc::pthread_key_delete(key) };
-            Some(other - 1)
-        }
-    }
+/// Called at load, so that the key is the one that it should be.
+pub(crate) fn make_exit_key() {
+    EXIT.get();
 }
 
-fn set_exit_value(value: *const c_void) {
-    if let Some(key) = exit_key() {
-        // SAFETY: a key that was created.
-        unsafe { libc::pthread_setspecific(key, value) };
-    }
+static NO_CACHE: u8 = 0;
+
+fn no_cache() -> *const c_void {
+    (&raw const NO_CACHE).cast()
 }
 
 /// Runs on a thread that exits, after the destructors of its thread-locals.
-unsafe extern "C" fn at_exit(cache: *mut c_void) {
+unsafe extern "C" fn at_exit(value: *mut c_void) {
     let _section = critical::enter();
+    if value.cast_const() == no_cache() {
+        return Local::with(|local| local.attach(Attachment::Detached));
+    }
     // SAFETY: pthread passes what `attach` set, a cache of this thread.
-    if let Some(cache) = unsafe { CachePtr::from_raw(cache.cast()) } {
+    if let Some(cache) = unsafe { CachePtr::from_raw(value.cast()) } {
         detach(cache);
     }
 }
@@ -164,13 +153,32 @@ fn some_cache(section: &Critical) -> Option<CachePtr> {
     }
 }
 
+/// As [`some_cache`], for memory that is allocated: the thread is not behind the end of its life then, so the cache may be taken while it is idle.
+fn cache_to_allocate(section: &Critical) -> Option<CachePtr> {
+    let cache = some_cache(section)?;
+    Local::with(|local| {
+        if local.set_new(false) && EXIT.is_noticed() {
+            HEAP.set_local(cache, Some(local));
+        }
+    });
+    Some(cache)
+}
+
 /// As [`some_cache`], for a block that is freed. The first few go without a cache: the C library frees blocks on a thread when all is done that
-/// is done at its exit, and a cache that the thread got then would be with it for good.
+/// is done at its exit, and a cache that the thread got then would be with it for good. If it gets one all the same, nobody looks for the thread in the place
+/// where it was.
 fn cache_to_free(section: &Critical) -> Option<CachePtr> {
-    if Local::with(Local::is_stray) {
-        return None;
+    match Local::with(Local::stray) {
+        Stray::No => some_cache(section),
+        Stray::First => {
+            // What this may allocate, and for ever if it is behind the end of the thread's life, is allocated without a cache.
+            Local::with(|local| local.attach(Attachment::Detached));
+            EXIT.set(no_cache());
+            Local::with(|local| local.attach(Attachment::Unattached));
+            None
+        }
+        Stray::Yes => None,
     }
-    some_cache(section)
 }
 
 /// The longer ways have C's calling convention because that does not unwind: so callers need not be prepared for it.
@@ -208,7 +216,7 @@ impl ProcessHeap {
     #[inline(never)]
     extern "C" fn malloc_slow(&self, class: SizeClass) -> Option<NonNull<u8>> {
         let section = critical::enter();
-        match some_cache(&section) {
+        match cache_to_allocate(&section) {
             Some(cache) => match self.is_due(cache, class) {
                 None => self.malloc_small(cache, class),
                 Some(rate) => {
@@ -374,7 +382,8 @@ impl ProcessHeap {
     /// (A Rust value that is aligned to 16 has such a size.)
     ///
     /// The object is found by [`Heap::find`] at once, so whoever fills it before a collector may look at it does both in one [critical
-    /// section](critical::enter). It is freed by the next sweep that finds it unmarked and began after its allocation.
+    /// section](critical::enter), or, if it has more than [`SMALL_MAX`] bytes, has it [prepared](Heap::prepare_collected) before that section, in which clearing it would keep the
+    /// world from being stopped. It is freed by the next sweep that finds it unmarked and began after its allocation.
     #[inline(always)]
     pub fn alloc_collected(&self, size: usize, kind: CollectedKind) -> Option<NonNull<u8>> {
         self.alloc_collected_aligned(size, 8, kind)
@@ -425,6 +434,10 @@ impl ProcessHeap {
         align: usize,
         kind: CollectedKind,
     ) -> Option<NonNull<u8>> {
+        // A large one is cleared outside of sections.
+        if size > SMALL_MAX {
+            return Some(self.prepare_collected(size, align, kind)?.publish());
+        }
         let section = critical::enter();
         self.with_some_cache(&section, |cache| self.object_slow(cache, size, align, kind))
     }
@@ -434,7 +447,7 @@ impl ProcessHeap {
         section: &Critical,
         f: impl FnOnce(CachePtr) -> Option<R>,
     ) -> Option<R> {
-        if let Some(cache) = some_cache(section) {
+        if let Some(cache) = cache_to_allocate(section) {
             return f(cache);
         }
         let mut shared = self.shared_cache.lock();

@@ -4,7 +4,8 @@
 //! also be looked for while threads run: then it is out of date at once, and what can be said is less, see [`MallocShare::for_each_block`].
 //! Free blocks are left out (what they hold is stale and would keep garbage alive), and so are blocks that were never handed
 //! out (looking at them would make their pages resident). A block in a cache, or on its way between caches, is not in its span; so all of these are
-//! noted in the spans' records first.
+//! noted in the spans' records first. In a hardened heap nothing lies there, and the notes are of quarantine (what lay in the cache of a thread that could not be reached when the
+//! heap was hardened counts as live).
 
 use crate::atomic::{Ordering::*, fence};
 use crate::critical;
@@ -125,7 +126,12 @@ impl<O: Os> Heap<O> {
     /// The malloc spans in shares of about the same number, which together make up all. Notes which blocks lie in caches, for
     /// [`MallocShare::for_each_block`]. For one thread at a time: another's notes replace these.
     pub fn malloc_shares(&self) -> impl Iterator<Item = MallocShare<'_>> {
-        self.forget_cached();
+        let _section = critical::enter();
+        let _notes = self.reclaiming.lock();
+        if self.is_hardened() {
+            return self.malloc_spans();
+        }
+        self.forget_notes();
         self.noted.store(true, Relaxed);
         self.for_each_cached(|slots| {
             for slot in slots {
@@ -134,7 +140,7 @@ impl<O: Os> Heap<O> {
                 if let Some(span) = self.map.find(addr)
                     && span.kind() == Kind::Malloc
                 {
-                    span.note_cached(span.index_of(addr));
+                    span.note(span.index_of(addr));
                 }
             }
         });
@@ -144,13 +150,20 @@ impl<O: Os> Heap<O> {
     /// Forgets the notes of the last [`malloc_shares`](Self::malloc_shares), whose shares must not be used any more. The next call does that otherwise, and takes longer for it:
     /// a look at every malloc span.
     pub fn forget_cached(&self) {
+        let _section = critical::enter();
+        let _notes = self.reclaiming.lock();
+        self.forget_notes();
+    }
+
+    /// The same. The caller holds `reclaiming`.
+    pub(crate) fn forget_notes(&self) {
         if !self.noted.swap(false, Relaxed) {
             return;
         }
         for share in self.malloc_spans() {
             for record in &share.block.records {
                 if record.kind() == Kind::Malloc {
-                    record.forget_cached();
+                    record.forget_all();
                 }
             }
         }
@@ -158,7 +171,6 @@ impl<O: Os> Heap<O> {
 
     /// Calls `visit` with the free blocks of caches, and with those on their way between caches.
     fn for_each_cached(&self, mut visit: impl FnMut(&[Slot])) {
-        let _section = critical::enter();
         for class in SizeClass::all() {
             for cache in self.caches() {
                 visit(cache.blocks(class));

@@ -75,11 +75,32 @@ const CASES: &[Case] = &[
             free(m, first, 64, 0);
             // SAFETY: not ours any more: that is noticed.
             unsafe { first.write(1) };
-            free(m, first, 64, MANY);
-            let other = block(m, 64);
-            free(m, other, 64, MANY);
+            free(m, first, 64, 0);
         },
-        end: Says(&["gomem: "]),
+        end: Says(&["was freed already (a block of 64 bytes, freed by thread "]),
+    },
+    Case {
+        name: "small twice, the oldest of a full quarantine",
+        misdeed: |m| {
+            let first = block(m, 64);
+            free(m, first, 64, 1023);
+            // SAFETY: not ours any more: that is noticed.
+            unsafe { first.add(8).write(1) };
+            free(m, first, 64, 0);
+        },
+        end: Says(&["was freed already (a block of 64 bytes, freed by thread "]),
+    },
+    Case {
+        name: "small twice, in its second turn",
+        misdeed: |m| {
+            let first = block(m, 48);
+            free(m, first, 48, MANY);
+            // All of them come back, in any order.
+            while block(m, 48) != first {}
+            free(m, first, 48, 0);
+            free(m, first, 48, 0);
+        },
+        end: Says(&["was freed already (a block of 48 bytes, freed by thread "]),
     },
     Case {
         name: "large twice",

@@ -162,8 +162,55 @@ fn trigger() {
     assert!(heap().find(large.addr().get() + (3 << 20) - 1).is_some());
 }
 
+/// A thread may be stopped while memory of a large object is cleared for it.
+fn clearing() {
+    const SIZE: usize = 128 << 20;
+    static CLEARING: AtomicBool = AtomicBool::new(false);
+    static IN_SECTIONS: AtomicUsize = AtomicUsize::new(0);
+    static BETWEEN: AtomicUsize = AtomicUsize::new(0);
+    extern "C" fn on_signal(_: i32) {
+        if CLEARING.load(SeqCst) {
+            let count = if critical::is_active() {
+                &IN_SECTIONS
+            } else {
+                &BETWEEN
+            };
+            count.fetch_add(1, SeqCst);
+        }
+    }
+    // SAFETY: the handler uses atomics and thread-locals.
+    unsafe { libc::signal(libc::SIGUSR2, on_signal as *const () as usize) };
+    // Memory that is to be cleared: it was something else.
+    drop(std::hint::black_box(vec![1u8; SIZE]));
+    let over = AtomicBool::new(false);
+    // SAFETY: always succeeds.
+    let target = unsafe { libc::pthread_self() };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(SeqCst) {
+                // SAFETY: the target outlives the scope.
+                unsafe { libc::pthread_kill(target, libc::SIGUSR2) };
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        });
+        let _storm = Storm(&over);
+        CLEARING.store(true, SeqCst);
+        let unborn = heap()
+            .prepare_collected(SIZE, 8, CollectedKind::Scan)
+            .unwrap();
+        CLEARING.store(false, SeqCst);
+        drop(unborn);
+    });
+    let (inside, between) = (IN_SECTIONS.load(SeqCst), BETWEEN.load(SeqCst));
+    assert!(
+        between > inside,
+        "{between} between sections, {inside} in one"
+    );
+}
+
 #[test]
 fn hooks_run_outside_of_sections() {
+    clearing();
     signal_storm();
     trigger();
     // What follows the thread from context to context is one word.

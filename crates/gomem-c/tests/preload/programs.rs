@@ -67,6 +67,15 @@ fn operators_and_exceptions() {
 }
 
 #[test]
+fn operators_of_which_the_program_replaces_the_basic_forms() {
+    for (name, options) in [("replaced", &[][..]), ("replaced-aligned", &["-DALIGNED"])] {
+        if let Some(program) = compile("replaced.cpp", name, options) {
+            run(&mut Command::new(program)).unwrap().well();
+        }
+    }
+}
+
+#[test]
 fn a_new_handler_that_finds_memory() {
     works("handler.cpp");
 }
@@ -104,6 +113,11 @@ fn fork_handlers_that_allocate() {
 #[test]
 fn threads_that_come_and_go() {
     works("threads.c");
+}
+
+#[test]
+fn threads_that_allocate_only_when_they_exit() {
+    works("late.c");
 }
 
 #[test]
@@ -179,6 +193,19 @@ fn hardened() {
         let part = "was freed already (a block of 112 bytes, freed by thread ";
         assert!(ran.stderr.contains(part), "{}", ran.stderr);
     }
+}
+
+#[test]
+#[ignore = "two gigabytes of memory"]
+fn memory_falls_after_two_gigabytes() {
+    let Some(ran) = compile_and_run("idle.c") else {
+        return;
+    };
+    let said = ran.well().stdout;
+    println!(
+        "peak, left, ms of the processor: {}",
+        String::from_utf8_lossy(&said)
+    );
 }
 
 #[test]

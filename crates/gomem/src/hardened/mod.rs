@@ -7,7 +7,7 @@
 //! | using a large block after it was freed | it is guarded itself while it is in *quarantine* |
 //! | writing to a small block after it was freed | it is *poisoned*, and the poison looked at when it leaves quarantine |
 //! | reading one | what it reads is no address of anything, on any x86-64 |
-//! | freeing a block twice | noticed at once while it is in quarantine or back in its span |
+//! | freeing a block twice | noticed at once while it is in quarantine or back in its span, whatever was written into it |
 //! | freeing what is no block | noticed at once |
 //! | knowing which block comes next | each is taken from its span at random |
 //!
@@ -51,10 +51,14 @@ impl<O: Os> Heap<O> {
     /// what threads share. See also [`HardenedMalloc`](crate::HardenedMalloc); the environment does it by `GOMEM_OPTIONS=hardened`.
     pub fn harden(&self) {
         let _section = critical::enter();
+        let one_at_a_time = self.reclaiming.lock();
+        // From now on the notes are quarantine's, which begins with none.
+        if !self.is_hardened() {
+            self.forget_notes();
+        }
         if !self.hardening.turn_on() {
             return;
         }
-        let one_at_a_time = self.reclaiming.lock();
         for cache in self.caches() {
             self.empty_idle(cache);
         }

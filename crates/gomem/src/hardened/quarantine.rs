@@ -3,14 +3,15 @@
 //! Each class has a ring of its own, for 128 KiB of blocks but no more than 1024 and no fewer than 4; large blocks have one for 256 MiB of address space. Small blocks are
 //! poisoned; large ones are guarded and have no memory.
 //!
-//! Invariant: a block is in at most one place of a ring, and in none of anybody's hands meanwhile. A ring is changed under its lock. What leaves belongs to
+//! Invariant: a block is in at most one place of a ring, and in none of anybody's hands meanwhile. A ring is changed under its lock, and with it what the span of a small block notes: a
+//! bit is set exactly while the block is in the ring. So one that is freed again is known, whatever was written into it. What leaves belongs to
 //! who took it out, who looks at its poison without the lock.
 
 use crate::cache::CachePtr;
 use crate::critical;
 use crate::env::Os;
 use crate::fatal::{self, Misuse, misuse};
-use crate::hardening::{Entry, Ring, fill, first_change, is_likely, this_thread};
+use crate::hardening::{Entry, Ring, fill, first_change, this_thread};
 use crate::heap::Heap;
 use crate::large::pointer;
 use crate::lock::Locked;
@@ -71,19 +72,29 @@ impl<O: Os> Heap<O> {
         if span.has_block(index) {
             misuse(addr, Misuse::Twice(span.block(index), None));
         }
-        let (size, word) = (class.size(), self.hardening.poison(addr));
-        // SAFETY: a block of the size, which is the caller's, or was.
-        if unsafe { is_likely(block, word) }
-            && let Some(freed) = self.ring(class.index(), capacity(class)).find(addr)
-        {
-            misuse(addr, Misuse::Twice(span.block(index), Some(freed.told())));
-        }
-        // SAFETY: as above.
-        unsafe { fill(block, size, word) };
+        // SAFETY: a block of the size, which is the caller's, or in the ring. Before it is there, for it may leave at once.
+        unsafe { fill(block, class.size(), self.hardening.poison(addr)) };
         let freed = Entry::now(addr, thread_of(cache));
-        let leaving = self.ring(class.index(), capacity(class)).push(freed);
+        let mut ring = self.ring(class.index(), capacity(class));
+        if span.is_noted(index) {
+            let freed = ring.find(addr).map(Entry::told);
+            misuse(addr, Misuse::Twice(span.block(index), freed));
+        }
+        span.note(index);
+        let leaving = ring.push(freed);
+        self.forget_noted(leaving);
+        drop(ring);
         if let Some(leaving) = leaving {
             self.leave(class, leaving);
+        }
+    }
+
+    /// A small block is in its ring no more. Called under the ring's lock.
+    fn forget_noted(&self, leaving: Option<Entry>) {
+        if let Some(freed) = leaving
+            && let Some(span) = self.map.find(freed.addr)
+        {
+            span.forget(span.index_of(freed.addr));
         }
     }
 
@@ -185,13 +196,19 @@ impl<O: Os> Heap<O> {
         }
         let _section = critical::enter();
         let rings = &self.hardening.quarantine;
-        let pop = |index: usize| rings[index].lock().pop();
+        let pop_small = |class: SizeClass| {
+            let mut ring = rings[class.index()].lock();
+            let leaving = ring.pop();
+            self.forget_noted(leaving);
+            leaving
+        };
         for class in SizeClass::all() {
-            while let Some(freed) = pop(class.index()) {
+            while let Some(freed) = pop_small(class) {
                 self.leave(class, freed);
             }
         }
-        while let Some(freed) = pop(0) {
+        let pop_large = || rings[0].lock().pop();
+        while let Some(freed) = pop_large() {
             self.leave_large(freed);
         }
     }

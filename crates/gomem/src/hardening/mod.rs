@@ -8,7 +8,7 @@
 mod poison;
 mod ring;
 
-pub(crate) use poison::{fill, first_change, is_likely};
+pub(crate) use poison::{fill, first_change};
 pub(crate) use ring::{Entry, Ring, this_thread};
 
 use crate::lock::Lock;

@@ -24,15 +24,6 @@ pub(crate) unsafe fn fill(block: NonNull<u8>, size: usize, word: u64) {
     unsafe { std::slice::from_raw_parts_mut(block.cast::<u64>().as_ptr(), size / 8) }.fill(word);
 }
 
-/// Whether the block looks as if it had been filled: its first word.
-///
-/// # Safety
-/// 1. As for [`fill`].
-pub(crate) unsafe fn is_likely(block: NonNull<u8>, word: u64) -> bool {
-    // SAFETY: (1).
-    unsafe { block.cast::<u64>().read() == word }
-}
-
 /// The first byte that is not as it was filled.
 ///
 /// # Safety

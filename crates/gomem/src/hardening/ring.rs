@@ -124,7 +124,7 @@ impl Ring {
         Some(freed)
     }
 
-    /// The block at the address.
+    /// The block at the address. Looks at every place: for a message.
     pub(crate) fn find(&mut self, addr: usize) -> Option<Entry> {
         let (oldest, len) = (self.oldest, self.len);
         let places = self.places();

@@ -1,5 +1,6 @@
-//! The operating system proper: virtual memory, and waiting on a futex.
+//! The operating system proper: virtual memory, waiting on a futex, and the end of threads.
 
+mod exit;
 #[cfg(not(explore))]
 mod fence;
 #[cfg(not(explore))]
@@ -7,6 +8,7 @@ mod futex;
 mod guard;
 mod linux;
 
+pub(crate) use exit::ExitKey;
 #[cfg(not(explore))]
 pub(crate) use fence::heavy_fence;
 #[cfg(not(explore))]

@@ -121,8 +121,8 @@ impl Span {
         Ok(n)
     }
 
-    /// Notes nothing any more of what lies in caches.
-    pub(crate) fn forget_cached(&self) {
+    /// Notes nothing any more.
+    pub(crate) fn forget_all(&self) {
         for word in &self.bits {
             if word.marks.load(Relaxed) != 0 {
                 word.marks.store(0, Relaxed);
@@ -130,10 +130,21 @@ impl Span {
         }
     }
 
-    /// Notes that a block lies in a cache.
-    pub(crate) fn note_cached(&self, index: u32) {
+    /// Notes that a block lies in a cache, or in quarantine. Called, like the next two, by who may change the notes: see the head of [`span`](super).
+    pub(crate) fn note(&self, index: u32) {
         let word = &self.bits[index as usize / 64 % WORDS].marks;
         word.store(word.load(Relaxed) | 1 << (index % 64), Relaxed);
+    }
+
+    /// Takes the note back.
+    pub(crate) fn forget(&self, index: u32) {
+        let word = &self.bits[index as usize / 64 % WORDS].marks;
+        word.store(word.load(Relaxed) & !(1 << (index % 64)), Relaxed);
+    }
+
+    /// Whether it is noted.
+    pub(crate) fn is_noted(&self, index: u32) -> bool {
+        self.bits[index as usize / 64 % WORDS].marks.load(Relaxed) & (1 << (index % 64)) != 0
     }
 
     /// Whether the block is in the program's hands, as [`visit_live`](Self::visit_live) has it. Any index may be asked for.
@@ -145,7 +156,7 @@ impl Span {
     }
 
     /// Calls `visit` with the addresses of the blocks in the program's hands, neighbours joined: those that were ever handed out, and are neither in the span
-    /// nor noted as being in a cache. Addresses are those that the shape says, whatever becomes of the record.
+    /// nor noted as being elsewhere. Addresses are those that the shape says, whatever becomes of the record.
     pub(crate) fn visit_live(&self, shape: Shape, mut visit: impl FnMut(Range<usize>)) {
         let fresh = (self.fresh.load(Relaxed) as u32).min(shape.count);
         let address = |index: u32| shape.base + index as usize * shape.size;
@@ -260,9 +271,17 @@ mod tests {
                     },
                 }
                 prop_assert_eq!(span.available() as usize, inside.len());
-                span.forget_cached();
+                span.forget_all();
                 for &addr in &cached {
-                    span.note_cached(span.index_of(addr));
+                    span.note(span.index_of(addr));
+                    span.note(span.index_of(addr));
+                }
+                if let Some(&addr) = cached.iter().nth(n % cached.len().max(1)) {
+                    let index = span.index_of(addr);
+                    prop_assert!(span.is_noted(index));
+                    span.forget(index);
+                    prop_assert!(!span.is_noted(index));
+                    span.note(index);
                 }
                 let mut seen = BTreeSet::new();
                 let mut last = 0;

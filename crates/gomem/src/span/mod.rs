@@ -14,7 +14,8 @@
 //! cursor (one malloc block)       the sample: who owns the block
 //! marks (ObjectSpan)              anyone sets bits while marking; who sweeps the span clears them
 //! waits, scans (ObjectSpan)       markers, by the protocol of `waiting`; who sweeps the span clears them
-//! marks (malloc spans)            who looks for roots, with the world stopped: the blocks that lie in caches
+//! marks (malloc spans)            who looks for roots, holding `reclaiming`: the blocks that lie in caches; of a hardened heap
+//!                                 who holds the lock of the class's quarantine: the blocks that are in it
 //! ```
 //!
 //! # The blocks of a malloc span
