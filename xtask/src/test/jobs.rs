@@ -201,6 +201,12 @@ pub const JOBS: &[Job] = &[
         is_long: true,
         work: Work::Ignored("gc_pacing"),
     },
+    Job {
+        name: "forced",
+        help: "a program with which nothing happens is collected after two minutes",
+        is_long: true,
+        work: Work::Ignored("forced"),
+    },
     own(
         "preload-long",
         "servers, databases, test suites and builds on libgomem.so, installed where need be",
