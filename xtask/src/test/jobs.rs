@@ -202,10 +202,10 @@ pub const JOBS: &[Job] = &[
         work: Work::Ignored("gc_pacing"),
     },
     Job {
-        name: "forced",
+        name: "monitor",
         help: "a program with which nothing happens is collected after two minutes",
         is_long: true,
-        work: Work::Ignored("forced"),
+        work: Work::Ignored("monitor"),
     },
     own(
         "preload-long",
