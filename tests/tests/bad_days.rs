@@ -86,10 +86,8 @@ fn no_more_threads() {
             rlim_max: 0,
         };
         // SAFETY: a live structure of that type.
-        assert_eq!(
-            unsafe { libc::getrlimit(libc::RLIMIT_NPROC, &mut limit) },
-            0
-        );
+        let failed = unsafe { libc::getrlimit(libc::RLIMIT_NPROC, &mut limit) };
+        assert_eq!(failed, 0);
         let set = |soft| {
             let limit = libc::rlimit {
                 rlim_cur: soft,
