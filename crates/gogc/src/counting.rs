@@ -197,8 +197,9 @@ impl<H: CountedHeap, W: World> Counting<H, W> {
             goal,
         });
         self.enter(Phase::SweepTermination, started);
-        let stop = |roots: &W::Roots| self.stop(cycle, roots, reason, goal);
-        let stopped = match world.with_stopped(Stop::Whole, stop) {
+        let stopping_at = world.now();
+        let stop = |roots: &W::Roots| (self.stop(cycle, roots, reason, goal), world.now());
+        let (stopped, ended) = match world.with_stopped(Stop::Whole, stop) {
             Ok(stopped) => stopped,
             Err(why) => {
                 let now = world.now();
@@ -207,7 +208,6 @@ impl<H: CountedHeap, W: World> Counting<H, W> {
                 return Err(CycleError::NotStopped(why));
             }
         };
-        let ended = world.now();
         self.enter(Phase::Off, ended);
         self.with_pacer(|pacer| {
             // Otherwise the heap may hold circles that nobody has looked for: it says nothing about the size of what lives.
@@ -241,7 +241,7 @@ impl<H: CountedHeap, W: World> Counting<H, W> {
                 mark_termination: of_all(clock.mark_termination),
                 ..PhaseCpu::default()
             },
-            longest_pause: ended.saturating_sub(started),
+            longest_pause: ended.saturating_sub(stopping_at),
             heap_before: before.size(),
             heap_after_mark: before.size(),
             heap_live: stopped.usage.size(),

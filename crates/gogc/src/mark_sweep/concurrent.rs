@@ -140,17 +140,22 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
             for job in 0..roots.jobs() {
                 roots.scan(job, &mut marker);
             }
+            drop(marker);
+            world.now()
         };
         let ratio = lock(&self.pacer).assist_ratio(&usage, Bytes(0));
         self.account.open(ratio);
         self.spent.reset(started);
-        if let Err(why) = world.with_stopped(Stop::Begin, begin) {
-            let now = world.now();
-            self.enter(Phase::Off, now);
-            self.with_pacer(|pacer| pacer.attempt_failed(now));
-            return Err(CycleError::NotStopped(why));
-        }
-        let running_at = world.now();
+        let stopping_at = world.now();
+        let running_at = match world.with_stopped(Stop::Begin, begin) {
+            Ok(now) => now,
+            Err(why) => {
+                let now = world.now();
+                self.enter(Phase::Off, now);
+                self.with_pacer(|pacer| pacer.attempt_failed(now));
+                return Err(CycleError::NotStopped(why));
+            }
+        };
         self.enter(Phase::Mark, running_at);
         Ok(Begun {
             cycle,
@@ -159,7 +164,7 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
             usage,
             goal,
             running_at,
-            longest_pause: running_at.saturating_sub(started),
+            longest_pause: running_at.saturating_sub(stopping_at),
         })
     }
 
@@ -178,13 +183,23 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
             }
             let stopping_at = world.now();
             let last = attempts == ATTEMPTS;
-            let stopped = world.with_stopped(Stop::End, |roots| self.try_end(&begun, roots, last));
-            let now = world.now();
-            begun.longest_pause = begun.longest_pause.max(now.saturating_sub(stopping_at));
+            let stopped = world.with_stopped(Stop::End, |roots| {
+                (self.try_end(&begun, roots, last), world.now())
+            });
+            let mut paused_until = |now: Nanos| {
+                begun.longest_pause = begun.longest_pause.max(now.saturating_sub(stopping_at))
+            };
             match stopped {
-                Ok(Some(ended)) => break (stopping_at, now, ended),
-                Ok(None) => attempts += 1,
+                Ok((ended, now)) => {
+                    paused_until(now);
+                    match ended {
+                        Some(ended) => break (stopping_at, now, ended),
+                        None => attempts += 1,
+                    }
+                }
                 Err(why) => {
+                    let now = world.now();
+                    paused_until(now);
                     *lock(&self.begun) = Some(begun);
                     // The program runs for as long as it was held up in vain.
                     let retry_at = now + RETRY_AFTER.max(now.saturating_sub(stopping_at));

@@ -18,6 +18,7 @@ struct Marked {
     workers: u64,
     heap_after_mark: Bytes,
     heap_live: Bytes,
+    ended: Nanos,
 }
 
 impl<H: HeapView, W: World> MarkSweep<H, W> {
@@ -34,6 +35,7 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
             usage,
             goal,
         } = self.announce(cycle, reason);
+        let stopping_at = world.now();
         let marked = match world.with_stopped(Stop::Whole, |roots| self.mark(cycle, roots, start)) {
             Ok(marked) => marked,
             Err(why) => {
@@ -45,7 +47,7 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         };
         // SAFETY: the barrier is off, so no mutator uses the buffers, and neither does any marker.
         unsafe { self.marking.trim(world) };
-        let ended = world.now();
+        let ended = marked.ended;
         self.enter(Phase::Sweep, ended);
 
         let usage_after = self.heap.usage();
@@ -73,7 +75,7 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
             heap_live: marked.heap_live,
             goal,
             marked: marked.tally,
-            longest_pause: ended.saturating_sub(started),
+            longest_pause: ended.saturating_sub(stopping_at),
             procs,
             cpu: processor_time(&clock, procs as u64, marked.workers),
             cpu_percent: 0,
@@ -112,6 +114,7 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
             workers,
             heap_after_mark: usage.collected + usage.external,
             heap_live: live.collected + live.external,
+            ended: world.now(),
         }
     }
 }

@@ -368,13 +368,12 @@ fn stopped<R>(
         }
         let pause = pauses::OTHER.begin();
         let walked = stop::with_world_stopped(&[], |stopped| {
-            pause.stopped();
+            let _until_here = pause.stopped();
             all.extend(held(&loaded, stopped, &sources)?);
             let mut graph = Graph::new(keeps_edges);
             let result = graph.as_mut().map(|graph| walk(graph, &all));
             Ok(graph.zip(result))
         });
-        drop(pause);
         let walked = walked.and_then(|result| result).map_err(io::Error::other)?;
         match walked.filter(|(graph, _)| !graph.failed) {
             Some((graph, result)) => Ok((graph, Holders { all, modules }, result)),

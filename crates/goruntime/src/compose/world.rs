@@ -51,7 +51,7 @@ struct Pause {
 
 impl fmt::Display for Pause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rest = self.total - self.stopping - self.gathering;
+        let rest = (self.total - self.stopping).saturating_sub(self.gathering);
         let [stopping, gathering, rest] =
             [self.stopping, self.gathering, rest].map(|time| time.as_micros());
         write!(f, "{:?} {stopping}+{gathering}+{rest} us", self.stop)
@@ -167,25 +167,25 @@ unsafe impl World for GoWorld {
             };
             let pause = metrics::pauses::GC.begin();
             let begin = Instant::now();
-            let (mut stopped_at, mut gathered_at) = (begin, begin);
+            let (mut stopped_at, mut gathered_at, mut over_at) = (begin, begin, begin);
             let result = stop::with_world_stopped(self.team.tids(), |stopped| {
                 stopped_at = Instant::now();
-                pause.stopped();
+                let _until_here = pause.stopped();
                 if stop != Stop::End {
                     barrier::clear();
                 }
                 let sources = &self.sources;
                 let roots = gather(stop, loaded, stopped, sources, stacks, rust_heap)?;
                 gathered_at = Instant::now();
-                Ok(f(&roots))
+                let result = f(&roots);
+                over_at = Instant::now();
+                Ok(result)
             });
-            drop(pause);
-            let (stopping, total) = (stopped_at - begin, begin.elapsed());
             pauses.push(Pause {
                 stop,
-                stopping,
-                gathering: gathered_at.saturating_duration_since(stopped_at),
-                total,
+                stopping: stopped_at - begin,
+                gathering: gathered_at - stopped_at,
+                total: over_at - begin,
             });
             result?
         })

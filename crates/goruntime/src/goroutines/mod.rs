@@ -217,7 +217,7 @@ fn capture() -> io::Result<Vec<GoroutineStack>> {
             let mut unwinder = unsafe { Unwinder::new(modules) };
             let pause = pauses::OTHER.begin();
             stop::with_world_stopped(&[], |stopped| {
-                pause.stopped();
+                let _until_here = pause.stopped();
                 batch.threads.gather(stopped);
                 let threads = &batch.threads;
                 let runs = |stack: &Range<usize>| threads.may_run_on(stack);

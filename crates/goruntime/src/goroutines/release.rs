@@ -45,7 +45,7 @@ fn release(parked_for: Duration) -> io::Result<usize> {
         batch.clear();
         let pause = pauses::OTHER.begin();
         stop::with_world_stopped(&[], |stopped| {
-            pause.stopped();
+            let _until_here = pause.stopped();
             threads.gather(stopped);
             // More threads than there is room for: any stack may be one that runs.
             if threads.is_full() {
@@ -64,7 +64,6 @@ fn release(parked_for: Duration) -> io::Result<usize> {
             unsafe { scheduler().for_each_stopped_goroutine(runs, each) };
         })
         .map_err(io::Error::other)?;
-        drop(pause);
         if batch.is_empty() {
             return Ok(seen.len());
         }

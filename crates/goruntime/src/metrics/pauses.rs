@@ -1,6 +1,8 @@
 //! For how long the world stood still.
 //!
-//! A pause begins when the first thread is asked to stop, and ends when all have been told to go on; *stopping* is the part of it until the last one stands.
+//! A pause begins when the first thread is asked to stop, and ends when nothing is left to be done that the others had to stand still for; *stopping* is the part of it
+//! until the last one stands. What it takes to wake them is not in it: the first may have the processor of the thread that wakes, and it would be counted until that one
+//! gets it back. (As in Go.)
 //!
 //! Invariant: what is called while the world stands still takes no lock and allocates nothing.
 
@@ -77,10 +79,11 @@ impl Pause {
         self.begin.elapsed().as_nanos() as u64
     }
 
-    /// Everybody stands still.
-    pub(crate) fn stopped(&self) {
+    /// Everybody stands still. The pause lasts until what is returned is dropped, which is to be while they still do.
+    pub(crate) fn stopped(self) -> Pause {
         self.kind.stopping.add(self.elapsed());
         events::note_other(What::Stopped);
+        self
     }
 }
 
@@ -105,9 +108,7 @@ mod tests {
         last.sort_unstable();
         let expected: Vec<u64> = (10..KEPT as u64 + 10).collect();
         assert_eq!((SOME.count(), last), (KEPT + 10, expected));
-        let pause = SOME.begin();
-        pause.stopped();
-        drop(pause);
+        drop(SOME.begin().stopped());
         assert_eq!(
             (SOME.count(), SOME.stopping.histogram().count()),
             (KEPT + 11, 1)

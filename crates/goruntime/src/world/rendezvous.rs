@@ -21,8 +21,10 @@
 //!   begin, and may even give the slot to another thread, while it is still on its way out of this one.
 //! - A thread that must not be stopped where it is (inside a critical section, or between the two halves of a context
 //!   switch) does not answer. It is signalled again until it has, so nothing depends on a flag being seen.
-//! - New threads: the list of threads is read again until it holds nobody unanswered. Since everybody in it stands
-//!   still, nobody is left who could start another.
+//! - Those that were there in the last stop are asked before the threads are listed, which takes longer than to ask them: until they are asked they
+//!   compute, and may take the stopper's processor from it. Their ids may be others' by now, of this process too: whoever has one is asked as well.
+//! - New threads: the list of threads is read again until it holds nobody new, and nobody was unanswered when it was begun. Everybody in it stood
+//!   still by then, so nobody was left who could start another. (One who answers while it is read may have started another after that was read.)
 //!
 //! What the protocol needs of the process is [`System`], so that a schedule explorer can play the process.
 
@@ -36,6 +38,9 @@ use std::time::Duration;
 
 #[cfg(all(test, explore))]
 mod explore;
+
+/// Threads that the first table has room for. (A model has few, and each step counts.)
+const THREADS: usize = if cfg!(explore) { 4 } else { 64 };
 
 /// How long a stop waits for the last answer before it gives up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -63,9 +68,9 @@ pub(super) trait System {
     /// # Errors
     /// The `errno`, if they cannot be listed.
     fn for_each_thread(&self, each: impl FnMut(Tid)) -> Result<(), i32>;
-    /// Has `tid` run [`Rendezvous::asked`] and, unless it must not be stopped where it is, [`Rendezvous::answer`]. May be lost if the
-    /// thread is gone.
-    fn signal(&self, tid: Tid);
+    /// Has `tid` run [`Rendezvous::asked`] and, unless it must not be stopped where it is, [`Rendezvous::answer`]. False if there is no such thread; but it
+    /// may also be lost on one that is about to go.
+    fn signal(&self, tid: Tid) -> bool;
     /// Why a thread has not answered.
     fn why_unresponsive(&self, tid: Tid) -> Unresponsive;
     /// Tells of a stop that is [`LATE`], for want of an answer from this thread. Others stand still already. At most once in a stop.
@@ -159,6 +164,7 @@ impl Rendezvous {
             rendezvous: self,
             epoch,
         };
+        self.ask_known(table, epoch, system, exempt);
         self.stop_everyone(table, epoch, system, exempt)?;
         let result = f(&Halted { table, epoch });
         drop(start);
@@ -169,11 +175,38 @@ impl Rendezvous {
     fn table(&self) -> &Table {
         let mut table = self.table.load(Acquire);
         if table.is_null() {
-            table = Box::into_raw(Box::new(Table::with_capacity(64)));
+            table = Box::into_raw(Box::new(Table::with_capacity(THREADS)));
             self.table.store(table, Release);
         }
         // SAFETY: published once and never freed.
         unsafe { &*table }
+    }
+
+    /// Asks those that were there in the last stop.
+    fn ask_known(&self, table: &Table, epoch: u32, system: &impl System, exempt: &[Tid]) {
+        let me = system.current();
+        let last = u64::from(epoch.wrapping_sub(2));
+        table.for_each(|slot| {
+            let tid = Tid(slot.tid.load(Relaxed));
+            let before = slot.state.load(Relaxed);
+            if before >> 8 != last || before == 0 || tid == me || exempt.contains(&tid) {
+                return;
+            }
+            let asked = state(ASKED, epoch);
+            slot.state.store(asked, Release);
+            if !system.signal(tid) {
+                // As if it had not been asked: a new thread may be given the number before all are listed, and may have answered by now.
+                #[cfg(not(explore))]
+                let gone = before;
+                #[cfg(explore)]
+                let gone = if goexplore::planted("who is gone counts as stopped") {
+                    state(SKIPPED, epoch)
+                } else {
+                    before
+                };
+                let _ = slot.state.compare_exchange(asked, gone, AcqRel, Acquire);
+            }
+        });
     }
 
     fn stop_everyone(
@@ -185,10 +218,18 @@ impl Rendezvous {
     ) -> Result<(), Failed> {
         let me = system.current();
         let begin = system.now();
+        let asked = state(ASKED, epoch);
         let mut pause = FIRST_PAUSE;
         let mut told = false;
+        let mut listing = 0;
         loop {
-            let answers = self.answers.load(Acquire);
+            listing += 1;
+            #[cfg(explore)]
+            let hasty = listing == 1
+                && goexplore::planted("threads are listed while some have not answered");
+            #[cfg(not(explore))]
+            let hasty = false;
+            let answered = hasty || self.wait_for_answers(table, asked, pause);
             let waited = system.now() - begin;
             let mut missing = None;
             let ask = |tid: Tid| {
@@ -196,8 +237,8 @@ impl Rendezvous {
                     return;
                 }
                 let slot = table.claim(tid, epoch);
+                slot.listing.store(listing, Relaxed);
                 let now = slot.state.load(Acquire);
-                let asked = state(ASKED, epoch);
                 if now >> 8 != u64::from(epoch) {
                     slot.state.store(asked, Release);
                 } else if now != asked {
@@ -212,10 +253,21 @@ impl Rendezvous {
                 system.signal(tid);
             };
             system.for_each_thread(ask).map_err(Failed::NoThreadList)?;
-            let Some(tid) = missing else { return Ok(()) };
+            let Some(tid) = missing else {
+                if answered {
+                    return Ok(());
+                }
+                table.for_each(|slot| {
+                    if slot.listing.load(Relaxed) != listing {
+                        // It has ended. As if it had not been asked, for the sake of who may have its number by now.
+                        let _ = slot.state.compare_exchange(asked, 0, AcqRel, Acquire);
+                    }
+                });
+                continue;
+            };
             #[cfg(explore)]
             if goexplore::planted("threads are listed once") {
-                self.wait_for_answers(table, epoch, answers, pause);
+                self.wait_for_answers(table, asked, pause);
                 return Ok(());
             }
             if waited > LATE && !std::mem::replace(&mut told, true) {
@@ -224,33 +276,26 @@ impl Rendezvous {
             if waited > PATIENCE {
                 return Err(Failed::Unanswered(tid));
             }
-            if self.wait_for_answers(table, epoch, answers, pause) {
-                pause = FIRST_PAUSE;
+            pause = if answered {
+                FIRST_PAUSE
             } else {
-                pause = (pause * 2).min(LAST_PAUSE);
-            }
+                (pause * 2).min(LAST_PAUSE)
+            };
         }
     }
 
     /// Waits until nobody asked is unanswered, or `pause` goes by without an answer. True when all have answered.
-    fn wait_for_answers(
-        &self,
-        table: &Table,
-        epoch: u32,
-        mut answers: u32,
-        pause: Duration,
-    ) -> bool {
+    fn wait_for_answers(&self, table: &Table, asked: u64, pause: Duration) -> bool {
         loop {
+            let answers = self.answers.load(Acquire);
             let mut open = false;
-            table.for_each(|slot| open |= slot.state.load(Acquire) == state(ASKED, epoch));
+            table.for_each(|slot| open |= slot.state.load(Acquire) == asked);
             if !open {
                 return true;
             }
-            let now = self.answers.load(Acquire);
-            if now == answers && !futex::wait(&self.answers, answers, Some(pause)) {
+            if !futex::wait(&self.answers, answers, Some(pause)) {
                 return false;
             }
-            answers = self.answers.load(Acquire);
         }
     }
 

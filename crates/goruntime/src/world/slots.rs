@@ -4,7 +4,7 @@
 //! still is what it was. Only the stopper, under its lock, gives a slot to a thread.
 
 use super::threads::Tid;
-use crate::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering::*};
+use crate::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
 use std::cell::UnsafeCell;
 use std::ops::Range;
 use std::ptr::null_mut;
@@ -39,6 +39,8 @@ pub(super) struct Captured {
 pub(super) struct Slot {
     pub(super) tid: AtomicI32,
     pub(super) state: AtomicU64,
+    /// The stopper's: in which of its listings of this stop the thread was last.
+    pub(super) listing: AtomicU32,
     pub(super) captured: UnsafeCell<Captured>,
 }
 
@@ -53,10 +55,11 @@ unsafe impl Sync for Slot {}
 
 impl Table {
     pub(super) fn with_capacity(threads: usize) -> Table {
-        let len = (threads * 2).next_power_of_two().max(64);
+        let len = (threads * 2).next_power_of_two();
         let slots = (0..len).map(|_| Slot {
             tid: AtomicI32::new(0),
             state: AtomicU64::new(0),
+            listing: AtomicU32::new(0),
             captured: UnsafeCell::new(Captured {
                 sp: 0,
                 tp: 0,
@@ -77,7 +80,7 @@ impl Table {
     fn probe(&self, tid: Tid) -> impl Iterator<Item = &Slot> {
         let mask = self.slots.len() - 1;
         let start = (tid.0 as usize).wrapping_mul(0x9e37_79b9) & mask;
-        (0..16).map(move |i| &self.slots[(start + i) & mask])
+        (0..self.slots.len().min(16)).map(move |i| &self.slots[(start + i) & mask])
     }
 
     /// The slot of `tid`, if it has one.

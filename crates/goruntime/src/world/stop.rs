@@ -110,9 +110,9 @@ impl System for Process {
         threads::for_each(each)
     }
 
-    fn signal(&self, tid: Tid) {
+    fn signal(&self, tid: Tid) -> bool {
         // SAFETY: tgkill to a thread of this process; an id that is gone gives ESRCH.
-        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid.0, SIGNAL) };
+        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid.0, SIGNAL) == 0 }
     }
 
     fn why_unresponsive(&self, tid: Tid) -> Unresponsive {

@@ -319,7 +319,8 @@ fn both_stops_are_short_and_told_apart() {
         mark_termination,
     } = stats.clock;
     assert!(mark > Nanos(0) && sweep_termination > Nanos(0) && mark_termination > Nanos(0));
-    assert_eq!(stats.longest_pause, sweep_termination.max(mark_termination));
+    assert!(stats.longest_pause >= mark_termination);
+    assert!(stats.longest_pause <= sweep_termination.max(mark_termination));
     assert!(stats.cpu.background > Nanos(0));
     assert_eq!(stats.marked.objects, 100);
 }

@@ -41,8 +41,9 @@ impl System for &Process {
         Ok(())
     }
 
-    fn signal(&self, tid: Tid) {
+    fn signal(&self, tid: Tid) -> bool {
         self.signalled[tid.0 as usize - 1].store(true, SeqCst);
+        self.alive.load(SeqCst) & 1 << (tid.0 - 1) != 0
     }
 
     fn why_unresponsive(&self, tid: Tid) -> Unresponsive {
@@ -157,7 +158,7 @@ fn two_stops() {
     thread.join().unwrap();
 }
 
-/// A thread that starts another one while it is being stopped.
+/// A thread that starts another one while it is being stopped, for the first or the second time.
 fn a_birth() {
     let process = Process::new(0b11);
     let theirs = process.clone();
@@ -176,7 +177,43 @@ fn a_birth() {
         child
     });
     process.stop();
+    process.stop();
     thread.join().unwrap().join().unwrap();
+}
+
+/// A thread ends between two stops, and another one gets its number while the second is under way.
+fn a_number_used_again() {
+    let process = Process::new(0b111);
+    let first = process.clone();
+    let first = thread::spawn(move || {
+        first.step(1, false);
+        first.end(1);
+    });
+    let parent = process.clone();
+    let parent = thread::spawn(move || {
+        parent.step(2, false);
+        let child = (parent.alive.load(SeqCst) & 0b10 == 0).then(|| {
+            // What was meant for the one before is gone with it.
+            parent.signalled[1].store(false, SeqCst);
+            parent.alive.fetch_or(0b10, SeqCst);
+            let child = parent.clone();
+            thread::spawn(move || {
+                child.work(1);
+                child.step(1, false);
+                child.work(1);
+                child.end(1);
+            })
+        });
+        parent.step(2, false);
+        parent.end(2);
+        child
+    });
+    process.stop();
+    process.stop();
+    first.join().unwrap();
+    if let Some(child) = parent.join().unwrap() {
+        child.join().unwrap();
+    }
 }
 
 fn site(snippet: &str) -> Site {
@@ -206,6 +243,22 @@ fn explore_two_stops() {
 fn explore_a_birth_during_a_stop() {
     let exploration = Exploration::exhaustive().preemptions(2).stale_reads(0);
     exploration.check("goruntime: a birth during a stop", a_birth);
-    let once = Plant::named("threads are listed once");
-    exploration.catches("goruntime: a birth during a stop", vec![once], a_birth);
+    let plants = [
+        "threads are listed once",
+        "threads are listed while some have not answered",
+    ];
+    let plants = plants.map(Plant::named).into();
+    exploration.catches("goruntime: a birth during a stop", plants, a_birth);
+}
+
+#[test]
+fn explore_a_number_used_again() {
+    let exploration = Exploration::exhaustive().preemptions(1).stale_reads(0);
+    exploration.check("goruntime: a number used again", a_number_used_again);
+    let gone = Plant::named("who is gone counts as stopped");
+    exploration.catches(
+        "goruntime: a number used again",
+        vec![gone],
+        a_number_used_again,
+    );
 }
