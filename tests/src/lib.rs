@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+/// What children may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
 /// Runs the test `name` of the calling test binary again in a process of its own, with `GORUNTIME_CHILD` set, and
 /// returns what became of it. For tests whose subject ends the process.
 ///
@@ -17,7 +20,15 @@ use std::time::{Duration, Instant};
 /// # Panics
 /// When the process cannot be started, or has not ended within a minute (it is killed then).
 pub fn child(name: &str, envs: &[(&str, &str)]) -> Output {
-    finish(start(name, envs))
+    child_within(LIMIT, name, envs)
+}
+
+/// The same for one that may take so long.
+///
+/// # Panics
+/// As [`child`].
+pub fn child_within(limit: Duration, name: &str, envs: &[(&str, &str)]) -> Output {
+    finish(start(name, envs), limit)
 }
 
 /// Starts the child of [`child`].
@@ -35,13 +46,11 @@ fn start(name: &str, envs: &[(&str, &str)]) -> Child {
 }
 
 /// Waits for its end.
-fn finish(child: Child) -> Output {
+fn finish(child: Child, limit: Duration) -> Output {
     let pid = child.id();
     let (done, wait) = std::sync::mpsc::channel::<()>();
     let watchdog = std::thread::spawn(move || {
-        if wait.recv_timeout(Duration::from_secs(60))
-            == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
-        {
+        if wait.recv_timeout(limit) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
             // SAFETY: kill of our own child, which has not been waited for yet.
             unsafe { libc::kill(pid as i32, libc::SIGKILL) };
             true
@@ -56,7 +65,7 @@ fn finish(child: Child) -> Output {
     let killed = watchdog.join().expect("the watchdog");
     assert!(
         !killed,
-        "the child did not end within a minute; it said:\n{}",
+        "the child did not end within {limit:?}; it said:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
     output

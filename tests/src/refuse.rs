@@ -58,7 +58,7 @@ pub fn run(name: &str, call: Call, nth: u32, times: u32) -> Ran {
     let pid = child.id();
     let supervisor =
         std::thread::spawn(move || supervise(pid, call, nth..nth.saturating_add(times)));
-    let output = crate::finish(child);
+    let output = crate::finish(child, crate::LIMIT);
     let counted = supervisor.join().expect("the supervisor");
     let (calls, refused) = counted.unwrap_or_else(|why| {
         let said = String::from_utf8_lossy(&output.stderr);

@@ -1,4 +1,4 @@
-//! What the world may do to a process that its monitor must not mistake for the program's doing: stops, and floods of signals.
+//! What the world may do to a process that its monitor must not mistake for the program's doing: stops, a want of threads, and floods of signals.
 
 use goruntime::{Builder, chan, go};
 use goruntime_tests::{child, is_child};
@@ -67,6 +67,86 @@ fn being_stopped_is_no_stall() {
     let err = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "{err}");
     assert!(!err.contains("has held its thread"), "{err}");
+}
+
+/// The system gives no more threads (`RLIMIT_NPROC`): goroutines that block take turns on those there are, hogs still let others run, nothing spins for a thread that does not come;
+/// and when there are threads again, all is as before.
+#[test]
+fn no_more_threads() {
+    if is_child() {
+        // SAFETY: gives up rights of this process's own, with which the limit would not hold.
+        if unsafe { libc::geteuid() } == 0 {
+            const NOBODY: u32 = 65_534;
+            // SAFETY: as above.
+            assert_eq!(unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) }, 0);
+        }
+        go(|| ()).join().unwrap();
+        let mut limit = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: a live structure of that type.
+        let failed = unsafe { libc::getrlimit(libc::RLIMIT_NPROC, &mut limit) };
+        assert_eq!(failed, 0);
+        let set = |soft| {
+            let limit = libc::rlimit {
+                rlim_cur: soft,
+                ..limit
+            };
+            // SAFETY: a live structure of that type.
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &limit) }, 0);
+        };
+        set(1);
+        assert!(
+            std::thread::Builder::new().spawn(|| ()).is_err(),
+            "the limit does not hold"
+        );
+        let (begin, used) = (Instant::now(), cpu_time());
+        let blocked = (0..40)
+            .map(|_| go(|| goruntime::blocking(|| std::thread::sleep(Duration::from_millis(20)))));
+        let blocked: Vec<_> = blocked.collect();
+        blocked.into_iter().for_each(|g| g.join().unwrap());
+        let (passed, used) = (begin.elapsed(), cpu_time() - used);
+        assert!(
+            used * 2 < passed,
+            "{used:?} of processor time in {passed:?} in which all slept"
+        );
+        let hogs: Vec<_> = (0..4).map(|_| go(a_burst)).collect();
+        let quick = go(|| 7);
+        hogs.into_iter().for_each(|g| g.join().unwrap());
+        assert_eq!(quick.join().unwrap(), 7);
+        set(limit.rlim_cur);
+        let begin = Instant::now();
+        let long = Duration::from_millis(200);
+        let blocked: Vec<_> = (0..20)
+            .map(|_| go(move || goruntime::blocking(|| std::thread::sleep(long))))
+            .collect();
+        blocked.into_iter().for_each(|g| g.join().unwrap());
+        let passed = begin.elapsed();
+        assert!(
+            passed < long * 10,
+            "{passed:?}: they still take turns on the threads that there were"
+        );
+        assert_eq!(goruntime::metrics::snapshot().stalls, 0);
+        return;
+    }
+    let out = child("no_more_threads", &[]);
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{err}");
+}
+
+/// What the process has used.
+fn cpu_time() -> Duration {
+    // SAFETY: an all-zero timespec is valid, and live.
+    let time = unsafe {
+        let mut time: libc::timespec = std::mem::zeroed();
+        assert_eq!(
+            libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time),
+            0
+        );
+        time
+    };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Signals without end, the runtime's own among them, on whatever thread they hit: messages still arrive, once and in order.

@@ -7,7 +7,11 @@ use goruntime::gc::{self, Array, Gc, GcCell, GcPtr, Root, Trace};
 use goruntime::{chan, go, yield_now};
 use goruntime_tests::apart;
 use std::cell::RefCell;
+use std::mem::zeroed;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 #[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
@@ -106,6 +110,63 @@ fn on_the_stack_of_a_plain_thread_that_sleeps_in_the_kernel() {
     std::thread::sleep(std::time::Duration::from_millis(20));
     upset();
     tx.send(()).unwrap();
+    thread.join().unwrap();
+}
+
+/// A thread is in a handler that waits, on a signal stack above which a guard begins: a page that cannot be read, in the same mapping where the kernel has guards of that
+/// kind (`MADV_GUARD_INSTALL`, Linux 6.13).
+#[test]
+fn on_a_signal_stack_beside_a_guard() {
+    if !apart("on_a_signal_stack_beside_a_guard", &[]) {
+        return;
+    }
+    const BYTES: usize = 128 << 10;
+    const PAGE: usize = 4096;
+    const GUARD_INSTALL: i32 = 102;
+    static INSIDE: AtomicBool = AtomicBool::new(false);
+    static OVER: AtomicBool = AtomicBool::new(false);
+    extern "C" fn waits(_: i32) {
+        let list = list(10);
+        INSIDE.store(true, Release);
+        while !OVER.load(Acquire) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        check(Some(list), 10);
+    }
+    let thread = std::thread::spawn(|| {
+        // SAFETY: a fresh mapping, which is not taken back; all-zero actions and stacks are valid. The handler is run by `raise`, between two lines of the program.
+        unsafe {
+            let memory = libc::mmap(
+                null_mut(),
+                BYTES + PAGE,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            );
+            assert_ne!(memory, libc::MAP_FAILED);
+            let guard = memory.byte_add(BYTES);
+            if libc::madvise(guard, PAGE, GUARD_INSTALL) != 0 {
+                assert_eq!(libc::mprotect(guard, PAGE, libc::PROT_NONE), 0);
+            }
+            let mut stack: libc::stack_t = zeroed();
+            stack.ss_sp = memory;
+            stack.ss_size = BYTES;
+            let mut before: libc::stack_t = zeroed();
+            assert_eq!(libc::sigaltstack(&stack, &mut before), 0);
+            let mut action: libc::sigaction = zeroed();
+            action.sa_sigaction = waits as *const () as usize;
+            action.sa_flags = libc::SA_ONSTACK;
+            assert_eq!(libc::sigaction(libc::SIGUSR1, &action, null_mut()), 0);
+            assert_eq!(libc::raise(libc::SIGUSR1), 0);
+            assert_eq!(libc::sigaltstack(&before, null_mut()), 0);
+        }
+    });
+    while !INSIDE.load(Acquire) {
+        std::thread::yield_now();
+    }
+    upset();
+    OVER.store(true, Release);
     thread.join().unwrap();
 }
 

@@ -201,6 +201,59 @@ fn a_lock_held_over_a_wait() {
     }
 }
 
+#[inline(never)]
+fn waits_while_it_writes(lock: &sync::RwLock<u32>, news: &chan::Receiver<u32>) {
+    let mut guard = lock.write();
+    *guard = news.recv().unwrap_or(0);
+}
+
+/// The same with a lock of many readers: those who want to read and those who want to write are told who writes.
+#[test]
+fn a_writer_that_waits() {
+    if is_child() {
+        let lock = Arc::new(sync::RwLock::new(0));
+        let (sender, receiver) = chan::unbuffered();
+        let held = Arc::clone(&lock);
+        spawn("the-writer", move || {
+            waits_while_it_writes(&held, &receiver)
+        });
+        while lock.try_read().is_some() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        for n in 0..3 {
+            let lock = Arc::clone(&lock);
+            spawn("wants-it", move || match n {
+                0 => *lock.write() += 1,
+                _ => drop(lock.read()),
+            });
+        }
+        spawn("busy", || {
+            loop {
+                goruntime::yield_now();
+            }
+        });
+        wait_for_reports(1);
+        drop(sender);
+        return;
+    }
+    let err = printed("a_writer_that_waits");
+    assert_eq!(
+        err.matches("has waited for a lock").count(),
+        1,
+        "once for all who wait for one writer: {err}"
+    );
+    assert!(err.contains(", and 2 more for the same holder"), "{err}");
+    let (waiter, holder) = err.split_once("the lock is held by").unwrap();
+    assert!(waiter.contains(", held by goroutine "), "{err}");
+    assert!(
+        holder.contains("[chan receive] {name: the-writer}"),
+        "{err}"
+    );
+    if !cfg!(feature = "thread-engine") {
+        assert!(holder.contains("waits_while_it_writes(...)\n"), "{err}");
+    }
+}
+
 /// A thread that blocks the signal and computes keeps everybody waiting; that is said while it lasts.
 #[test]
 fn a_stop_that_is_late() {

@@ -4,6 +4,7 @@ use crate::compose::engine;
 use crate::compose::env::{GoEnv, GoHooks};
 use crate::compose::monitor;
 use crate::settings::{self, cannot_start};
+use crate::world::cpus::Cpus;
 use gosched::poll::epoll::Epoll;
 use gosched::{Config, JoinHandle, RunError, Scheduler, SpawnError, SpawnOptions};
 use std::panic::Location;
@@ -171,13 +172,13 @@ pub fn set_max_procs(n: usize) -> usize {
 /// Goes back to what the CPU affinity and the cgroup's quota allow, now and from now on (Go's `SetDefaultGOMAXPROCS`).
 pub fn reset_max_procs() {
     FOLLOWS.store(true, Ordering::Relaxed);
-    follow_system(scheduler());
+    follow_system(scheduler(), &Cpus::find());
 }
 
 /// Takes what the system allows now for the number of Ps, if nobody has set another.
-pub(crate) fn follow_system(scheduler: &'static Scheduler<GoEnv>) {
+pub(crate) fn follow_system(scheduler: &'static Scheduler<GoEnv>, cpus: &Cpus) {
     if FOLLOWS.load(Ordering::Relaxed) {
-        scheduler.set_procs(Config::default().procs);
+        scheduler.set_procs(cpus.allowed());
     }
 }
 

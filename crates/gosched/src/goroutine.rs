@@ -129,7 +129,8 @@ pub struct GoroutineInfo {
     /// Processor time that it has used, up to its last switch and since accounting was switched on
     /// ([`Scheduler::set_cpu_accounting`](crate::Scheduler::set_cpu_accounting)); zero without.
     pub cpu: Nanos,
-    /// The goroutine that holds the [`Mutex`](crate::sync::Mutex) which this one waits for. Known only where goroutines were looked at while the world was stopped.
+    /// The goroutine that holds the [`Mutex`](crate::sync::Mutex) which this one waits for, or writes, or waits to, in the [`RwLock`](crate::sync::RwLock). Known
+    /// only where goroutines were looked at while the world was stopped.
     pub held_by: Option<GoroutineId>,
 }
 

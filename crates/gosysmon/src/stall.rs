@@ -4,7 +4,7 @@
 //! come back: an endless loop, a deadlock of foreign locks, a C library that sleeps. Every so often the tasks of all workers are looked at.
 //! One that is still what it was for the whole threshold is reported, once.
 //!
-//! If the next look comes much later than it was due, the monitor itself did not run: the process was stopped, or its machine was. What went by then is nobody's stall.
+//! If the next look comes much later than it was due, twice as late or more, the monitor itself did not run: the process was stopped, or its machine was. What went by then is nobody's stall.
 //!
 //! Invariants: a task is reported once however long it stalls, and never before the threshold has passed between two looks that both saw it; at most
 //! [`AT_ONCE`] are reported at a time, the others at the next look; nothing is allocated.
@@ -112,7 +112,11 @@ impl StallWatch {
             return &self.stalls;
         };
         let passed = now.saturating_sub(self.looked);
-        let stood_still = passed.saturating_sub(Nanos(threshold.0 / 2));
+        let stood_still = if passed > Nanos(threshold.0 / 2) {
+            passed
+        } else {
+            Nanos(0)
+        };
         self.looked = now;
         tasks.0.sort_unstable_by_key(|task| task.worker);
         self.next.clear();
@@ -199,8 +203,8 @@ mod tests {
             [],
             "it was stopped"
         );
-        assert_eq!(look(&mut watch, 1_000_249, &[(1, 1)]), []);
-        assert_eq!(look(&mut watch, 1_000_250, &[(1, 1)]), [(1, 1000)]);
+        assert_eq!(look(&mut watch, 1_000_749, &[(1, 1)]), []);
+        assert_eq!(look(&mut watch, 1_000_750, &[(1, 1)]), [(1, 1000)]);
     }
 
     #[test]

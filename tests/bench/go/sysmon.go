@@ -3,9 +3,12 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"runtime"
+	"runtime/metrics"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -21,11 +24,14 @@ func init() {
 	workloads["hog_network"] = sysmonHogNetwork
 	workloads["blocked_handoff"] = sysmonBlockedHandoff
 	workloads["undeclared_handoff"] = sysmonUndeclaredHandoff
+	workloads["after_peak"] = sysmonAfterPeak
 }
 
 const (
-	sysmonParked   = 1_000
-	sysmonSettling = 100 * time.Millisecond
+	sysmonParked    = 1_000
+	sysmonSettling  = 100 * time.Millisecond
+	sysmonPeak      = 256 << 10
+	sysmonAfterward = 5
 )
 
 // watched is the time that is watched.
@@ -184,6 +190,64 @@ func blockThreadUndeclared(how time.Duration) {
 func napUndeclared(left *syscall.Timespec) syscall.Errno {
 	_, _, why := syscall.RawSyscall(syscall.SYS_NANOSLEEP, uintptr(unsafe.Pointer(left)), uintptr(unsafe.Pointer(left)), 0)
 	return why
+}
+
+// sysmonAfterPeak has a heap grow to its peak and become garbage, and then nothing happens. With quiet=1 nobody asks for a collection either.
+func sysmonAfterPeak(a *arguments) error {
+	seconds := a.number("seconds", sysmonAfterward)
+	quiet := a.number("quiet", 0) != 0
+	peak, err := climb(uint64(a.scaled("objects", sysmonPeak)))
+	if err != nil {
+		return err
+	}
+	if !quiet {
+		runtime.GC()
+	}
+	figure("peak", float64(peak)/1e6, "MB")
+	before, collected := collections(), 0
+	for second := 1; second <= seconds; second++ {
+		time.Sleep(time.Second)
+		bytes, err := resident()
+		if err != nil {
+			return err
+		}
+		figure(fmt.Sprintf("rss_%d", second), float64(bytes)/1e6, "MB")
+		if collected == 0 && collections() > before {
+			collected = second
+		}
+	}
+	if collected != 0 {
+		figure("collected", float64(collected), "s")
+	}
+	return nil
+}
+
+// climb fills a heap and drops it; it gives the memory that was resident then.
+//
+//go:noinline
+func climb(objects uint64) (int, error) {
+	all := make([]*[128]uint64, objects)
+	for n := range all {
+		all[n] = new([128]uint64)
+		for i := range all[n] {
+			all[n][i] = uint64(n)
+		}
+	}
+	var sum uint64
+	for _, object := range all {
+		sum += object[127]
+	}
+	if sum != objects*(objects-1)/2 {
+		return 0, errors.New("the objects do not hold what was put into them")
+	}
+	return resident()
+}
+
+// collections is how many there have been.
+func collections() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
 }
 
 // handOver has a goroutine on each processor block, so often, and reports how long others waited that were ready.

@@ -129,6 +129,11 @@ const PROBES: &[Probe] = &[
         channel_pair,
     ),
     on_goroutine("mutex", "lock and unlock that nobody else wants", mutex),
+    on_goroutine(
+        "rw-lock-write",
+        "the same of a lock of many readers, for writing",
+        rw_lock_write,
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -462,4 +467,9 @@ fn channel_pair() {
 fn mutex() {
     let mutex = sync::Mutex::new(0u64);
     repeat(|| black_box(&mutex), |mutex| *mutex.lock() += 1, |()| ());
+}
+
+fn rw_lock_write() {
+    let lock = sync::RwLock::new(0u64);
+    repeat(|| black_box(&lock), |lock| *lock.write() += 1, |()| ());
 }

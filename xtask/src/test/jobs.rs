@@ -221,6 +221,12 @@ pub const JOBS: &[Job] = &[
         is_long: true,
         work: Work::Ignored("gc_pacing"),
     },
+    Job {
+        name: "monitor",
+        help: "a program with which nothing happens is collected after two minutes",
+        is_long: true,
+        work: Work::Ignored("monitor"),
+    },
     own(
         "preload-long",
         "servers, databases, test suites and builds on libgomem.so, installed where need be",

@@ -2,6 +2,7 @@
 
 use super::env::GoEnv;
 use crate::world::cgroup::MemoryGroup;
+use crate::world::cpus::Cpus;
 use gosched::{Scheduler, Snapshot};
 use gosysmon::{
     Actions, Config, Driver, Memory, Nanos, Observation, PObservation, PState, Stall, Target, Task,
@@ -44,6 +45,7 @@ pub(crate) fn start(scheduler: &'static Scheduler<GoEnv>) {
         group,
         memory: Cell::default(),
         pressed: Cell::default(),
+        cpus: Cpus::find(),
         followed: Cell::new(Nanos(gosched::Nanos::now().0)),
     };
     match Driver::start(config, gosched::MAX_PROCS, target) {
@@ -69,7 +71,8 @@ struct Process {
     memory: Cell<(Nanos, Option<Memory>)>,
     /// Until when all free memory is given back, for it runs short.
     pressed: Cell<Nanos>,
-    /// When it was last asked how many Ps the system allows.
+    /// How many Ps the system allows, and when that was last asked.
+    cpus: Cpus,
     followed: Cell<Nanos>,
 }
 
@@ -194,7 +197,7 @@ impl Process {
         let now = Nanos(self.snapshot.borrow().now.0);
         if now.saturating_sub(self.followed.get()) >= PERIOD {
             self.followed.set(now);
-            crate::runtime::follow_system(self.scheduler);
+            crate::runtime::follow_system(self.scheduler, &self.cpus);
         }
     }
 

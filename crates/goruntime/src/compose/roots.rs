@@ -470,7 +470,7 @@ impl Gatherer<'_> {
             self.push(RootKind::Stack, registers.clone());
         }
         let first = self.ranges.len();
-        self.stack(thread.sp - RED_ZONE, thread.tp);
+        self.stack(thread.sp - RED_ZONE, thread.tp, &thread.signal_stack);
         self.dynamic_tls(thread.tp, first);
     }
 
@@ -478,12 +478,16 @@ impl Gatherer<'_> {
         self.maps.find(address)
     }
 
-    /// The stack that is live from `sp` up, and the static thread-locals below and the control block above `tp`.
-    fn stack(&mut self, sp: usize, tp: usize) {
+    /// The stack that is live from `sp` up, and the static thread-locals below and the control block above `tp`; and the signal stack, if it is on one.
+    fn stack(&mut self, sp: usize, tp: usize, signal_stack: &Range<usize>) {
         let control_block_end = tp + self.control_block;
-        let Some(stack) = self.map_of(sp + RED_ZONE) else {
+        let Some(mut stack) = self.map_of(sp + RED_ZONE) else {
             return;
         };
+        if !signal_stack.is_empty() {
+            stack = stack.start.max(signal_stack.start)..stack.end.min(signal_stack.end);
+        }
+        let sp = sp.max(stack.start);
         if stack.contains(&tp) && tp > sp {
             // The usual case: libc, and our own engine, put thread-locals and control block on top of the stack.
             return self.push(RootKind::Stack, sp..control_block_end.min(stack.end));

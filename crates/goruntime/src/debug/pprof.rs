@@ -208,7 +208,7 @@ fn difference(offer: &Offer, seconds: u64, debug: u64) -> Response {
     if seconds == 0 {
         return Response::text(400, "seconds must be a number above zero");
     }
-    let _watch = Watch::begin(offer.name);
+    let _watching = profile::Watching::begin(offer.name);
     let before = match (offer.take)() {
         Ok(profile) => profile,
         Err(why) => return failed(&why),
@@ -217,31 +217,6 @@ fn difference(offer: &Offer, seconds: u64, debug: u64) -> Response {
     match (offer.take)() {
         Ok(after) => written(&after.since(&before), offer.name, debug),
         Err(why) => failed(&why),
-    }
-}
-
-/// Has waits looked at until it is dropped, if they are not anyway.
-struct Watch(&'static str);
-
-impl Watch {
-    fn begin(name: &'static str) -> Option<Watch> {
-        if !matches!(name, "mutex" | "block") || profile::is_watched(name) {
-            return None;
-        }
-        let _ = match name {
-            "mutex" => profile::set_mutex_fraction(1),
-            _ => profile::set_block_rate(Duration::from_micros(10)).as_nanos() as u64,
-        };
-        Some(Watch(name))
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let _ = match self.0 {
-            "mutex" => profile::set_mutex_fraction(0),
-            _ => profile::set_block_rate(Duration::ZERO).as_nanos() as u64,
-        };
     }
 }
 

@@ -34,7 +34,7 @@ pub enum Cause {
     HoldsThread,
     /// It waits for a [`Mutex`](crate::sync::Mutex) or [`RwLock`](crate::sync::RwLock).
     WaitsForLock {
-        /// Who holds the mutex, with the calls that it is in; `None` if that is not known, as of a plain thread and of a read-write lock.
+        /// Who holds the mutex or writes, with the calls that it is in; `None` if that is not known, as of a plain thread and of readers.
         holder: Option<Box<GoroutineStack>>,
         /// How many others wait as long for the same holder.
         others: usize,

@@ -34,12 +34,21 @@ const BLOCK: Kind = Kind {
     ..MUTEX
 };
 
-static MUTEXES: Table = Table::new();
-static BLOCKS: Table = Table::new();
+static MUTEXES: Table = Table::new(1);
+static BLOCKS: Table = Table::new(10_000);
+
+/// Held by whoever changes a rate.
+static CHANGES: Mutex<()> = Mutex::new(());
 
 /// A kind of waits, sampled at a rate, which is 0 while they are not looked at.
 struct Table {
+    /// In force. Follows from the next three, which are changed together with it.
     rate: AtomicU64,
+    /// What the program wants.
+    set: AtomicU64,
+    /// How many want it to be looked at for a while; and the rate for them, if the program wants none.
+    watchers: AtomicU64,
+    rate_of_watchers: u64,
     /// In parts, so that those who wake together seldom meet.
     parts: [Mutex<Option<Sums>>; PARTS],
 }
@@ -56,9 +65,12 @@ struct Sum {
 }
 
 impl Table {
-    const fn new() -> Table {
+    const fn new(rate_of_watchers: u64) -> Table {
         Table {
             rate: AtomicU64::new(0),
+            set: AtomicU64::new(0),
+            watchers: AtomicU64::new(0),
+            rate_of_watchers,
             parts: [const { Mutex::new(None) }; PARTS],
         }
     }
@@ -87,13 +99,45 @@ impl Table {
         profile
     }
 
-    /// Returns the rate before.
+    /// Returns what the program wanted before.
     fn set_rate(&self, rate: u64) -> u64 {
-        let before = self.rate.swap(rate, Relaxed);
+        self.change(|| self.set.swap(rate, Relaxed))
+    }
+
+    fn change(&self, change: impl FnOnce() -> u64) -> u64 {
         static WATCH: Watch = Watch { waited, released };
+        let _alone = CHANGES.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = change();
+        let rate = match self.set.load(Relaxed) {
+            0 if self.watchers.load(Relaxed) > 0 => self.rate_of_watchers,
+            rate => rate,
+        };
+        self.rate.store(rate, Relaxed);
         let is_on = |table: &Table| table.rate.load(Relaxed) != 0;
         contention::watch((is_on(&MUTEXES) || is_on(&BLOCKS)).then_some(&WATCH));
         before
+    }
+}
+
+/// As long as this lives, waits of a kind are looked at: at the program's rate, or, if it wants none, each wait for a lock, and one for each ten microseconds of the others.
+pub(crate) struct Watching(&'static Table);
+
+impl Watching {
+    /// For the profile of that name; `None` if it needs nobody to look.
+    pub(crate) fn begin(profile: &str) -> Option<Watching> {
+        let table = match profile {
+            "mutex" => &MUTEXES,
+            "block" => &BLOCKS,
+            _ => return None,
+        };
+        table.change(|| table.watchers.fetch_add(1, Relaxed));
+        Some(Watching(table))
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.change(|| self.0.watchers.fetch_sub(1, Relaxed));
     }
 }
 
@@ -119,12 +163,6 @@ pub(super) fn mutex() -> Profile {
 
 pub(super) fn block() -> Profile {
     BLOCKS.profile(&BLOCK)
-}
-
-/// Whether these waits are looked at: mutexes, and all.
-pub(crate) fn is_watched(kind: &str) -> bool {
-    let table = if kind == "mutex" { &MUTEXES } else { &BLOCKS };
-    table.rate.load(Relaxed) != 0
 }
 
 /// The calling goroutine has waited.
@@ -200,9 +238,49 @@ mod tests {
 
     #[test]
     fn sums_are_right_on_average() {
-        let (waits, nanos) = samples(&Table::new(), &[(100, 200_000), (50_000, 300)], 10_000);
+        let (waits, nanos) = samples(&Table::new(0), &[(100, 200_000), (50_000, 300)], 10_000);
         assert!((waits / 200_300.0 - 1.0).abs() < 0.1, "{waits}");
         assert!((nanos / 35_000_000.0 - 1.0).abs() < 0.1, "{nanos}");
+    }
+
+    /// Two watch at the same time, and the program changes its mind: it is looked at until the last has gone, and at the program's rate while there is one.
+    #[test]
+    fn rates_hold_until_the_last_has_gone() {
+        static TABLE: Table = Table::new(7);
+        let rate = || TABLE.rate.load(Relaxed);
+        let watch = || {
+            TABLE.change(|| TABLE.watchers.fetch_add(1, Relaxed));
+            Watching(&TABLE)
+        };
+        let first = watch();
+        assert_eq!(rate(), 7);
+        let second = watch();
+        drop(first);
+        assert_eq!(rate(), 7, "one still watches");
+        assert_eq!(
+            TABLE.set_rate(3),
+            0,
+            "the program did not set what others watch at"
+        );
+        assert_eq!(rate(), 3);
+        drop(second);
+        assert_eq!(rate(), 3, "the program wants it");
+        let third = watch();
+        assert_eq!((TABLE.set_rate(0), rate()), (3, 7));
+        drop(third);
+        assert_eq!(rate(), 0);
+        // All at once.
+        std::thread::scope(|threads| {
+            for _ in 0..4 {
+                threads.spawn(|| {
+                    for _ in 0..1000 {
+                        let _watching = watch();
+                        assert_eq!(rate(), 7);
+                    }
+                });
+            }
+        });
+        assert_eq!(rate(), 0);
     }
 
     #[inline(never)]

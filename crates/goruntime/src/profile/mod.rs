@@ -25,7 +25,7 @@ mod cpu;
 mod encode;
 mod text;
 
-pub(crate) use contention::is_watched;
+pub(crate) use contention::Watching;
 pub use contention::{set_block_rate, set_mutex_fraction};
 pub use cpu::{CpuProfiler, with_labels};
 

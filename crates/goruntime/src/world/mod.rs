@@ -2,11 +2,12 @@
 //!
 //! `threads` lists them, `stop` brings them to a halt and publishes their registers, `maps` knows which memory
 //! their stacks lie in, `modules` knows the statics and thread-locals of every loaded object,
-//! `dirty` which pages were written; `workers` and `calls` are how the collector's own threads go to work and sleep. None of it knows the
+//! `dirty` which pages were written; `cgroup` and `cpus` know what the system leaves the process of memory and processors; `workers` and `calls` are how the collector's own threads go to work and sleep. None of it knows the
 //! collector: the composition turns what is found here into roots.
 
 pub mod calls;
 pub mod cgroup;
+pub mod cpus;
 pub mod dirty;
 #[cfg(not(explore))]
 pub(crate) mod futex;

@@ -31,6 +31,8 @@ pub(super) struct Captured {
     pub(super) fp: usize,
     pub(super) general: [usize; GENERAL],
     pub(super) vector: Range<usize>,
+    /// The signal stack that it runs on; empty if it runs on none.
+    pub(super) signal_stack: Range<usize>,
 }
 
 /// One thread's part in the protocol.
@@ -65,6 +67,7 @@ impl Table {
                 fp: 0,
                 general: [0; GENERAL],
                 vector: 0..0,
+                signal_stack: 0..0,
             }),
         });
         Table {

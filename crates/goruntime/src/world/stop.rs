@@ -52,6 +52,8 @@ pub struct StoppedThread {
     pub fp: usize,
     /// Memory that holds its registers, general and vector.
     pub registers: [Range<usize>; 2],
+    /// The signal stack that it runs on, in a handler; empty if it runs on none.
+    pub signal_stack: Range<usize>,
 }
 
 /// Which of some threads runs on a stack. `threads` are in order of their stack pointers, which `sp` tells.
@@ -84,6 +86,7 @@ impl Stopped<'_> {
                     general..general + size_of_val(&captured.general),
                     captured.vector.clone(),
                 ],
+                signal_stack: captured.signal_stack.clone(),
             });
         });
     }
@@ -296,6 +299,7 @@ unsafe extern "C" fn on_signal(_: i32, _: *mut libc::siginfo_t, context: *mut li
             fp: context.uc_mcontext.gregs[libc::REG_RBP as usize] as usize,
             general,
             vector,
+            signal_stack: signal_stack(sp),
         },
     );
 }
@@ -339,6 +343,7 @@ pub extern "C" fn stop_here() {
             fp: general[1],
             general,
             vector: 0..0,
+            signal_stack: signal_stack(sp),
         },
     );
 }
@@ -346,6 +351,20 @@ pub extern "C" fn stop_here() {
 /// Answers, and stands still until the stop is over. Leaves errno as it was.
 fn answer(asked: Asked<'_>, captured: Captured) {
     threads::keeping_errno(|| RENDEZVOUS.answer(asked, captured));
+}
+
+/// The signal stack of the calling thread, if the stack pointer is in it. Its bounds are the kernel's to tell: the mapping that it lies in may have
+/// other stacks beside it, and guards between them that are no mappings of their own.
+fn signal_stack(sp: usize) -> Range<usize> {
+    // SAFETY: an all-zero stack_t is valid; asks only.
+    let stack = unsafe {
+        let mut stack: libc::stack_t = std::mem::zeroed();
+        libc::sigaltstack(null(), &mut stack);
+        stack
+    };
+    let start = stack.ss_sp as usize;
+    let range = start..start + stack.ss_size;
+    if range.contains(&sp) { range } else { 0..0 }
 }
 
 /// Where the kernel saved the vector registers: the FXSAVE area, or the whole XSAVE area where it says so.

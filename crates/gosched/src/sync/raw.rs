@@ -7,7 +7,7 @@
 //! found the lock taken again queues at the front and **is handed the lock itself** the next time.
 //! Go decides the same by a clock (its starvation mode).
 //!
-//! Whoever takes a lock for a `Mutex` leaves its number in `holder`, for reports of those who wait for long: a goroutine's, or 0. Of a lock that is free, or
+//! Whoever takes a lock for a `Mutex`, or for an `RwLock` to write, leaves its number in `holder`, for reports of those who wait for long: a goroutine's, or 0. Of a lock that is free, or
 //! just being taken, it says who had it before.
 //!
 //! `WAITERS` changes only under the queue's lock; `LOCKED` is set by exchange from anybody and
@@ -53,6 +53,11 @@ impl RawMutex {
     pub(crate) fn note_holder(&self) {
         let id = g::current().map_or(0, |g| g.id.load(Ordering::Relaxed));
         self.holder.store(id, Ordering::Relaxed);
+    }
+
+    /// Where the number of whoever holds it is, for those that wait for something else that the holder does.
+    pub(crate) fn holder(&self) -> &AtomicU64 {
+        &self.holder
     }
 
     /// Takes the lock if it is free.

@@ -19,6 +19,9 @@
 //!
 //! A writer that waits keeps out the readers that come after it, and when it leaves all readers that wait get in before the next writer: neither kind starves.
 //!
+//! A writer leaves its number in `writers` before it sets the bit, so whoever waits for it, reader or writer, can be told who that is. Readers leave none: they share
+//! one counter, and a word that each of them writes would be a second one to pass from processor to processor, and would name only the last that came.
+//!
 //! What a writer has done is seen by readers that come later through `readers` (released when the bit is cleared, acquired when a reader counts itself) or through the lock of
 //! the passes; what readers have seen stays before the writer through `readers` or `leaving`, on which every step acquires and releases.
 
@@ -27,6 +30,7 @@ use std::ptr;
 
 use crate::contention;
 use crate::critical;
+use crate::gmp::g::Blocked;
 use crate::goroutine::WaitReason;
 use crate::lock::Lock;
 use crate::sync::raw::RawMutex;
@@ -60,8 +64,14 @@ impl RawRwLock {
     #[inline]
     pub(super) fn read(&self) {
         if self.readers.fetch_add(1, Ordering::Acquire) & WRITER != 0 {
-            self.for_readers.take(WaitReason::RwLockRead);
+            self.wait_for_writer();
         }
+    }
+
+    #[cold]
+    fn wait_for_writer(&self) {
+        let _blocked = Blocked::by(self.writers.holder());
+        self.for_readers.take(WaitReason::RwLockRead);
     }
 
     /// Comes in as a reader if that is possible now.
@@ -100,6 +110,7 @@ impl RawRwLock {
     /// Waits until nobody is in.
     pub(super) fn write(&self) {
         self.writers.lock(WaitReason::RwLockWrite, Nanos::NEVER);
+        self.writers.note_holder();
         let found = self.readers.fetch_add(WRITER, Ordering::AcqRel);
         #[cfg(explore)]
         if goexplore::planted("a writer does not wait for readers") {
@@ -118,6 +129,7 @@ impl RawRwLock {
         if !self.writers.try_lock() {
             return false;
         }
+        self.writers.note_holder();
         let is_free = self
             .readers
             .compare_exchange(0, WRITER, Ordering::Acquire, Ordering::Relaxed)

@@ -1,8 +1,8 @@
 //! The policy on a virtual clock.
 
-use proptest::prelude::*;
-
 use super::*;
+
+mod interplay;
 
 fn p(state: PState, tick: u32, syscall_tick: u32, has_work: bool) -> PObservation {
     PObservation {
@@ -327,145 +327,6 @@ fn a_collection_that_does_not_come_is_asked_for_again_but_not_at_every_tick() {
 #[should_panic(expected = "more Ps than the monitor was made for")]
 fn too_many_ps_are_refused() {
     Monitor::new(Config::default(), 1).tick(&observation(&[PObservation::default(); 2]));
-}
-
-/// A scheduler that does at random what schedulers do.
-#[derive(Clone, Copy, Debug)]
-enum Change {
-    Run(usize),
-    Call(usize),
-    Release(usize),
-    Queue(usize, bool),
-    Poll(bool),
-    Collected,
-    Stop(bool),
-    Nothing,
-}
-
-fn change() -> impl Strategy<Value = Change> {
-    prop_oneof![
-        3 => (0usize..4).prop_map(Change::Run),
-        3 => (0usize..4).prop_map(Change::Call),
-        2 => (0usize..4).prop_map(Change::Release),
-        2 => (0usize..4, any::<bool>()).prop_map(|(p, work)| Change::Queue(p, work)),
-        1 => any::<bool>().prop_map(Change::Poll),
-        1 => Just(Change::Collected),
-        1 => prop::bool::weighted(0.2).prop_map(Change::Stop),
-        20 => Just(Change::Nothing),
-    ]
-}
-
-#[derive(Default)]
-struct Model {
-    ps: [PObservation; 4],
-    /// With which tick each P was asked for last, and when.
-    asked: [Option<(u32, Nanos)>; 4],
-}
-
-impl Model {
-    fn apply(&mut self, change: Change, observation: &mut Observation) {
-        match change {
-            Change::Run(p) => {
-                self.ps[p].state = PState::Running;
-                self.ps[p].tick += 1;
-            }
-            Change::Call(p) => {
-                if self.ps[p].state != PState::Idle {
-                    self.ps[p].state = PState::Syscall;
-                    self.ps[p].syscall_tick += 1;
-                }
-            }
-            Change::Release(p) => self.ps[p].state = PState::Idle,
-            Change::Queue(p, work) => self.ps[p].has_work = work,
-            Change::Poll(waited_for) => {
-                observation.last_poll = waited_for.then_some(observation.now)
-            }
-            Change::Collected => observation.last_gc = observation.now,
-            Change::Stop(stop) => observation.stopping = stop,
-            Change::Nothing => {}
-        }
-        observation.set_ps(self.ps);
-    }
-
-    fn check(&mut self, observation: &mut Observation, actions: &Actions, sleep: Sleep) {
-        let (config, now) = (Config::default(), observation.now);
-        for retake in &actions.retake {
-            let index = retake.p.0;
-            let p = self.ps[index];
-            assert_ne!(p.state, PState::Idle, "taken from nobody");
-            assert_eq!(p.tick, retake.tick);
-            if let Some((tick, at)) = self.asked[index] {
-                let patience = match retake.reason {
-                    RetakeReason::Slice => config.slice,
-                    RetakeReason::Syscall => config.min_sleep,
-                };
-                assert!(tick != p.tick || now - at >= patience, "asked for twice");
-            }
-            self.asked[index] = Some((p.tick, now));
-            // Taken and handed on half of the time, so that some attempts fail.
-            if p.tick.is_multiple_of(2) {
-                self.ps[index].state = PState::Idle;
-            }
-        }
-        let mut taken: Vec<PIndex> = actions.retake.iter().map(|retake| retake.p).collect();
-        taken.dedup();
-        assert_eq!(taken.len(), actions.retake.len(), "taken twice in one tick");
-        if let Sleep::For(time) = sleep {
-            assert!(time >= config.min_sleep && time <= config.max_sleep);
-        } else {
-            assert!(observation.stopping || observation.all_idle());
-        }
-        if observation.stopping {
-            return;
-        }
-        if actions.force_gc {
-            observation.last_gc = now;
-        }
-        if actions.poll_network {
-            observation.last_poll = observation.last_poll.and(Some(now));
-        }
-        let (Sleep::For(time) | Sleep::Deep(time)) = sleep;
-        let deadline = |last: Nanos, period: Nanos| last + period + config.max_sleep;
-        assert!(
-            now <= deadline(observation.last_gc, Nanos::secs(120)),
-            "no collection in time"
-        );
-        if let Some(last) = observation.last_poll {
-            assert!(now <= deadline(last, config.poll_period), "no poll in time");
-            assert!(
-                now + time <= deadline(last, config.poll_period),
-                "sleeps through a poll"
-            );
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 48 }))]
-
-    #[test]
-    fn the_invariants_hold_whatever_the_scheduler_does(
-        changes in prop::collection::vec(change(), 1..if cfg!(miri) { 40 } else { 2000 })
-    ) {
-        let mut monitor = Monitor::new(Config::default(), 4);
-        let mut observation = Observation::with_capacity(4);
-        observation.gc_possible = true;
-        let mut model = Model::default();
-        for change in changes {
-            // A stopped world ends and makes good what it has missed.
-            if observation.stopping {
-                observation.stopping = false;
-                observation.last_gc = observation.now;
-                observation.last_poll = observation.last_poll.and(Some(observation.now));
-            }
-            model.apply(change, &mut observation);
-            let (actions, sleep) = monitor.tick(&observation);
-            let actions = actions.clone();
-            model.check(&mut observation, &actions, sleep);
-            let (Sleep::For(time) | Sleep::Deep(time)) = sleep;
-            observation.now = observation.now + time;
-        }
-    }
 }
 
 /// Counts looks at tasks over an hour in which the world does as told.

@@ -28,6 +28,27 @@ pub const UNDECLARED: u64 = 25;
 /// How long each blocks: longer than a goroutine may run on while others wait.
 pub const BLOCKED_UNDECLARED: Duration = Duration::from_millis(30);
 
+/// Kilobyte objects of which the heap consists at its peak.
+pub const PEAK: u64 = 256 << 10;
+/// Readings of the memory that is resident after the peak, one a second.
+pub const AFTER_PEAK: u64 = 5;
+
+/// What a second of idling after the peak has come to: bytes that are resident, and collections that have ended since the peak.
+pub type AfterPeak = (u64, u64);
+
+/// Prints the memory that was `resident` at the peak and each second after it: a figure `peak`, and `rss_N` after N seconds; and when it was first seen
+/// that there had been a collection.
+pub fn report_after_peak(peak: u64, seconds: &[AfterPeak]) {
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    figure("peak", megabytes(peak), "MB");
+    for (second, (resident, _)) in (1..).zip(seconds) {
+        figure(&format!("rss_{second}"), megabytes(*resident), "MB");
+    }
+    if let Some(at) = seconds.iter().position(|(_, collections)| *collections > 0) {
+        figure("collected", (at + 1) as f64, "s");
+    }
+}
+
 /// A timer of the kernel's that can be read when it has run out: like a connection, and unlike a timer of the runtime's, it is heard of by asking the kernel.
 ///
 /// # Errors

@@ -93,5 +93,19 @@ pub const SYSMON: Suite = Suite {
             figure: "p50",
             ..TIME
         },
+        Row {
+            name: "memory a second after a peak",
+            help: "A heap of 256 MiB has become garbage and was collected, and nothing happens any more; what is still resident.",
+            workload: "after_peak",
+            figure: "rss_1",
+            ..TIME
+        },
+        Row {
+            name: "memory five seconds after a peak",
+            help: "The same.",
+            workload: "after_peak",
+            figure: "rss_5",
+            ..TIME
+        },
     ],
 };

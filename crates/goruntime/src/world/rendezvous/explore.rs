@@ -92,6 +92,7 @@ impl Process {
             tp: 0,
             general: [0; GENERAL],
             vector: 0..0,
+            signal_stack: 0..0,
         };
         self.rendezvous.answer(asked, captured);
     }

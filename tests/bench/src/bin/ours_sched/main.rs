@@ -23,6 +23,7 @@ const OWN: &[Workload] = &[
     ("hog_network", sysmon::hog_network),
     ("blocked_handoff", sysmon::blocked_handoff),
     ("undeclared_handoff", sysmon::undeclared_handoff),
+    ("after_peak", sysmon::after_peak),
 ];
 
 #[goruntime::main]

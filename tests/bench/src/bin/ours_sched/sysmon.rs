@@ -6,12 +6,13 @@ use bench::workloads::process;
 use bench::workloads::sched::Outcome;
 use bench::workloads::sched::sizes;
 use bench::workloads::sysmon::{
-    self, BLOCKED, BLOCKED_UNDECLARED, HANDOFFS, IDLE_FOR, PARKED, SETTLING, TICK, TICKS,
-    UNDECLARED,
+    self, AFTER_PEAK, BLOCKED, BLOCKED_UNDECLARED, HANDOFFS, IDLE_FOR, PARKED, PEAK, SETTLING,
+    TICK, TICKS, UNDECLARED,
 };
 use bench::{Arguments, figure};
 use goruntime::fs::File;
-use goruntime::{blocking, chan, go, time};
+use goruntime::gc::{self, Gc};
+use goruntime::{blocking, chan, go, metrics, time};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -99,6 +100,32 @@ pub fn undeclared_handoff(arguments: &Arguments) -> Outcome {
     let handoffs = arguments.scaled("handoffs", UNDECLARED);
     // Not declared with `blocking`: it is for the monitor to find.
     hand_over(handoffs, || std::thread::sleep(BLOCKED_UNDECLARED))
+}
+
+/// A heap grows to its peak and becomes garbage, and then nothing happens. With `quiet=1` nobody asks for a collection either.
+pub fn after_peak(arguments: &Arguments) -> Outcome {
+    let seconds = arguments.number("seconds", AFTER_PEAK);
+    let is_quiet = arguments.number("quiet", 0u8) != 0;
+    let objects = arguments.scaled("objects", PEAK);
+    let peak = go(move || {
+        let all: Vec<_> = (0..objects).map(|n| Gc::new([n; 128])).collect();
+        let sum: u64 = all.iter().map(|object| object[127]).sum();
+        (sum == objects * (objects - 1) / 2).then(process::resident)
+    });
+    let peak = peak.join().unwrap_or_else(|panic| panic.resume());
+    let peak = peak.ok_or("the objects do not hold what was put into them")??;
+    if !is_quiet {
+        gc::collect();
+    }
+    let before = metrics::snapshot().gc_cycles;
+    let mut after = Vec::with_capacity(seconds as usize);
+    for _ in 0..seconds {
+        time::sleep(Duration::from_secs(1));
+        let cycles = metrics::snapshot().gc_cycles - before;
+        after.push((process::resident()?, cycles));
+    }
+    sysmon::report_after_peak(peak, &after);
+    Ok(())
 }
 
 /// Has a goroutine on each processor block, so often, and reports how long others waited that were ready.
