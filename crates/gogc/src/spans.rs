@@ -90,6 +90,10 @@ impl<'p, W: World> SpanQueue<'p, W> {
     /// Makes a buffer of spans taken from the pool the next work. The queue is empty.
     pub(crate) fn adopt(&mut self, work: Owned<'p>) {
         debug_assert!(self.is_empty());
+        if let Some(front) = &mut self.front {
+            // What has been taken from it is not to go to the pool with it.
+            front.clear();
+        }
         self.front = Some(work);
         self.taken = 0;
     }
