@@ -5,8 +5,11 @@
 //!
 //! The time that is left is divided evenly among the addresses that are left, though none gets less than two seconds of it.
 //!
-//! Invariant: of a race at most one connection outlives it. The loser is told by closing the socket that it waits for, under the lock under which it would have put another one in
-//! its place; what it has won nonetheless goes with the channel.
+//! Invariant: of a race at most one connection outlives it, and none is begun after it. The loser is told by closing the socket that it waits for, under the lock under which it would have put
+//! another one in its place, and asks before it begins another; what it has won nonetheless goes with the channel.
+//!
+//! Whoever looks for a connection that was left over has these cases to consider. The loser connects before it is told, or while it is: it has taken its socket back, or takes it back when the lock
+//! is free, and sends it; the channel drops what nobody receives. It is told before it waits: `begin` refuses, and the socket is dropped. It is told while it waits: the wait fails.
 
 use super::lookup::{no_address, resolve, resolve_until};
 use super::{KeepAlive, TcpStream};
@@ -210,6 +213,7 @@ impl Dialer {
     ) -> io::Result<TcpStream> {
         let mut first = None;
         for (at, &address) in addresses.iter().enumerate() {
+            attempt.go_on()?;
             let until = deadline.map(|d| share(gosched::now(), d, addresses.len() - at));
             match self.connect_one(address, until, attempt) {
                 Ok(stream) => return Ok(stream),
@@ -304,16 +308,28 @@ struct State {
     stream: Option<Arc<TcpStream>>,
 }
 
+impl State {
+    fn go_on(&self) -> io::Result<()> {
+        if self.cancelled {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        Ok(())
+    }
+}
+
 impl Attempt {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether it makes sense to begin another connection: an error if the race is over.
+    fn go_on(&self) -> io::Result<()> {
+        self.state().go_on()
+    }
+
     fn begin(&self, stream: &Arc<TcpStream>) -> io::Result<()> {
         let mut state = self.state();
-        if state.cancelled {
-            return Err(io::ErrorKind::NotConnected.into());
-        }
+        state.go_on()?;
         state.stream = Some(stream.clone());
         Ok(())
     }
@@ -334,6 +350,56 @@ impl Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_loser_begins_no_further_connection() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let attempt = Attempt::default();
+        let dial = || Dialer::new().one_after_the_other(&[address, address], None, &attempt);
+        assert_eq!(dial().unwrap().peer_addr().unwrap(), address);
+        listener.accept().unwrap();
+        attempt.cancel();
+        assert_eq!(dial().unwrap_err().kind(), io::ErrorKind::NotConnected);
+        let none = listener.accept().unwrap_err();
+        assert_eq!(none.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    /// The racer that waits has its socket closed by the winner, whether or not it has been connected by then, and keeps nothing of it.
+    #[test]
+    fn a_loser_that_connects_late_leaves_nothing_behind() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        for round in 0..200 {
+            let attempt = Arc::<Attempt>::default();
+            let (sender, receiver) = chan::bounded(1);
+            let own = attempt.clone();
+            let racer = crate::go(move || {
+                let result = Dialer::new().one_after_the_other(&[address], None, &own);
+                let _ = sender.send(result);
+            });
+            (0..round % 20).for_each(|_| crate::yield_now());
+            attempt.cancel();
+            // What it has sent by now, or sends later, goes with the channel.
+            drop(receiver);
+            racer.join().unwrap();
+            assert!(attempt.state().stream.is_none());
+        }
+        // Each of its connections has ended: whichever there were give the end of the stream, none waits.
+        listener.set_nonblocking(true).unwrap();
+        while let Ok((mut stream, _)) = listener.accept() {
+            let patience = Some(Duration::from_secs(5));
+            stream.set_nonblocking(false).unwrap();
+            stream.set_read_timeout(patience).unwrap();
+            let read = io::Read::read(&mut stream, &mut [0]);
+            assert!(
+                matches!(&read, Ok(0))
+                    || matches!(&read, Err(e) if e.kind() == io::ErrorKind::ConnectionReset),
+                "{read:?}"
+            );
+        }
+    }
 
     #[test]
     fn time_is_shared_evenly_but_not_too_thinly() {

@@ -76,6 +76,7 @@ fn explore_submitting_from_outside() {
     let plants = vec![
         Plant::named("an M that goes idle does not look again"),
         Plant::named("a submitter wakes nobody"),
+        Plant::named("a look in passing is relied on"),
         remove("src/gmp/m.rs", "sys::futex_wake(&self.parked, 1)"),
         remove("src/sched/maker.rs", "sys::futex_wake(&self.left, 1)"),
     ];

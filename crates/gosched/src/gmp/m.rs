@@ -15,7 +15,7 @@
 //!
 //! The `Cell`s belong to *the context that runs on this M at the moment*; a switch hands them on
 //! with everything else. While an M is idle, `next_p` and `spinning` belong to whoever took it out
-//! of the list, until that party sets `parked`. The atomics may be read by anyone.
+//! of the list, until that party sets `parked`, and so does `called`. The atomics may be read by anyone.
 //!
 //! # `in_runtime` and the P
 //!
@@ -101,6 +101,8 @@ pub(crate) struct M {
     /// 1: go on.
     parked: AtomicU32,
     next_p: Cell<*const P>,
+    /// When it was last woken from the list of idle Ms; `NEVER` once it has come.
+    pub(crate) called: Cell<Nanos>,
     /// The goroutine that is locked to it. Written by that one, while it runs.
     locked_g: AtomicPtr<Header>,
     /// That goroutine, left with `next_p` by whoever found it.
@@ -140,6 +142,7 @@ impl M {
             current: AtomicU64::new(0),
             parked: AtomicU32::new(0),
             next_p: Cell::new(ptr::null()),
+            called: Cell::new(Nanos::NEVER),
             locked_g: AtomicPtr::new(ptr::null_mut()),
             next_g: Cell::new(ptr::null()),
             ends: Cell::new(false),

@@ -10,6 +10,7 @@ pub(crate) mod g;
 pub(crate) mod global;
 pub(crate) mod m;
 pub(crate) mod p;
+pub(crate) mod pace;
 pub(crate) mod ring;
 pub(crate) mod timer;
 

@@ -18,6 +18,7 @@ use std::cell::Cell;
 
 use crate::gmp::g::{GList, GRef, Header};
 use crate::gmp::m::{M, MRef};
+use crate::gmp::pace::Pace;
 use crate::gmp::ring::Ring;
 use crate::gmp::timer::Timers;
 use crate::time::Nanos;
@@ -70,6 +71,8 @@ pub(crate) struct P {
     /// How often in a row it has passed the ring, and since when.
     streak: Cell<u32>,
     slice_began: Cell<Nanos>,
+    /// Of the goroutines that the poller finds.
+    pub(crate) pace: Pace,
     pub(crate) ring: Ring,
     /// One up for each G that starts or goes on to run. Read by the monitor.
     pub(crate) tick: AtomicU32,
@@ -98,6 +101,7 @@ impl P {
             run_next: AtomicPtr::new(std::ptr::null_mut()),
             streak: Cell::new(0),
             slice_began: Cell::new(Nanos::ZERO),
+            pace: Pace::new(),
             ring: Ring::new(),
             tick: AtomicU32::new(0),
             current: AtomicU64::new(0),

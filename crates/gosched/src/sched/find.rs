@@ -178,8 +178,15 @@ impl<V: Env> Scheduler<V> {
             if 2 * self.idle.spinning() >= busy {
                 return None;
             }
-            m.spinning.store(true, Ordering::Relaxed);
-            self.idle.add_spinner();
+            // One look of a context that is about to be left: nobody need rely on it.
+            if rounds > STEAL_ONCE {
+                m.spinning.store(true, Ordering::Relaxed);
+                self.idle.add_spinner();
+            }
+            #[cfg(explore)]
+            if rounds == STEAL_ONCE && goexplore::planted("a look in passing is relied on") {
+                self.idle.add_spinner();
+            }
         }
         for round in 0..rounds {
             let last = rounds > 1 && round == rounds - 1;

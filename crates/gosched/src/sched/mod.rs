@@ -15,6 +15,7 @@ pub(crate) mod blocking;
 mod deadlock;
 mod find;
 pub(crate) mod goroutine;
+mod help;
 pub(crate) mod locked;
 mod machine;
 mod maker;
@@ -46,6 +47,7 @@ use crate::gmp::p::P;
 use crate::idle::Idle;
 use crate::lock::Lock;
 use crate::sched::goroutine::Goroutine;
+use crate::sched::help::Coming;
 use crate::sched::machine::Machine;
 use crate::sched::maker::Maker;
 use crate::sched::network::Network;
@@ -98,6 +100,7 @@ pub struct Scheduler<V: Env> {
     idle: Idle,
     global: GlobalQueue,
     network: Network,
+    coming: Coming,
     alarms: Alarms,
     /// Finished Gs that no P keeps.
     pool: Lock<GList>,
@@ -186,6 +189,7 @@ impl<V: Env> Scheduler<V> {
             idle: Idle::new(procs, MAX_PROCS),
             global: GlobalQueue::new(),
             network: Network::new(),
+            coming: Coming::new(),
             alarms: Alarms::new(),
             pool: Lock::new(GList::new()),
             all: AtomicPtr::new(ptr::null_mut()),

@@ -171,7 +171,8 @@ impl<V: Env> Scheduler<V> {
         }
     }
 
-    /// Looks without waiting, unless somebody is already waiting in the poller or nobody for it.
+    /// Looks without waiting, if any goroutine waits for a descriptor. Also beside an M that sleeps in the poller: the kernel may have woken it for
+    /// what is found here, and have no processor for it yet. It then finds nothing, and waits on.
     ///
     /// # Safety
     /// 1. The caller runs on `machine`, in the runtime, with `p`, whose queue is empty.
@@ -182,7 +183,7 @@ impl<V: Env> Scheduler<V> {
         p: &'static P,
         inside: &Section,
     ) -> Option<GRef> {
-        if !self.network.has_waiters() || self.network.is_polled() {
+        if !self.network.has_waiters() {
             return None;
         }
         // SAFETY: obligation 1.
@@ -205,13 +206,14 @@ impl<V: Env> Scheduler<V> {
             let n = self.poller.wait(Some(Nanos::ZERO), reports).unwrap_or(0);
             self.deliver(&reports[..n], &mut ready);
         }
-        self.network
-            .last
-            .store(self.tick_clock().0, Ordering::Relaxed);
+        let now = self.tick_clock();
+        self.network.last.store(now.0, Ordering::Relaxed);
+        p.pace.lap(now, p.tick.load(Ordering::Relaxed));
+        let batch = ready.len();
         let first = ready.pop()?;
-        if ready.len() > 0 {
+        if batch > 1 {
             self.queue_back(p, &mut ready, inside);
-            self.wake_one(inside);
+            self.wake_for_batch(p, batch, inside);
         }
         Some(first)
     }
@@ -270,10 +272,11 @@ impl<V: Env> Scheduler<V> {
         // SAFETY: obligation 1.
         if unsafe { self.regain(machine) } {
             let p = machine.m.p().expect("it has just been acquired");
-            let many = ready.len() > 1;
+            p.pace.start(now, p.tick.load(Ordering::Relaxed));
+            let batch = ready.len();
             self.queue_back(p, &mut ready, inside);
-            if many {
-                self.wake_one(inside);
+            if batch > 1 {
+                self.wake_for_batch(p, batch, inside);
             }
         } else {
             self.inject(&mut ready, inside);

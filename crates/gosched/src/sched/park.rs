@@ -48,9 +48,6 @@ impl<V: Env> Scheduler<V> {
             self.attend(machine, next.is_some(), &inside);
             // The search may have fired the very timer, or seen the very descriptor.
             if next.is_none() && header.unpark_early() {
-                if machine.m.spinning.load(Ordering::Relaxed) {
-                    self.stop_spinning(machine, &inside);
-                }
                 self.tell(Some(machine), || Event::Running(header.id()));
                 self.leave(machine);
                 return;

@@ -102,6 +102,9 @@ impl<V: Env> Scheduler<V> {
     /// Gives a free P, in the caller's hands, to an idle or a new M.
     pub(super) fn start(&'static self, p: &'static P, spinning: bool, inside: &Section) {
         if let Some(m) = self.idle.take_m(inside) {
+            if !cfg!(explore) {
+                m.called.set(self.tick_clock());
+            }
             // SAFETY: the M is out of the list, and it and the P are in our hands.
             unsafe {
                 m.leave_p(p, spinning);

@@ -15,6 +15,7 @@ use crate::here::here;
 use crate::sched::Scheduler;
 use crate::sched::find::STEAL_ROUNDS;
 use crate::sched::machine::Machine;
+use crate::time::Nanos;
 
 impl<V: Env> Scheduler<V> {
     /// The whole life of an M's thread, which ends only with a goroutine that was locked to it.
@@ -108,6 +109,10 @@ impl<V: Env> Scheduler<V> {
                 }
                 m.park(|| self.engine.thread_idle());
             });
+            let called = m.called.replace(Nanos::NEVER);
+            if called != Nanos::NEVER {
+                self.coming.took(self.tick_clock() - called);
+            }
             m.accept();
         }
     }

@@ -38,14 +38,14 @@ impl Latencies {
         self.0.clear();
     }
 
-    /// Prints `p50` and `p99` in microseconds.
+    /// Prints `p50`, `p99` and `p99.9` in microseconds.
     ///
     /// # Errors
     /// When nothing was recorded.
     pub fn report(mut self) -> Result<(), String> {
         self.0.sort_unstable();
-        for (name, percent) in [("p50", 50), ("p99", 99)] {
-            let nanos = percentile(&self.0, percent);
+        for (name, mille) in [("p50", 500), ("p99", 990), ("p99.9", 999)] {
+            let nanos = percentile(&self.0, mille);
             let nanos = nanos.ok_or("nothing was measured; give it a larger scale")?;
             crate::figure(name, nanos as f64 / 1e3, "us");
         }
@@ -53,9 +53,9 @@ impl Latencies {
     }
 }
 
-/// The smallest value that so many percent of all are not above.
-fn percentile(sorted: &[u64], percent: usize) -> Option<u64> {
-    let rank = (sorted.len() * percent).div_ceil(100);
+/// The smallest value that so many of a thousand are not above.
+fn percentile(sorted: &[u64], mille: usize) -> Option<u64> {
+    let rank = (sorted.len() * mille).div_ceil(1000);
     sorted.get(rank.checked_sub(1)?).copied()
 }
 
@@ -74,9 +74,9 @@ mod tests {
     #[test]
     fn a_percentile_is_a_value_with_so_many_not_above_it() {
         let hundred: Vec<u64> = (1..=100).collect();
-        assert_eq!(percentile(&hundred, 50), Some(50));
-        assert_eq!(percentile(&hundred, 99), Some(99));
-        assert_eq!(percentile(&[7], 99), Some(7));
-        assert_eq!(percentile(&[], 50), None);
+        assert_eq!(percentile(&hundred, 500), Some(50));
+        assert_eq!(percentile(&hundred, 990), Some(99));
+        assert_eq!(percentile(&[7], 999), Some(7));
+        assert_eq!(percentile(&[], 500), None);
     }
 }

@@ -1,5 +1,6 @@
-//! What the kernel says of this process: memory, processor time, context switches.
+//! What the kernel says of this process, and of others: memory, processor time, context switches.
 
+use std::io;
 use std::time::Duration;
 
 /// Resident memory now, in bytes.
@@ -36,6 +37,28 @@ pub fn usage() -> Usage {
     Usage {
         cpu: time(usage.ru_utime) + time(usage.ru_stime),
         switches: (usage.ru_nvcsw + usage.ru_nivcsw) as u64,
+    }
+}
+
+/// Processor time that all threads of a process have used so far.
+///
+/// # Errors
+/// When there is no such process.
+pub fn cpu_time_of(process: u32) -> io::Result<Duration> {
+    let mut clock = 0;
+    // SAFETY: the pointer is to a live number.
+    let error = unsafe { libc::clock_getcpuclockid(process as i32, &raw mut clock) };
+    if error != 0 {
+        return Err(io::Error::from_raw_os_error(error));
+    }
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to a live structure.
+    match unsafe { libc::clock_gettime(clock, &raw mut time) } {
+        0 => Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32)),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -33,10 +33,17 @@ const KV: Row = Row {
     ..RATE
 };
 
+/// The HTTP server.
+const HTTP: Row = Row {
+    workload: "http",
+    contestants: &["goruntime", "go", "tokio"],
+    ..RATE
+};
+
 /// The suite.
 pub const NET: Suite = Suite {
     name: "net",
-    help: "servers over loopback: echo, short connections, a key-value store",
+    help: "servers over loopback: echo, short connections, HTTP, a key-value store",
     rows: &[
         Row {
             name: "echo, one connection, p50",
@@ -83,6 +90,45 @@ pub const NET: Suite = Suite {
             ..RATE
         },
         Row {
+            name: "HTTP, requests per processor second",
+            help: "A short text over HTTP/1.1 on 50 connections that are kept: Go's net/http, hyper on tokio. Requests by the server's processor time.",
+            arguments: &["conns=50"],
+            figure: "per_cpu",
+            ..HTTP
+        },
+        Row {
+            name: "HTTP, p50",
+            help: "The same; the time to the answer.",
+            arguments: &["conns=50"],
+            figure: "p50",
+            better: Better::Lower,
+            ..HTTP
+        },
+        Row {
+            name: "HTTP, p99",
+            help: "The same.",
+            arguments: &["conns=50"],
+            figure: "p99",
+            better: Better::Lower,
+            ..HTTP
+        },
+        Row {
+            name: "HTTP, p99.9",
+            help: "The same.",
+            arguments: &["conns=50"],
+            figure: "p99.9",
+            better: Better::Lower,
+            ..HTTP
+        },
+        Row {
+            name: "key-value store, one connection, p50",
+            help: "GET and SET on one connection; the time to the reply.",
+            arguments: &["conns=1", "requests=20000"],
+            figure: "p50",
+            better: Better::Lower,
+            ..KV
+        },
+        Row {
             name: "key-value store",
             help: "GET and SET on 50 connections; how many in a second.",
             arguments: &["conns=50"],
@@ -97,8 +143,22 @@ pub const NET: Suite = Suite {
             ..KV
         },
         Row {
+            name: "key-value store, 1,000 connections",
+            help: "The same on 1,000 connections; how many in a second.",
+            arguments: &["conns=1000"],
+            ..KV
+        },
+        Row {
+            name: "key-value store, 1,000 connections, p99",
+            help: "The same; the time to the reply.",
+            arguments: &["conns=1000"],
+            figure: "p99",
+            better: Better::Lower,
+            ..KV
+        },
+        Row {
             name: "key-value store, pipelined",
-            help: "The same, 16 requests sent at a time.",
+            help: "GET and SET on 50 connections, 16 requests sent at a time; how many in a second.",
             arguments: &["conns=50", "pipeline=16", "requests=400000"],
             ..KV
         },

@@ -12,6 +12,11 @@ use std::time::Instant;
 pub trait Dialogue: Send {
     /// Puts the next request, or several at once, into `request`, and all of the answer into `reply`. Both are empty.
     fn next(&mut self, request: &mut Vec<u8>, reply: &mut Vec<u8>);
+
+    /// Whether `got` is what `reply` has from `at` on.
+    fn is_right(&self, reply: &[u8], at: usize, got: &[u8]) -> bool {
+        reply[at..at + got.len()] == *got
+    }
 }
 
 /// One connection.
@@ -105,7 +110,8 @@ impl<D: Dialogue> Connection<D> {
                 Err(why) if why.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(why) => return Err(why),
             };
-            if scratch[..n] != self.reply[self.received..self.received + n] {
+            let got = &scratch[..n];
+            if !self.dialogue.is_right(&self.reply, self.received, got) {
                 return Err(io::Error::other("a reply is not what it must be"));
             }
             self.received += n;

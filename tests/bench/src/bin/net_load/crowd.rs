@@ -4,6 +4,7 @@ use super::connection::{Connection, Dialogue};
 use super::epoll::Epoll;
 use bench::figure;
 use bench::workloads::latency::Latencies;
+use bench::workloads::process::cpu_time_of;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Barrier;
@@ -21,6 +22,8 @@ pub struct Load {
     pub exchanges: u64,
     /// Requests in each exchange.
     pub pipeline: u64,
+    /// The server's process.
+    pub process: u32,
 }
 
 /// What it took.
@@ -29,15 +32,22 @@ pub struct Taken {
     pub elapsed: Duration,
     /// Requests answered in that time.
     pub requests: u64,
+    /// Processor time of the server in that time.
+    pub processor: Duration,
     latencies: Latencies,
 }
 
 impl Taken {
-    /// Prints `rate`, `p50` and `p99`.
+    /// Prints `rate`, `per_cpu`, the requests answered in a second of the server's processor time, and `p50`, `p99` and `p99.9`.
     pub fn report(self) -> Result<(), String> {
         figure(
             "rate",
             self.requests as f64 / self.elapsed.as_secs_f64(),
+            "1/s",
+        );
+        figure(
+            "per_cpu",
+            self.requests as f64 / self.processor.as_secs_f64(),
             "1/s",
         );
         self.latencies.report()
@@ -61,35 +71,37 @@ pub fn run<D: Dialogue>(
         let own = (thread..load.connections).step_by(threads as usize);
         let group = Group::new(server, own.map(dialogue));
         // Everybody comes to the barrier, or nobody gets past it.
-        let mut group = group.and_then(|mut group| {
+        let group = group.and_then(|mut group| {
             group.course(load.exchanges.div_ceil(10))?;
             Ok(group)
         });
         barrier.wait();
-        let start = Instant::now();
-        let latencies = group.as_mut().map(|group| group.course(load.exchanges));
-        match latencies {
-            Ok(Ok(latencies)) => Ok((start, Instant::now(), latencies)),
-            Ok(Err(why)) => Err(why),
-            Err(why) => Err(io::Error::new(why.kind(), why.to_string())),
-        }
+        let mut group = group?;
+        let start = (Instant::now(), cpu_time_of(load.process)?);
+        let latencies = group.course(load.exchanges)?;
+        Ok((
+            start,
+            (Instant::now(), cpu_time_of(load.process)?),
+            latencies,
+        ))
     };
     let outcomes: Vec<io::Result<_>> = thread::scope(|scope| {
         let started: Vec<_> = (0..threads).map(|n| scope.spawn(move || work(n))).collect();
         let joined = started.into_iter().map(|thread| thread.join());
         joined.map(|outcome| outcome.expect("no panic")).collect()
     });
-    let mut times: Option<(Instant, Instant)> = None;
+    let mut times: Option<[(Instant, Duration); 2]> = None;
     let mut latencies = Latencies::default();
     for outcome in outcomes {
         let (start, end, some) = outcome.map_err(|why| why.to_string())?;
-        let (first, last) = times.unwrap_or((start, end));
-        times = Some((first.min(start), last.max(end)));
+        let [first, last] = times.unwrap_or([start, end]);
+        times = Some([first.min(start), last.max(end)]);
         latencies.append(some);
     }
-    let (first, last) = times.ok_or("no thread ran")?;
+    let [first, last] = times.ok_or("no thread ran")?;
     Ok(Taken {
-        elapsed: last - first,
+        elapsed: last.0 - first.0,
+        processor: last.1 - first.1,
         requests: latencies.len() as u64 * load.pipeline,
         latencies,
     })

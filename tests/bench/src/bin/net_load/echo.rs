@@ -3,6 +3,7 @@
 use super::Random;
 use super::connection::Dialogue;
 use super::crowd::{self, Load};
+use bench::workloads::net::process;
 use bench::{Arguments, figure};
 
 /// Messages over all connections.
@@ -12,7 +13,7 @@ const CONNECTIONS: u64 = 50;
 /// Bytes of a message.
 const SIZE: u64 = 64;
 
-/// Prints `rate`, `throughput` in one direction, `p50` and `p99`.
+/// Prints `throughput` in one direction, and what [`crowd::Taken::report`] prints.
 pub fn run(arguments: &Arguments) -> Result<(), String> {
     let connections = arguments.number("conns", CONNECTIONS).max(1);
     let size = arguments.number("size", SIZE);
@@ -20,6 +21,7 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
         connections,
         exchanges: arguments.scaled("messages", MESSAGES).div_ceil(connections),
         pipeline: 1,
+        process: process(arguments),
     };
     let taken = crowd::run(super::server(arguments)?, &load, |number| Echo {
         random: Random(number),

@@ -6,6 +6,7 @@ use super::Random;
 use super::connection::Dialogue;
 use super::crowd::{self, Load};
 use bench::Arguments;
+use bench::workloads::net::process;
 use std::io::Write;
 
 /// Requests over all connections.
@@ -17,7 +18,7 @@ const KEYS: u64 = 10_000;
 /// Requests at once while the keys are set before.
 const FILL: u64 = 100;
 
-/// Prints `rate`, `p50` and `p99`; the latencies are those of `pipeline` requests at once.
+/// Prints what [`crowd::Taken::report`] prints; the latencies are those of `pipeline` requests at once.
 pub fn run(arguments: &Arguments) -> Result<(), String> {
     let server = super::server(arguments)?;
     let connections = arguments.number("conns", CONNECTIONS).max(1);
@@ -26,6 +27,7 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
         connections: 1,
         exchanges: KEYS / FILL,
         pipeline: FILL,
+        process: process(arguments),
     };
     crowd::run(server, &fill, |_| Fill { key: 0 })?;
     let requests = arguments.scaled("requests", REQUESTS);
@@ -33,6 +35,7 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
         connections,
         exchanges: requests.div_ceil(connections * pipeline),
         pipeline,
+        process: process(arguments),
     };
     let mixed = |number| Mixed {
         random: Random(number),

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //!   main
-//!   echo  kv  reconnect    what is asked, and what must be answered
+//!   echo  kv  http         what is asked, and what must be answered
+//!   reconnect
 //!   crowd                  many connections at the same time
 //!   connection             one of them
 //!   epoll                  the system calls
@@ -15,6 +16,7 @@ mod connection;
 mod crowd;
 mod echo;
 mod epoll;
+mod http;
 mod kv;
 mod reconnect;
 
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         ("echo", echo::run),
         ("reconnect", reconnect::run),
         ("kv", kv::run),
+        ("http", http::run),
     ])
 }
 

@@ -1,6 +1,8 @@
-//! The net suite on goruntime: an echo server with a goroutine for each connection, and the key-value server of its examples.
+//! The net suite on goruntime: an echo server with a goroutine for each connection, an HTTP server in the same style, and the key-value server of its examples.
 //!
 //! `main` is a plain thread, which waits for the generator while goroutines serve.
+
+mod http;
 
 use bench::Arguments;
 use bench::workloads::net::{self, server};
@@ -17,20 +19,33 @@ fn main() -> ExitCode {
     bench::main_of(&[
         ("echo", |arguments| echo("echo", arguments)),
         ("reconnect", |arguments| echo("reconnect", arguments)),
+        ("http", http),
         ("kv", kv),
     ])
 }
 
-/// Serves until the load generator has done its work.
 fn echo(workload: &str, arguments: &Arguments) -> Result<(), String> {
+    let buffer = net::buffer_size(arguments);
+    listen(workload, arguments, move |stream| serve(stream, buffer))
+}
+
+fn http(arguments: &Arguments) -> Result<(), String> {
+    listen("http", arguments, http::serve)
+}
+
+/// Serves each connection on a goroutine of its own, until the load generator has done its work.
+fn listen(
+    workload: &str,
+    arguments: &Arguments,
+    serve: impl Fn(TcpStream) -> io::Result<()> + Copy + Send + 'static,
+) -> Result<(), String> {
     let listener =
         TcpListener::bind(net::LOOPBACK).map_err(|why| format!("cannot listen: {why}"))?;
     let address = listener.local_addr().map_err(|why| why.to_string())?;
-    let buffer = net::buffer_size(arguments);
     go(move || {
         while let Ok((stream, _)) = listener.accept() {
             // A connection that fails is over; the generator will say so.
-            go(move || serve(stream, buffer));
+            go(move || serve(stream));
         }
     });
     net::load(workload, address, arguments)

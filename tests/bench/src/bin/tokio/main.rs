@@ -3,6 +3,7 @@
 //! Every workload runs as a task, on the runtime's workers, rather than on the thread that waits for the whole.
 
 mod channels;
+mod http;
 mod locks;
 mod mixed;
 mod net;
@@ -88,6 +89,7 @@ const WORKLOADS: &[Workload] = &[
     }),
     ("echo", |a| net::echo("echo", a)),
     ("reconnect", |a| net::echo("reconnect", a)),
+    ("http", http::http),
 ];
 
 fn main() -> ExitCode {

@@ -14,22 +14,41 @@ use std::process::Command;
 /// Where servers listen: a port that is free.
 pub const LOOPBACK: &str = "127.0.0.1:0";
 
+/// What the HTTP servers answer.
+pub const HELLO: &[u8] = b"Hello, World!";
+
+/// The number of the server's process, as the generator is told it.
+pub fn process(arguments: &Arguments) -> u32 {
+    arguments.number("process", 0) as u32
+}
+
 /// Bytes of the buffer that an echo server reads into: the message, if it is not small.
 pub fn buffer_size(arguments: &Arguments) -> usize {
     arguments.number("size", 0).max(4096) as usize
 }
 
-/// Runs the generator against a server, with the workload's own arguments, and waits for it.
+/// Runs the generator against a server in this process, with the workload's own arguments, and waits for it.
 ///
 /// # Errors
 /// When it cannot be started, and when it is not content.
 pub fn load(workload: &str, server: SocketAddr, arguments: &Arguments) -> Result<(), String> {
+    load_process(workload, server, std::process::id(), arguments)
+}
+
+/// The same against a server in that process.
+fn load_process(
+    workload: &str,
+    server: SocketAddr,
+    process: u32,
+    arguments: &Arguments,
+) -> Result<(), String> {
     let program = match std::env::var_os("NET_LOAD") {
         Some(path) => PathBuf::from(path),
         None => beside("net_load")?,
     };
     let mut command = Command::new(&program);
     command.arg(workload).arg(format!("server={server}"));
+    command.arg(format!("process={process}"));
     command.args(
         arguments
             .iter()

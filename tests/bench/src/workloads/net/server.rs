@@ -22,7 +22,7 @@ pub fn run_kv(command: impl FnOnce(u16) -> Command, arguments: &Arguments) -> Re
     let child = dies_with_us(command.stdin(Stdio::null()).stdout(Stdio::null())).spawn();
     let mut server = Server(child.map_err(|why| format!("cannot start {name}: {why}"))?);
     server.wait_until_it_answers(address)?;
-    super::load("kv", address, arguments)
+    super::load_process("kv", address, server.0.id(), arguments)
 }
 
 /// An address that was free a moment ago. The kernel gives each out in turn, so it will not give this one to another soon.
