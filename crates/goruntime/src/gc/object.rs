@@ -459,8 +459,9 @@ fn sorted_slow(sort: Sort) -> (gomem::critical::Critical, NonNull<u8>) {
 
 #[cold]
 fn refused(size: usize) -> ! {
-    let layout = Layout::from_size_align(size, 16).unwrap_or(Layout::new::<usize>());
-    std::alloc::handle_alloc_error(layout)
+    std::alloc::handle_alloc_error(
+        Layout::from_size_align(size, 16).unwrap_or(Layout::new::<usize>()),
+    )
 }
 
 #[inline]
@@ -471,7 +472,7 @@ fn allocate_kind<S: Shape, T>(
 ) -> NonNull<T> {
     let (info, kind) = match require_allocator() {
         Headers::Needed => (S::INFO, kind),
-        // Nothing to drop: as good as any other that the collector looks at.
+        // What has nothing to drop is as good as any other that the collector looks at.
         Headers::All if kind == CollectedKind::NoScan => (S::NAMED, CollectedKind::Scan),
         Headers::All => (S::NAMED, kind),
     };
@@ -482,11 +483,13 @@ fn allocate_kind<S: Shape, T>(
         .max(1);
     let get = || {
         // What takes long to clear is cleared before the section, in which the world could not be stopped.
-        let prepare = || gomem::heap().prepare_collected(size, 8, kind);
-        let large = (size > gomem::SMALL_MAX).then(prepare);
+        let large = match size > gomem::SMALL_MAX {
+            true => Some(gomem::heap().prepare_collected(size, 8, kind)?),
+            false => None,
+        };
         let section = gomem::critical::enter();
         let object = match large {
-            Some(large) => large?.publish(),
+            Some(large) => large.publish(),
             None => gomem::heap().alloc_collected(size, kind)?,
         };
         if kind == CollectedKind::Finalizable {
@@ -506,8 +509,9 @@ fn allocate_kind<S: Shape, T>(
         init(value.as_ptr());
         if offset != 0 {
             let info: *const TypeInfo = info;
-            let header = Header::of(object.as_ptr());
-            header.0.store(info.cast_mut(), Release);
+            Header::of(object.as_ptr())
+                .0
+                .store(info.cast_mut(), Release);
             if crate::collector::barrier_on() {
                 report_newborn::<S>(object, offset, bytes);
             }
@@ -567,7 +571,8 @@ pub(crate) fn has_allocator() -> bool {
 fn require_allocator() -> Headers {
     static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
     const UNKNOWN: u8 = 0;
-    const USUAL: u8 = 1; // And only objects that need one have a header.
+    /// And only objects that need one have a header.
+    const USUAL: u8 = 1;
 
     #[cold]
     fn find_out() -> Headers {
@@ -587,9 +592,10 @@ fn require_allocator() -> Headers {
     }
 
     if STATE.load(Acquire) == USUAL {
-        return Headers::Needed;
+        Headers::Needed
+    } else {
+        find_out()
     }
-    find_out()
 }
 
 /// Do all objects get a header?
