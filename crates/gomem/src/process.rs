@@ -382,14 +382,29 @@ impl ProcessHeap {
     /// (A Rust value that is aligned to 16 has such a size.)
     ///
     /// The object is found by [`Heap::find`] at once, so whoever fills it before a collector may look at it does both in one [critical
-    /// section](critical::enter), or, if it has more than [`SMALL_MAX`] bytes, has it [prepared](Heap::prepare_collected) before that section, in which clearing it would keep the
-    /// world from being stopped. It is freed by the next sweep that finds it unmarked and began after its allocation.
+    /// section](critical::enter): [`alloc_collected_to_fill`](Self::alloc_collected_to_fill). It is freed by the next sweep that finds it unmarked and began after its allocation.
     #[inline(always)]
     pub fn alloc_collected(&self, size: usize, kind: CollectedKind) -> Option<NonNull<u8>> {
         self.alloc_collected_aligned(size, 8, kind)
     }
 
-    /// The same, aligned to `align`, a power of two.
+    /// The same, with the critical section in which to fill it. What takes long to clear is cleared before the section begins.
+    #[inline(always)]
+    pub fn alloc_collected_to_fill(
+        &self,
+        size: usize,
+        kind: CollectedKind,
+    ) -> Option<(Critical, NonNull<u8>)> {
+        let large = (size > SMALL_MAX).then(|| self.prepare_collected(size, 8, kind));
+        let section = critical::enter();
+        let object = match large {
+            Some(large) => large?.publish(),
+            None => self.alloc_collected(size, kind)?,
+        };
+        Some((section, object))
+    }
+
+    /// As [`alloc_collected`](Self::alloc_collected), aligned to `align`, a power of two.
     #[inline(always)]
     pub fn alloc_collected_aligned(
         &self,

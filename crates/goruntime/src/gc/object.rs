@@ -482,16 +482,7 @@ fn allocate_kind<S: Shape, T>(
         .unwrap_or_else(|| panic!("capacity overflow"))
         .max(1);
     let get = || {
-        // What takes long to clear is cleared before the section, in which the world could not be stopped.
-        let large = match size > gomem::SMALL_MAX {
-            true => Some(gomem::heap().prepare_collected(size, 8, kind)?),
-            false => None,
-        };
-        let section = gomem::critical::enter();
-        let object = match large {
-            Some(large) => large.publish(),
-            None => gomem::heap().alloc_collected(size, kind)?,
-        };
+        let (section, object) = gomem::heap().alloc_collected_to_fill(size, kind)?;
         if kind == CollectedKind::Finalizable {
             // It may own more of the Rust heap than it takes itself.
             gomem::heap().check_trigger();
