@@ -72,6 +72,7 @@ fn being_stopped_is_no_stall() {
 /// The system gives no more threads (`RLIMIT_NPROC`): goroutines that block take turns on those there are, hogs still let others run, nothing spins for a thread that does not come;
 /// and when there are threads again, all is as before.
 #[test]
+#[cfg_attr(feature = "thread-engine", ignore = "goroutines are threads there")]
 fn no_more_threads() {
     if is_child() {
         // SAFETY: gives up rights of this process's own, with which the limit would not hold.

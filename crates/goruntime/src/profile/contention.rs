@@ -294,7 +294,12 @@ mod tests {
     fn calls_begin_outside_of_the_function_that_asks() {
         let calls = innermost();
         let mut symbols = crate::goroutines::symbols::Symbols::default();
-        let first = symbols.at(call(calls[0])).last().unwrap().function.clone();
-        assert!(first.contains("calls_begin_outside"), "{first}");
+        // The test may be part of what calls it.
+        let first = symbols.at(call(calls[0]));
+        let mut names = first.iter().map(|place| place.function.as_str());
+        let is_outside = names
+            .next()
+            .is_some_and(|name| name.contains("calls_begin_outside"));
+        assert!(is_outside, "not called by this test");
     }
 }
