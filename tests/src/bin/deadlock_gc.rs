@@ -17,7 +17,7 @@ fn main() {
         let stays = std::env::args().nth(1).is_none();
         (owner.downgrade(), stays.then(|| Root::new(owner)))
     });
-    let (weak, root) = held.join();
+    let (weak, root) = held.join().unwrap();
     gc::collect();
     if root.is_none() && weak.upgrade().is_some() {
         std::process::exit(KEPT);
