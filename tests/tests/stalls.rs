@@ -154,32 +154,27 @@ fn waits_with_the_lock(lock: &sync::Mutex<u32>, news: &chan::Receiver<u32>) {
     *guard = news.recv().unwrap_or(0);
 }
 
-/// One waits with a lock in its hands, and all that want the lock wait behind it.
-#[test]
-fn a_lock_held_over_a_wait() {
-    if is_child() {
-        let lock = Arc::new(sync::Mutex::new(0));
-        let (sender, receiver) = chan::unbuffered();
-        let held = Arc::clone(&lock);
-        spawn("the-holder", move || waits_with_the_lock(&held, &receiver));
-        while lock.try_lock().is_some() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        for _ in 0..3 {
-            let lock = Arc::clone(&lock);
-            spawn("wants-it", move || *lock.lock() += 1);
-        }
-        // The monitor looks while something runs.
-        spawn("busy", || {
-            loop {
-                goruntime::yield_now();
-            }
-        });
-        wait_for_reports(1);
-        drop(sender);
-        return;
+/// When the lock is not free any more, three more want it; and that is reported.
+fn three_want_it(is_free: impl Fn() -> bool, want: impl Fn(u32) + Clone + Send + 'static) {
+    while is_free() {
+        std::thread::sleep(Duration::from_millis(1));
     }
-    let err = printed("a_lock_held_over_a_wait");
+    for n in 0..3 {
+        let want = want.clone();
+        spawn("wants-it", move || want(n));
+    }
+    // The monitor looks while something runs.
+    spawn("busy", || {
+        loop {
+            goruntime::yield_now();
+        }
+    });
+    wait_for_reports(1);
+}
+
+/// Looks whether the test's process has told once of all three, and of the holder by its name and by the function that it waits in. Returns what was told before it.
+fn told_of_the_holder(test: &str, name: &str, function: &str) -> String {
+    let err = printed(test);
     assert_eq!(
         err.matches("has waited for a lock").count(),
         1,
@@ -188,17 +183,38 @@ fn a_lock_held_over_a_wait() {
     assert!(err.contains(", and 2 more for the same holder"), "{err}");
     let (waiter, holder) = err.split_once("the lock is held by").unwrap();
     assert!(
-        waiter.contains("[sync.Mutex.Lock, held by goroutine "),
-        "{err}"
-    );
-    assert!(waiter.contains("{name: wants-it}"), "{err}");
-    assert!(
-        holder.contains("[chan receive] {name: the-holder}"),
+        holder.contains(&format!("[chan receive] {{name: {name}}}")),
         "{err}"
     );
     if !cfg!(feature = "thread-engine") {
-        assert!(holder.contains("waits_with_the_lock(...)\n"), "{err}");
+        assert!(holder.contains(&format!("{function}(...)\n")), "{err}");
     }
+    waiter.to_owned()
+}
+
+/// One waits with a lock in its hands, and all that want the lock wait behind it.
+#[test]
+fn a_lock_held_over_a_wait() {
+    if is_child() {
+        let lock = Arc::new(sync::Mutex::new(0));
+        let (sender, receiver) = chan::unbuffered();
+        let held = Arc::clone(&lock);
+        spawn("the-holder", move || waits_with_the_lock(&held, &receiver));
+        let wanted = Arc::clone(&lock);
+        three_want_it(|| lock.try_lock().is_some(), move |_| *wanted.lock() += 1);
+        drop(sender);
+        return;
+    }
+    let waiter = told_of_the_holder(
+        "a_lock_held_over_a_wait",
+        "the-holder",
+        "waits_with_the_lock",
+    );
+    assert!(
+        waiter.contains("[sync.Mutex.Lock, held by goroutine "),
+        "{waiter}"
+    );
+    assert!(waiter.contains("{name: wants-it}"), "{waiter}");
 }
 
 #[inline(never)]
@@ -217,41 +233,19 @@ fn a_writer_that_waits() {
         spawn("the-writer", move || {
             waits_while_it_writes(&held, &receiver)
         });
-        while lock.try_read().is_some() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        for n in 0..3 {
-            let lock = Arc::clone(&lock);
-            spawn("wants-it", move || match n {
-                0 => *lock.write() += 1,
-                _ => drop(lock.read()),
-            });
-        }
-        spawn("busy", || {
-            loop {
-                goruntime::yield_now();
-            }
-        });
-        wait_for_reports(1);
+        let wanted = Arc::clone(&lock);
+        three_want_it(
+            || lock.try_read().is_some(),
+            move |n| match n {
+                0 => *wanted.write() += 1,
+                _ => drop(wanted.read()),
+            },
+        );
         drop(sender);
         return;
     }
-    let err = printed("a_writer_that_waits");
-    assert_eq!(
-        err.matches("has waited for a lock").count(),
-        1,
-        "once for all who wait for one writer: {err}"
-    );
-    assert!(err.contains(", and 2 more for the same holder"), "{err}");
-    let (waiter, holder) = err.split_once("the lock is held by").unwrap();
-    assert!(waiter.contains(", held by goroutine "), "{err}");
-    assert!(
-        holder.contains("[chan receive] {name: the-writer}"),
-        "{err}"
-    );
-    if !cfg!(feature = "thread-engine") {
-        assert!(holder.contains("waits_while_it_writes(...)\n"), "{err}");
-    }
+    let waiter = told_of_the_holder("a_writer_that_waits", "the-writer", "waits_while_it_writes");
+    assert!(waiter.contains(", held by goroutine "), "{waiter}");
 }
 
 /// A thread that blocks the signal and computes keeps everybody waiting; that is said while it lasts.

@@ -226,6 +226,14 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         announced
     }
 
+    /// The world could not be stopped for a cycle to begin.
+    fn not_begun(&self, why: W::Error) -> CycleError<W::Error> {
+        let now = self.world.now();
+        self.enter(Phase::Off, now);
+        self.with_pacer(|pacer| pacer.attempt_failed(now));
+        CycleError::NotStopped(why)
+    }
+
     fn run_cycle(
         &self,
         turn: Turn<'_>,

@@ -151,12 +151,7 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         let stopping_at = world.now();
         let running_at = match world.with_stopped(Stop::Begin, begin) {
             Ok(now) => now,
-            Err(why) => {
-                let now = world.now();
-                self.enter(Phase::Off, now);
-                self.with_pacer(|pacer| pacer.attempt_failed(now));
-                return Err(CycleError::NotStopped(why));
-            }
+            Err(why) => return Err(self.not_begun(why)),
         };
         self.enter(Phase::Mark, running_at);
         Ok(Begun {
@@ -334,7 +329,7 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         heap.start_sweep(tally.marked);
         Some(Ended {
             tally,
-            heap_after_mark: usage.collected + usage.external,
+            heap_after_mark: usage.size(),
             live: heap.usage(),
         })
     }
@@ -366,7 +361,7 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         };
         let usage = ended.live;
         let available = of_all(clock.mark).0.max(1) as f64;
-        let heap_before = begun.usage.collected + begun.usage.external;
+        let heap_before = begun.usage.size();
         let tally = ended.tally;
         let report = CycleReport {
             reason: begun.reason,
@@ -391,7 +386,7 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
             longest_pause: begun.longest_pause,
             heap_before,
             heap_after_mark: ended.heap_after_mark,
-            heap_live: usage.collected + usage.external,
+            heap_live: usage.size(),
             goal: begun.goal,
             marked: tally,
             procs,

@@ -38,12 +38,7 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         let stopping_at = world.now();
         let marked = match world.with_stopped(Stop::Whole, |roots| self.mark(cycle, roots, start)) {
             Ok(marked) => marked,
-            Err(why) => {
-                let now = world.now();
-                self.enter(Phase::Off, now);
-                self.with_pacer(|pacer| pacer.attempt_failed(now));
-                return Err(CycleError::NotStopped(why));
-            }
+            Err(why) => return Err(self.not_begun(why)),
         };
         // SAFETY: the barrier is off, so no mutator uses the buffers, and neither does any marker.
         unsafe { self.marking.trim(world) };
@@ -70,7 +65,7 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
             reason,
             started,
             clock,
-            heap_before: usage.collected + usage.external,
+            heap_before: usage.size(),
             heap_after_mark: marked.heap_after_mark,
             heap_live: marked.heap_live,
             goal,
@@ -112,8 +107,8 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
             marked_at,
             tally,
             workers,
-            heap_after_mark: usage.collected + usage.external,
-            heap_live: live.collected + live.external,
+            heap_after_mark: usage.size(),
+            heap_live: live.size(),
             ended: world.now(),
         }
     }

@@ -123,22 +123,54 @@ impl MemoryGroup {
 
 /// Of the group at `path` and those that it is in, the one with the smallest limit, if any has one.
 fn smallest(mount: &Path, path: &str, version: &Version) -> Option<(PathBuf, u64)> {
-    // In a container the path may be that of the host, and the mount that of the group itself.
-    let below = mount.join(path.trim_start_matches('/'));
-    let start = if below.is_dir() {
-        below
-    } else {
-        mount.to_owned()
-    };
-    start
-        .ancestors()
-        .take_while(|group| group.starts_with(mount))
+    groups(mount, path)
+        .into_iter()
         .filter_map(|group| {
             let text = std::fs::read(group.join(version.limit)).ok()?;
             let limit = parse_number(&text).filter(|&limit| limit < UNLIMITED)?;
-            Some((group.to_owned(), limit))
+            Some((group, limit))
         })
         .min_by_key(|(_, limit)| *limit)
+}
+
+/// The group at `path` below `mount`, and those that it is in.
+pub(super) fn groups(mount: &Path, path: &str) -> Vec<PathBuf> {
+    // In a container the path may be that of the host, and the mount that of the group itself.
+    let below = mount.join(path.trim_start_matches('/'));
+    let start = if below.is_dir() { &below } else { mount };
+    let all = start
+        .ancestors()
+        .take_while(|group| group.starts_with(mount));
+    all.map(Path::to_owned).collect()
+}
+
+/// Files that stand for the kernel's, in a folder of their own.
+#[cfg(test)]
+pub(super) mod fake {
+    use std::fs;
+    use std::path::PathBuf;
+
+    pub(in crate::world) struct Fake(pub(in crate::world) PathBuf);
+
+    impl Fake {
+        pub(in crate::world) fn new(name: &str) -> Fake {
+            let root = std::env::temp_dir().join(format!("cgroup-{name}-{}", std::process::id()));
+            fs::create_dir_all(&root).unwrap();
+            Fake(root)
+        }
+
+        pub(in crate::world) fn write(&self, file: &str, text: &str) {
+            let path = self.0.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+    }
+
+    impl Drop for Fake {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
 }
 
 /// What `parse` makes of the file.
@@ -173,32 +205,12 @@ fn parse_stalled(text: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::fake::Fake;
     use super::*;
-    use std::fs;
-
-    struct Fake(PathBuf);
 
     impl Fake {
-        fn new(name: &str) -> Fake {
-            let root = std::env::temp_dir().join(format!("cgroup-{name}-{}", std::process::id()));
-            fs::create_dir_all(&root).unwrap();
-            Fake(root)
-        }
-
-        fn write(&self, file: &str, text: &str) {
-            let path = self.0.join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-
         fn find(&self, own: &str) -> Option<MemoryGroup> {
             MemoryGroup::find_in(&self.0.join("cgroup"), own, &self.0.join("pressure"))
-        }
-    }
-
-    impl Drop for Fake {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
         }
     }
 

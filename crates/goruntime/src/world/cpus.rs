@@ -6,10 +6,11 @@
 //!
 //! Invariant: what cannot be found or read stands for "no quota"; nothing here fails.
 
+use super::cgroup::groups;
 use super::threads::read_file;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The files that quotas are read from.
 #[derive(Debug, Default)]
@@ -91,17 +92,6 @@ fn number(text: &[u8]) -> Option<usize> {
     std::str::from_utf8(text.trim_ascii()).ok()?.parse().ok()
 }
 
-/// The group at `path`, and those that it is in.
-fn groups(mount: &Path, path: &str) -> Vec<PathBuf> {
-    // In a container the path may be that of the host, and the mount that of the group itself.
-    let below = mount.join(path.trim_start_matches('/'));
-    let start = if below.is_dir() { &below } else { mount };
-    let all = start
-        .ancestors()
-        .take_while(|group| group.starts_with(mount));
-    all.map(Path::to_owned).collect()
-}
-
 fn file(group: &Path, name: &str) -> Option<CString> {
     let path = group.join(name);
     let exists = path.is_file();
@@ -126,39 +116,19 @@ fn in_mask() -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cgroup::fake::Fake;
     use super::*;
-    use std::fs;
-
-    struct Fake(PathBuf);
 
     impl Fake {
-        fn new(name: &str) -> Fake {
-            let root = std::env::temp_dir().join(format!("cpus-{name}-{}", std::process::id()));
-            fs::create_dir_all(&root).unwrap();
-            Fake(root)
-        }
-
-        fn write(&self, file: &str, text: &str) {
-            let path = self.0.join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-
         fn quota(&self, own: &str) -> Option<usize> {
             let found = Cpus::find_in(&self.0, own);
             found.quotas.iter().filter_map(Quota::read).min()
         }
     }
 
-    impl Drop for Fake {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
     #[test]
     fn the_smallest_quota_of_a_group_and_those_around_it_as_it_changes() {
-        let fake = Fake::new("second");
+        let fake = Fake::new("cpus-second");
         fake.write("a/b/cpu.max", "max 100000\n");
         fake.write("a/cpu.max", "450000 100000\n");
         fake.write("cpu.max", "max 100000\n");
@@ -176,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_first_version_seen_from_inside_a_container() {
-        let fake = Fake::new("first");
+        let fake = Fake::new("cpus-first");
         fake.write("cpu,cpuacct/cpu.cfs_quota_us", "300000\n");
         fake.write("cpu,cpuacct/cpu.cfs_period_us", "100000\n");
         let own = "4:memory:/x\n3:cpu,cpuacct:/docker/of-the-host\n0::/\n";
@@ -187,7 +157,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_no_quota() {
-        let fake = Fake::new("nonsense");
+        let fake = Fake::new("cpus-nonsense");
         for text in ["", "\n", "7", "x y", "1 0\n", "-3 100\n", "\u{1F4A9} 5"] {
             fake.write("cpu.max", text);
             assert_eq!(fake.quota("0::/\nx\n:\n::\n"), None, "{text:?}");

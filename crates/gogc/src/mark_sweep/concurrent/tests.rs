@@ -334,7 +334,7 @@ fn the_young_do_not_count_as_kept() {
     sim.collect(Reason::Forced).unwrap();
     sim.finish_sweep();
     let live = sim.heap().usage();
-    let size = live.collected + live.external;
+    let size = live.size();
     let begun = Begun {
         cycle: 2,
         reason: Reason::Forced,
