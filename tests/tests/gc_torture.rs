@@ -4,6 +4,9 @@
 //! Each mutator owns one list at a time. What it does again and again is to take it from where it is and put it somewhere else, look whether every node is
 //! what it was, and sometimes make a new one. A node that was freed too early reads as something else. So does one that a weak pointer leads to after its death;
 //! and a cleanup that runs before finds that a weak pointer still leads there.
+//!
+//! Blocks are cleared when they are allocated: the second marking takes all words of a live block for pointers, also those that its owner has never written, and
+//! of a block that became live after the first had looked these may lead to what is dead.
 
 #![cfg(not(feature = "system-allocator"))]
 
@@ -16,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 #[global_allocator]
-static GLOBAL: goruntime::GoMalloc = goruntime::GoMalloc::new();
+static GLOBAL: goruntime::ClearedMalloc = goruntime::ClearedMalloc::new();
 
 #[derive(Trace)]
 struct Node {
@@ -125,7 +128,7 @@ impl Mutator {
     /// Puts the list somewhere, does something else, and takes it out again.
     #[inline(never)]
     fn keep_elsewhere(&mut self, list: List) -> List {
-        let place = self.random(12);
+        let place = self.random(14);
         let n = self.number;
         let i = self.random(300);
         match place {
@@ -196,6 +199,13 @@ impl Mutator {
                     weak
                 });
                 self.lose_or_find(weak.unwrap_or_default())
+            }
+            11 | 12 => {
+                // A fresh block of the Rust heap, in pages that were another's a moment ago, and may have been objects'.
+                let mut fresh = Vec::with_capacity(1 << self.random(16));
+                fresh.push(list);
+                self.pass_time();
+                fresh[0].take()
             }
             _ => {
                 // A fresh object takes it over, which moves it on: from object to object.

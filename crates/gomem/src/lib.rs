@@ -95,7 +95,7 @@ mod unborn;
 pub use cache::Cache;
 pub use collect::SweepProgress;
 pub use env::{Os, Refused, Unmoved};
-pub use global::{GoMalloc, HardenedMalloc};
+pub use global::{ClearedMalloc, GoMalloc, HardenedMalloc};
 pub use heap::Heap;
 pub use mutator::Mutator;
 pub use object::Object;

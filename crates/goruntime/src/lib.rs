@@ -77,7 +77,7 @@ pub mod trace;
 mod watched;
 mod world;
 
-pub use gomem::GoMalloc;
+pub use gomem::{ClearedMalloc, GoMalloc};
 pub use goruntime_macros::main;
 pub use gosched::{
     JoinHandle, OsThreadLock, Panic, SpawnError, blocking, lock_os_thread, yield_now,

@@ -22,6 +22,7 @@ pub struct Settings {
     /// `GODEBUG=gcstoptheworld=1`: the world stands still for all of marking.
     pub stop_the_world: bool,
     /// `GODEBUG=gccheckmark=1`: after each marking everything is marked once more with the world stopped, and compared. A difference ends the process.
+    /// For programs with [`ClearedMalloc`](crate::ClearedMalloc): a pointer that a block held before it was allocated may be one.
     pub check_marks: bool,
     /// `GODEBUG=gctrackwrites=0`: does not have the system tell which pages were written, as if it could not.
     pub track_writes: bool,

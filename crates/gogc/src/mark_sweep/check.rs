@@ -3,6 +3,9 @@
 //! A second marking with the world stopped, in the plainest way: a set, a list, and no mark bits. It shares with the first the heap's idea of objects
 //! and pointers, and nothing else: no queue, no barrier, no tracking of what has changed. So it finds an object that any of these has lost.
 //!
+//! It finds too much where a program has a block of memory, new since marking began, that it has not written: what is in it from before is a pointer by its looks, and
+//! keeps nothing alive. Whoever checks has such memory cleared.
+//!
 //! Its memory comes from the world and not from the allocator, whose blocks may themselves be roots: a block taken for the set would be one
 //! that the first marking has not seen, with whatever it held before.
 
@@ -182,7 +185,15 @@ impl<H: HeapView, W: World> MarkSweep<H, W> {
         roots.scan_all(&mut reference);
         reference.finish();
         if let Some((object, from)) = reference.lost {
-            panic!("the object {object:#x} is reachable and not marked; it was found from {from}");
+            let unless = match from {
+                From::Root(RootKind::RustHeap, _) => {
+                    "; unless that is memory which was allocated and never written: check with an allocator that clears"
+                }
+                _ => "",
+            };
+            panic!(
+                "the object {object:#x} is reachable and not marked; it was found from {from}{unless}"
+            );
         }
     }
 }

@@ -11,6 +11,8 @@
 //! become live since, and whoever keeps a pointer in it has written it since. (A block in a thread's cache is passed over by notes that are made after the protection:
 //! the same holds for it.)
 //!
+//! A page that is of no malloc span in a round is known no longer: it may be one again before the last stop, with other blocks.
+//!
 //! Where the system cannot tell which pages are written, none is known, and everything is looked at in the last stop.
 
 use crate::atomic::{AtomicBool, AtomicU64, Ordering::*};
@@ -191,7 +193,7 @@ impl RustHeap {
     /// Starts a round, beside the program. Returns what is to be looked at, and about how many bytes that is.
     pub(crate) fn round(&mut self, round: u32) -> (Part, Bytes) {
         if round == 0 {
-            self.forget();
+            self.cover();
         }
         let Some(tracker) = &mut self.tracker else {
             let nothing = Part::Pages(Arc::new(Pages::none()));
@@ -203,6 +205,7 @@ impl RustHeap {
         };
         let pages = &self.pages;
         pages.ending.store(false, Relaxed);
+        pages.known.clear();
         pages.written.clear();
         malloc_runs(&mut self.runs);
         let mut amount = 0;
@@ -268,14 +271,10 @@ impl RustHeap {
         self.runs.clear();
     }
 
-    /// Nothing is known.
-    fn forget(&mut self) {
+    /// Has bits for the heap as it is now. Where there are none, nothing is known.
+    fn cover(&mut self) {
         let bounds = gomem::heap().bounds();
-        if self.pages.range.start <= bounds.start && self.pages.range.end >= bounds.end {
-            self.pages.known.clear();
-            self.pages.written.clear();
-        } else {
-            // Where there are no bits, nothing is known.
+        if self.pages.range.start > bounds.start || self.pages.range.end < bounds.end {
             self.pages = Arc::new(Pages::of(bounds).unwrap_or_else(Pages::none));
         }
     }
@@ -329,6 +328,45 @@ mod tests {
         assert!(pages.any(&(0..1)), "what there is no bit for is not known");
         pages.known.clear();
         assert_eq!(parts(&pages, start..end), [(start, end)]);
+    }
+
+    #[test]
+    fn what_becomes_a_block_again_is_looked_at_in_the_end() {
+        /// Not kept for the next of its size.
+        const SIZE: usize = 3 << 20;
+        let heap = gomem::heap();
+        let block = || heap.malloc(SIZE, 8).expect("memory");
+        let mut tracked = RustHeap::new(true);
+        for _ in 0..1000 {
+            let old = block();
+            let at = old.as_ptr().addr();
+            tracked.round(0);
+            if !tracked
+                .pages
+                .known
+                .get(tracked.pages.indices(&(at..at + 1)).start)
+            {
+                eprintln!("writes cannot be tracked here");
+                return;
+            }
+            // SAFETY: allocated above.
+            unsafe { heap.free(old) };
+            tracked.round(1);
+            let new = block();
+            let is_there_again =
+                new == old && !tracked.runs.iter().any(|run| run.bytes().contains(&at));
+            // SAFETY: a block of this size.
+            unsafe { new.cast::<usize>().write(1) };
+            tracked.end();
+            assert!(tracked.pages.wanted(at));
+            tracked.release();
+            // SAFETY: as above.
+            unsafe { heap.free(new) };
+            if is_there_again {
+                return;
+            }
+        }
+        panic!("no block was where one had been");
     }
 
     #[test]
