@@ -477,9 +477,9 @@ fn allocate_kind<S: Shape, T>(
         Headers::All => (S::NAMED, kind),
     };
     let offset = info.offset;
-    // A value of no size gets a byte, so that its address is within the object.
+    // A value of no size gets some bytes, so that its address is within the object: as many as align it, for an object is aligned by its size.
     let size = offset
-        .checked_add(bytes.max(1))
+        .checked_add(bytes.max(align_of::<T>()))
         .unwrap_or_else(|| panic!("capacity overflow"));
     let get = || {
         let (section, object) = gomem::heap().alloc_collected_to_fill(size, kind)?;
