@@ -143,7 +143,10 @@ fn a_value_of_no_size_lives_as_long_as_its_pointer() {
     (0..5).for_each(|_| gc::collect());
     assert_eq!(DROPPED.load(SeqCst), 0);
     assert!(probes.iter().all(|probe| **probe == Probe));
-    assert!(Gc::new([0u128; 0]).is_empty(), "aligned, or it does not get here");
+    assert!(
+        Gc::new([0u128; 0]).is_empty(),
+        "aligned, or it does not get here"
+    );
     go(move || drop(probes)).join().unwrap();
     collect_until("them to be dropped", || DROPPED.load(SeqCst) >= MOST);
 }

@@ -8,7 +8,8 @@
 //!   demo  test  lint  doc                        the commands
 //!   lesson                                       what the course measures
 //!   bench                                        this runtime beside its peers
-//!   explore  fuzz  crates  checked  coverage  layers  soak  fastpath     the commands that look deeper
+//!   soak                                         everything for as long as wanted
+//!   explore  fuzz  crates  checked  coverage  layers  fastpath     the commands that look deeper
 //!   preload                                      the allocator under other people's programs
 //!   kv  tools                                    the two example programs; tools that may be missing
 //!   diagram                                      the picture of the crates
