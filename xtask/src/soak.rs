@@ -37,7 +37,7 @@ const FEW: u64 = 4;
 const SLOPE: f64 = 1.0;
 
 /// Seconds of which a course has to be for its slope to mean anything.
-const TELLING: u64 = 300;
+const TELLING: u64 = 1200;
 
 /// How many standard errors make it certain that it does.
 const CERTAIN: f64 = 3.0;
