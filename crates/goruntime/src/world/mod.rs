@@ -15,6 +15,7 @@ pub mod maps;
 pub mod memory;
 pub mod modules;
 mod rendezvous;
+mod rest;
 mod slots;
 pub mod stop;
 pub mod threads;
