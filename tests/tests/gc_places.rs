@@ -5,7 +5,7 @@
 
 use goruntime::gc::{self, Array, Gc, GcCell, GcPtr, Root, Trace};
 use goruntime::{chan, go, yield_now};
-use goruntime_tests::apart;
+use goruntime_tests::{apart, eventually};
 use std::cell::RefCell;
 use std::mem::zeroed;
 use std::ptr::null_mut;
@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-#[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
 static GLOBAL: goruntime::GoMalloc = goruntime::GoMalloc::new();
 
@@ -107,14 +106,14 @@ fn on_the_stack_of_a_plain_thread_that_sleeps_in_the_kernel() {
         rx.recv().unwrap();
         check(Some(l), 100);
     });
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    std::thread::sleep(Duration::from_millis(20));
     upset();
     tx.send(()).unwrap();
     thread.join().unwrap();
 }
 
-/// A thread is in a handler that waits, on a signal stack above which a guard begins: a page that cannot be read, in the same mapping where the kernel has guards of that
-/// kind (`MADV_GUARD_INSTALL`, Linux 6.13).
+/// A thread is in a handler that waits, on a signal stack above which a guard begins, and its own stack has one too: pages that cannot be read, in the same mapping where the
+/// kernel has guards of that kind (`MADV_GUARD_INSTALL`, Linux 6.13).
 #[test]
 fn on_a_signal_stack_beside_a_guard() {
     if !apart("on_a_signal_stack_beside_a_guard", &[]) {
@@ -123,14 +122,13 @@ fn on_a_signal_stack_beside_a_guard() {
     const BYTES: usize = 128 << 10;
     const PAGE: usize = 4096;
     const GUARD_INSTALL: i32 = 102;
+    const SECOND: Duration = Duration::from_secs(1);
     static INSIDE: AtomicBool = AtomicBool::new(false);
     static OVER: AtomicBool = AtomicBool::new(false);
     extern "C" fn waits(_: i32) {
         let list = list(10);
         INSIDE.store(true, Release);
-        while !OVER.load(Acquire) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        eventually("the end", 30 * SECOND, || OVER.load(Acquire));
         check(Some(list), 10);
     }
     let thread = std::thread::spawn(|| {
@@ -148,6 +146,14 @@ fn on_a_signal_stack_beside_a_guard() {
             let guard = memory.byte_add(BYTES);
             if libc::madvise(guard, PAGE, GUARD_INSTALL) != 0 {
                 assert_eq!(libc::mprotect(guard, PAGE, libc::PROT_NONE), 0);
+            } else {
+                let (mut own, mut low, mut size) = (zeroed(), null_mut(), 0);
+                assert_eq!(libc::pthread_getattr_np(libc::pthread_self(), &mut own), 0);
+                assert_eq!(libc::pthread_attr_getstack(&own, &mut low, &mut size), 0);
+                assert_eq!(
+                    libc::madvise(low.byte_add(16 * PAGE), PAGE, GUARD_INSTALL),
+                    0
+                );
             }
             let mut stack: libc::stack_t = zeroed();
             stack.ss_sp = memory;
@@ -162,9 +168,7 @@ fn on_a_signal_stack_beside_a_guard() {
             assert_eq!(libc::sigaltstack(&before, null_mut()), 0);
         }
     });
-    while !INSIDE.load(Acquire) {
-        std::thread::yield_now();
-    }
+    eventually("the handler", 30 * SECOND, || INSIDE.load(Acquire));
     upset();
     OVER.store(true, Release);
     thread.join().unwrap();

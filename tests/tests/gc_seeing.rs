@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 #[global_allocator]
-static GLOBAL: goruntime::GoMalloc = goruntime::GoMalloc::new();
+static GLOBAL: goruntime::ClearedMalloc = goruntime::ClearedMalloc::new();
 
 #[derive(Trace)]
 struct Node {

@@ -285,10 +285,9 @@ impl Queue {
         let waiter = std::mem::replace(&mut self.waiter, ptr::null());
         // SAFETY: null, or the runner's, which stays in its frame until it is woken; taken out here, so once.
         unsafe {
-            let waiter = waiter.as_ref()?;
-            let claimed = waiter.claim(1);
+            let claimed = waiter.as_ref()?.claim(1);
             debug_assert!(claimed, "the runner waits for nothing else");
-            waiter.notify()
+            Waiter::notify(waiter)
         }
     }
 }

@@ -110,11 +110,11 @@ impl<T> Packet<T> {
         let waiter = packet.state.swap(DONE, Ordering::AcqRel);
         // SAFETY: a waiter in the state waits for exactly this, so it is alive; the exchange was
         // the only claim to it.
-        if let Some(waiter) = unsafe { waiter.as_ref() } {
-            let claimed = waiter.claim(1);
+        if let Some(alive) = unsafe { waiter.as_ref() } {
+            let claimed = alive.claim(1);
             debug_assert!(claimed);
             // SAFETY: claimed.
-            unsafe { waiter.wake(&critical::enter()) };
+            unsafe { Waiter::wake(waiter, &critical::enter()) };
         }
         // Without a handle this drops the result, which may panic; nobody is left to be told, other
         // than by the panic hook.

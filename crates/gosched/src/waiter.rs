@@ -101,13 +101,14 @@ impl Waiter {
             .is_ok()
     }
 
-    /// Wakes it.
+    /// Wakes it. By its address, since its frame may be gone before this returns.
     ///
     /// # Safety
-    /// 1. The caller has won `claim`, and does not use the waiter afterwards.
+    /// 1. It is alive, the caller has won `claim`, and does not use the waiter afterwards.
     #[inline]
-    pub(crate) unsafe fn wake(&self, inside: &Section) {
-        match self.g {
+    pub(crate) unsafe fn wake(this: *const Waiter, inside: &Section) {
+        // SAFETY: (1).
+        match unsafe { (*this).g } {
             Some(g) => {
                 if g.notify() {
                     // SAFETY: `notify` told us to.
@@ -115,8 +116,10 @@ impl Waiter {
                 }
             }
             None => {
-                let word = ptr::from_ref(&self.word);
-                self.word.store(1, Ordering::Release);
+                // SAFETY: (1); after the store only the address is used.
+                let word = unsafe { &raw const (*this).word };
+                // SAFETY: as above.
+                unsafe { (*word).store(1, Ordering::Release) };
                 sys::futex_wake(word, 1);
             }
         }
@@ -126,8 +129,9 @@ impl Waiter {
     ///
     /// # Safety
     /// 1. As `wake`; and a goroutine waits.
-    pub(crate) unsafe fn notify(&self) -> Option<GRef> {
-        self.g.filter(|g| g.notify())
+    pub(crate) unsafe fn notify(this: *const Waiter) -> Option<GRef> {
+        // SAFETY: (1).
+        unsafe { (*this).g }.filter(|g| g.notify())
     }
 
     /// Waits to be woken or for the deadline, and returns who claimed.
@@ -183,12 +187,13 @@ impl Waiter {
 
     /// The timer's side.
     unsafe fn expire(target: *const ()) -> Option<GRef> {
+        let waiter = target.cast::<Waiter>();
         // SAFETY: the timer is armed, so the waiter's frame is alive.
-        let waiter = unsafe { &*target.cast::<Waiter>() };
-        if !waiter.claim(TIMED_OUT) {
+        if !unsafe { (*waiter).claim(TIMED_OUT) } {
             return None;
         }
-        waiter.g.filter(|g| g.notify())
+        // SAFETY: claimed, and not used afterwards; only a goroutine waits with a timer.
+        unsafe { Waiter::notify(waiter) }
     }
 }
 
@@ -402,7 +407,7 @@ impl Claimed {
     #[inline]
     pub(crate) fn wake(self, inside: &Section) {
         // SAFETY: claimed, and not used afterwards.
-        unsafe { (*(*self.0).waiter).wake(inside) }
+        unsafe { Waiter::wake((*self.0).waiter, inside) }
     }
 }
 
@@ -504,7 +509,7 @@ mod tests {
             s.spawn(|| {
                 assert!(waiter.claim(3));
                 // SAFETY: claimed just now.
-                unsafe { waiter.wake(&critical::enter()) };
+                unsafe { Waiter::wake(&waiter, &critical::enter()) };
             });
             assert_eq!(waiter.wait(Nanos::NEVER), 3);
         });

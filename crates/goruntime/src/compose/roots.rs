@@ -34,6 +34,7 @@ use super::stacks::{self, Look, Segments, Stacks};
 use super::{barrier, engine};
 use crate::world::maps::{self, Maps};
 use crate::world::modules::Module;
+use crate::world::readable;
 use crate::world::stop::{StopError, Stopped, StoppedThread, on_stack, thread_pointer};
 use crate::world::threads::Tid;
 use gogc::{RootKind, RootSink, Roots, Stop};
@@ -492,7 +493,7 @@ impl Gatherer<'_> {
             // The usual case: libc, and our own engine, put thread-locals and control block on top of the stack.
             return self.push(RootKind::Stack, sp..control_block_end.min(stack.end));
         }
-        self.push(RootKind::Stack, sp..stack.end);
+        self.push(RootKind::Stack, readable::upwards(sp..stack.end));
         if let Some(goroutine) = super::engine::stack_of(tp) {
             // A goroutine that was interrupted by a handler on a signal stack: how much of its own stack is live is not known.
             return self.push(RootKind::Stack, goroutine);
@@ -501,7 +502,7 @@ impl Gatherer<'_> {
         // which case all of its regular stack may be live.
         if let Some(locals) = self.map_of(tp) {
             let end = control_block_end.min(locals.end);
-            self.push(RootKind::Stack, locals.start..end);
+            self.push(RootKind::Stack, readable::downwards(locals.start..end));
         }
     }
 

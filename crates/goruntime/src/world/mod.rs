@@ -2,7 +2,7 @@
 //!
 //! `threads` lists them, `stop` brings them to a halt and publishes their registers, `maps` knows which memory
 //! their stacks lie in, `modules` knows the statics and thread-locals of every loaded object,
-//! `dirty` which pages were written; `cgroup` and `cpus` know what the system leaves the process of memory and processors; `workers` and `calls` are how the collector's own threads go to work and sleep. None of it knows the
+//! `readable` how much of a mapping has no guards in it, `dirty` which pages were written; `cgroup` and `cpus` know what the system leaves the process of memory and processors; `workers` and `calls` are how the collector's own threads go to work and sleep. None of it knows the
 //! collector: the composition turns what is found here into roots.
 
 pub mod calls;
@@ -14,6 +14,7 @@ pub(crate) mod futex;
 pub mod maps;
 pub mod memory;
 pub mod modules;
+pub mod readable;
 mod rendezvous;
 mod rest;
 mod slots;
