@@ -5,6 +5,7 @@ use crate::compose::env::{GoEnv, GoHooks};
 use crate::compose::monitor;
 use crate::settings::{self, cannot_start};
 use crate::world::cpus::Cpus;
+use crate::world::stop;
 use gosched::poll::epoll::Epoll;
 use gosched::{Config, JoinHandle, RunError, Scheduler, SpawnError, SpawnOptions};
 use std::panic::Location;
@@ -40,6 +41,8 @@ fn start() -> &'static Scheduler<GoEnv> {
             "no descriptors for the network poller ({e}); raise the limit (ulimit -n)"
         ))
     });
+    // Before there are threads that sleep.
+    gosched::rest::set_hook(|sleep| stop::at_rest(sleep));
     let mut config = Config::default();
     match settings.procs {
         Some(procs) => config.procs = procs,
