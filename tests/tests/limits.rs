@@ -94,3 +94,34 @@ fn without_address_space_a_goroutine_is_an_error_and_later_it_is_not() {
     set_soft(libc::RLIMIT_AS, libc::RLIM_INFINITY);
     large().unwrap().join().unwrap();
 }
+
+/// A server that has no descriptor to spare still makes garbage.
+#[cfg(not(feature = "system-allocator"))]
+#[test]
+fn without_descriptors_memory_is_collected() {
+    use goruntime::gc::{self, Gc};
+    if !apart("without_descriptors_memory_is_collected", &[]) {
+        return;
+    }
+    let kept = Gc::new(7);
+    set_soft(libc::RLIMIT_NOFILE, 64);
+    let files: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+    assert!(std::fs::File::open("/dev/null").is_err());
+    // Threads that are not the runtime's are found, and their stacks.
+    let (end, wait) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        let kept = Gc::new([8; 4]);
+        let _ = wait.recv();
+        *kept == [8; 4]
+    });
+    let cycles = || goruntime::metrics::snapshot().gc_cycles;
+    for _ in 0..3 {
+        let before = cycles();
+        gc::collect();
+        assert!(cycles() > before, "nothing was collected");
+        (0..1000).for_each(|n| _ = Gc::new([n; 4]));
+    }
+    drop(end);
+    assert!(thread.join().unwrap());
+    assert!(*kept == 7 && files.len() > 10);
+}

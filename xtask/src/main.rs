@@ -8,7 +8,8 @@
 //!   demo  test  lint  doc                        the commands
 //!   lesson                                       what the course measures
 //!   bench                                        this runtime beside its peers
-//!   explore  fuzz  crates  checked  coverage  layers  soak  fastpath     the commands that look deeper
+//!   soak                                         everything for as long as wanted
+//!   explore  fuzz  crates  checked  coverage  layers  fastpath  cost     the commands that look deeper
 //!   preload                                      the allocator under other people's programs
 //!   kv  tools                                    the two example programs; tools that may be missing
 //!   diagram                                      the picture of the crates
@@ -25,6 +26,7 @@ mod bench;
 mod chart;
 mod checked;
 mod console;
+mod cost;
 mod coverage;
 mod crates;
 mod demo;
@@ -110,6 +112,11 @@ const COMMANDS: &[Command] = &[
         name: "fastpath",
         help: "instructions of the hot paths, counted, against golden figures",
         run: fastpath::run,
+    },
+    Command {
+        name: "cost",
+        help: "what the runtime adds to a program's build: time, crates, bytes",
+        run: cost::run,
     },
     Command {
         name: "bench",

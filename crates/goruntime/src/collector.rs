@@ -135,6 +135,7 @@ fn requests() -> MutexGuard<'static, Requests> {
 pub(crate) fn start() {
     let collector = COLLECTOR.get_or_init(|| {
         let settings = crate::settings::get();
+        crate::world::keep_files();
         let world = GoWorld::new().unwrap_or_else(|e| panic!("goruntime: no collector: {e}"));
         let method = if settings.stop_the_world {
             Method::StopTheWorld

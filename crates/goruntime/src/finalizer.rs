@@ -11,9 +11,9 @@
 //! whether anything was taken from it, and if nothing was, starts a goroutine more.
 
 use crate::gc::TypeInfo;
+use gosched::Panic;
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -45,13 +45,13 @@ pub(crate) struct Dead {
 unsafe impl Send for Dead {}
 
 impl Task {
-    /// A panic is reported by the panic hook, and stops neither the others nor the goroutine.
+    /// A panic stops neither the others nor the goroutine.
     fn run(self) {
-        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| match self {
+        Panic::contain(|| match self {
             // SAFETY: queued once, by the collector, with the header that the object had; nothing reaches it.
             Task::Drop(dead) => unsafe { dead.info.drop_value(dead.base) },
             Task::Cleanup(cleanup) => cleanup(),
-        }));
+        });
     }
 }
 

@@ -30,6 +30,11 @@ fn start() -> &'static Scheduler<GoEnv> {
     crate::compose::world::process_start();
     let settings = settings::get();
     crate::limits::raise();
+    if !settings.late_static_locals
+        && let Err(why) = engine::refuse_late_locals()
+    {
+        eprintln!("goruntime: GODEBUG=latestatictls=0 has no effect: {why}");
+    }
     let engine = engine::new().unwrap_or_else(|e| cannot_start(&e));
     let poller = Epoll::new().unwrap_or_else(|e| {
         cannot_start(&format!(

@@ -23,7 +23,6 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -33,6 +32,7 @@ use crate::critical::{self, Section};
 use crate::gmp::g::GRef;
 use crate::gmp::timer::{TimerNode, Timers, Wake};
 use crate::goroutine::WaitReason;
+use crate::join::Panic;
 use crate::lock::Lock;
 use crate::simulated;
 use crate::time::Nanos;
@@ -232,11 +232,10 @@ impl Alarms {
     pub(crate) fn run(&self) {
         while let Some((alarm, times)) = self.next() {
             for _ in 0..times {
-                let run = AssertUnwindSafe(|| (alarm.0.action)(alarm.clone()));
-                // A panic is reported by the panic hook, and does not stop the others.
-                let _ = catch_unwind(run);
+                // One that panics does not stop the others.
+                Panic::contain(|| (alarm.0.action)(alarm.clone()));
             }
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(alarm)));
+            Panic::contain(|| drop(alarm));
         }
     }
 

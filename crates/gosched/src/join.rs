@@ -37,6 +37,19 @@ impl Panic {
         self.0
     }
 
+    /// Runs `f`, and lets no panic out of it: the panic hook has told of it, and the caller has other things to do.
+    ///
+    /// What it panicked with is dropped here, and may panic while it is; that goes no further either. What such a panic is raised with is leaked instead of
+    /// dropped, since it could go on like this for ever.
+    pub fn contain(f: impl FnOnce()) {
+        let Err(payload) = catch_unwind(AssertUnwindSafe(f)) else {
+            return;
+        };
+        if let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(next);
+        }
+    }
+
     /// Goes on panicking here.
     ///
     /// # Panics
@@ -118,7 +131,7 @@ impl<T> Packet<T> {
         }
         // Without a handle this drops the result, which may panic; nobody is left to be told, other
         // than by the panic hook.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(packet)));
+        Panic::contain(|| drop(packet));
     }
 
     /// Whether somebody has asked for the result.

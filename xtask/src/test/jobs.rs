@@ -177,6 +177,18 @@ pub const JOBS: &[Job] = &[
         true,
         &["soak"],
     ),
+    own(
+        "faults",
+        "a server under load whose surroundings fail, for twenty seconds",
+        false,
+        &["soak", "faults", "20"],
+    ),
+    own(
+        "faults-long",
+        "the same for an hour: memory must not grow",
+        true,
+        &["soak", "faults"],
+    ),
     Job {
         name: "stress",
         help: "goroutines in a random mixture of everything, for an hour",

@@ -105,7 +105,12 @@ impl<T: 'static> Index<usize> for Gc<Array<T>> {
 impl<T: 'static> From<Gc<Array<T>>> for Gc<[T]> {
     /// The elements, behind a pointer of two words.
     fn from(array: Gc<Array<T>>) -> Self {
-        Gc::from_non_null(NonNull::from(array.as_slice()))
+        let mut elements = NonNull::from(array.as_slice());
+        if size_of_val(array.as_slice()) == 0 {
+            // The object may end behind the head, and its end is none of its addresses. The head's is as good: it is aligned for a T.
+            elements = elements.map_addr(|_| array.addr());
+        }
+        Gc::from_non_null(elements)
     }
 }
 

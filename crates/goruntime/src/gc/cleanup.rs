@@ -34,7 +34,8 @@ use gogc::specials::CleanupId;
 /// - An object may have several. They run in no particular order, and some may run at the same time, those of one object too. Cycles make no
 ///   difference: all that died together are cleaned up.
 /// - [Weak pointers](super::Weak) to the object lead nowhere by then. Its fields may have been dropped or not, if there is something to drop.
-/// - A cleanup that panics is reported like any goroutine, and one that blocks holds up the others for some milliseconds at most.
+/// - A cleanup that panics is reported like any goroutine, and holds up no other; nor does an argument, or what a panic was raised with, that panics while it is dropped. One that
+///   blocks holds up the others for some milliseconds at most.
 ///
 /// # What keeps the object alive
 /// - The cleanup and its argument, if they lead to it: then it never runs. An argument that is, or a closure that captures, a pointer to

@@ -37,7 +37,7 @@
 //!
 //! # What happens when an object dies
 //! Nothing that the program sees, until a collection finds it unreachable. From then on [weak pointers](Weak) lead nowhere; its fields are dropped, and [cleanups](add_cleanup) run,
-//! on goroutines of the runtime's, in no particular order. Its type has no destructor of its own ([`Trace`](derive@Trace) refuses one), and cannot be brought back.
+//! on goroutines of the runtime's, in no particular order. A destructor that panics is reported, and keeps neither the other fields nor the other elements of an array from being dropped. Its type has no destructor of its own ([`Trace`](derive@Trace) refuses one), and cannot be brought back.
 //!
 //! # What is not collected
 //! A cycle that passes through the Rust heap (`Gc` -> `Vec` -> the same `Gc`): whatever the Rust heap holds is alive. Use

@@ -158,7 +158,7 @@ impl TypeInfo {
         });
     }
 
-    /// Runs the drop glue of the object at `base`.
+    /// Runs the drop glue of the object at `base`. That of an element of an array which panics does not keep the others from being dropped.
     ///
     /// # Safety
     /// 1. `base` is the start of an object whose header was this, which nothing reaches any more.
@@ -173,7 +173,7 @@ impl TypeInfo {
             };
             let len = value.cast::<usize>().read();
             for i in 0..len {
-                drop(value.add(elements + i * self.size));
+                gosched::Panic::contain(|| drop(value.add(elements + i * self.size)));
             }
         }
     }
@@ -477,10 +477,10 @@ fn allocate_kind<S: Shape, T>(
         Headers::All => (S::NAMED, kind),
     };
     let offset = info.offset;
+    // A value of no size gets some bytes, so that its address is within the object: as many as align it, for an object is aligned by its size.
     let size = offset
-        .checked_add(bytes)
-        .unwrap_or_else(|| panic!("capacity overflow"))
-        .max(1);
+        .checked_add(bytes.max(align_of::<T>()))
+        .unwrap_or_else(|| panic!("capacity overflow"));
     let get = || {
         let (section, object) = gomem::heap().alloc_collected_to_fill(size, kind)?;
         if kind == CollectedKind::Finalizable {

@@ -1,7 +1,8 @@
 //! `Gc<T>`: a pointer to a collected object.
 //!
 //! Invariant: it points to an initialised `T` in the collected heap, an object or a part of one, which stays alive while the collector can find this
-//! pointer, or any reference made from it, in one of the places that it searches. `Gc` is one whole aligned word, also inside
+//! pointer, or any reference made from it, in one of the places that it searches. Its address is one of the object's, never that of its end, where the next
+//! one begins: a part that takes no bytes may be there, and is pointed to from within. `Gc` is one whole aligned word, also inside
 //! other types (`repr(align(8))` keeps it out of packed structs), so that it is found. A pointer to a slice or a trait object has a second word, the
 //! length or the table; no collector cares.
 
@@ -10,6 +11,7 @@ use super::{PointerMap, Trace, Weak};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::mem::ManuallyDrop;
+use std::num::NonZero;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
@@ -82,7 +84,8 @@ impl<T: ?Sized + 'static> Gc<T> {
         self.0.addr() == other.0.addr()
     }
 
-    /// A pointer to a part of the object, or to the object as something else. It keeps the whole object alive.
+    /// A pointer to a part of the object, or to the object as something else. It keeps the whole object alive, also if the part takes no bytes: an empty slice, or a field of
+    /// type `()`. (Such a part has no address of its own: the pointer's need not be the one that the reference had.)
     ///
     /// ```
     /// # #[global_allocator] static A: goruntime::GoMalloc = goruntime::GoMalloc::new();
@@ -102,17 +105,21 @@ impl<T: ?Sized + 'static> Gc<T> {
         part: impl for<'a> FnOnce(&'a T) -> &'a U,
     ) -> Gc<U> {
         let part = part(&*this);
+        let mut start = std::ptr::from_ref(part).addr();
         let object = gomem::heap().find(this.0.addr().get());
         let within = object.is_some_and(|object| {
-            let start = std::ptr::from_ref(part).addr();
             let base = object.base().addr().get();
-            start >= base && start + size_of_val(part) <= base + object.size()
+            let end = base + object.size();
+            if start == end && size_of_val(part) == 0 {
+                start -= align_of_val(part);
+            }
+            start >= base && start + size_of_val(part) <= end
         });
         assert!(
             within,
             "what a collected pointer is mapped to must lie within the object itself"
         );
-        Gc(NonNull::from(part))
+        Gc(NonNull::from(part).map_addr(|address| NonZero::new(start).unwrap_or(address)))
     }
 
     /// A pointer from the address that [`as_ptr`](Gc::as_ptr) gave.
@@ -123,6 +130,11 @@ impl<T: ?Sized + 'static> Gc<T> {
     pub unsafe fn from_ptr(at: *const T) -> Gc<T> {
         // SAFETY: (1): never null.
         Gc(unsafe { NonNull::new_unchecked(at.cast_mut()) })
+    }
+
+    /// The address of the value.
+    pub(super) fn addr(self) -> NonZero<usize> {
+        self.0.addr()
     }
 
     pub(super) fn from_non_null(at: NonNull<T>) -> Gc<T> {

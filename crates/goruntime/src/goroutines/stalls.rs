@@ -10,7 +10,6 @@ use crate::atomic::{AtomicU64, Ordering::*};
 use gosched::goroutine::GoroutineState;
 use std::fmt;
 use std::io::{self, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -148,8 +147,8 @@ pub(super) fn tell(stall: &Stall) {
     // Not under the lock: a hook may put another in its place.
     let hook = HOOK.read().unwrap_or_else(PoisonError::into_inner).clone();
     match hook {
-        // A panic has been reported by the panic hook, and is not to end the thread that reports.
-        Some(hook) => drop(catch_unwind(AssertUnwindSafe(|| hook(stall)))),
+        // A panic is not to end the thread that reports.
+        Some(hook) => gosched::Panic::contain(|| hook(stall)),
         None => {
             // In one piece, whoever else prints.
             let text = format!("{stall}\n");

@@ -4,6 +4,7 @@
 //! system calls, for the world is stopped: for one address at a time where the kernel answers that (`PROCMAP_QUERY`, since 6.11), which takes a microsecond; otherwise
 //! all of the text is read, which takes a hundred and more.
 
+use super::kept::Kept;
 use super::threads::{Fd, ioctl_number};
 use std::ops::Range;
 
@@ -70,9 +71,11 @@ impl Maps {
 /// # Errors
 /// The `errno` of opening or reading the file.
 pub fn for_each_writable(each: impl FnMut(Range<usize>)) -> Result<(), i32> {
-    let file = Fd::open(c"/proc/self/maps", libc::O_RDONLY)?;
-    scan(|buf| file.read(buf), each)
+    TEXT.with(|file| scan(|buf| file.read(buf), each))?
 }
+
+/// The text about all mappings.
+pub(super) static TEXT: Kept = Kept::new(c"/proc/self/maps", libc::O_RDONLY);
 
 /// Calls `each` with every readable and writable mapping in a text that `read` gives in pieces, as the system call does: the
 /// number of bytes put into the buffer, 0 at the end.

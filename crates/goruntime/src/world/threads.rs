@@ -4,6 +4,7 @@
 //! than keep a registry. Everything here may run while other threads are stopped at arbitrary instructions:
 //! no libc call that takes a lock (`opendir` allocates), only system calls into buffers of our own.
 
+use super::kept::Kept;
 use std::ffi::CStr;
 
 /// A kernel thread id.
@@ -26,7 +27,13 @@ impl Tid {
 /// # Errors
 /// The `errno` of opening or reading `/proc/self/task`.
 pub fn for_each(mut each: impl FnMut(Tid)) -> Result<(), i32> {
-    let dir = Fd::open(c"/proc/self/task", libc::O_RDONLY | libc::O_DIRECTORY)?;
+    LIST.with(|dir| read_list(dir, &mut each))?
+}
+
+/// The list of threads.
+pub(super) static LIST: Kept = Kept::new(c"/proc/self/task", libc::O_RDONLY | libc::O_DIRECTORY);
+
+fn read_list(dir: &Fd, each: &mut impl FnMut(Tid)) -> Result<(), i32> {
     let mut buf = Aligned([0u8; 4096]);
     loop {
         // SAFETY: the buffer is ours, writable and of the length given; alignment is that of linux_dirent64.
@@ -138,6 +145,16 @@ impl Fd {
     /// Takes over a descriptor that is nobody else's.
     pub(super) fn own(fd: i32) -> Fd {
         Fd(fd)
+    }
+
+    pub(super) fn number(&self) -> i32 {
+        self.0
+    }
+
+    /// Has it read from its beginning again; false if it cannot be.
+    pub(super) fn rewind(&self) -> bool {
+        // SAFETY: has no pointers.
+        unsafe { libc::lseek(self.0, 0, libc::SEEK_SET) == 0 }
     }
 
     /// An `ioctl` that takes a pointer to its argument.
