@@ -24,24 +24,31 @@ const WAKE: u32 = 1 << 31;
 
 /// Edges that were not reported yet, a bit for each descriptor, and [`WAKE`].
 #[derive(Default)]
-struct Edges(AtomicU32);
+struct Edges {
+    word: AtomicU32,
+    /// An M has slept in the poller.
+    was_awaited: AtomicBool,
+    /// Every look gets all of them.
+    undivided: AtomicBool,
+}
 
 impl Edges {
     fn add(&self, edges: u32) {
-        self.0.fetch_or(edges, Ordering::AcqRel);
-        sys::futex_wake(&self.0, 1);
+        self.word.fetch_or(edges, Ordering::AcqRel);
+        sys::futex_wake(&self.word, 1);
     }
 
     /// Those that one look gets which has room for so many: all, or the last.
     fn take(&self, room: usize) -> u32 {
-        let all = self.0.load(Ordering::Acquire) & !WAKE;
+        let all = self.word.load(Ordering::Acquire) & !WAKE;
         assert!(all.count_ones() as usize <= room, "an edge has no room");
         let last = all & !(all >> 1);
-        let wanted = match all.count_ones() > 1 && goexplore::choose(2) == 1 {
+        let divides = all.count_ones() > 1 && !self.undivided.load(Ordering::Relaxed);
+        let wanted = match divides && goexplore::choose(2) == 1 {
             true => last,
             false => all,
         };
-        self.0.fetch_and(!wanted, Ordering::AcqRel) & wanted
+        self.word.fetch_and(!wanted, Ordering::AcqRel) & wanted
     }
 }
 
@@ -57,9 +64,10 @@ impl Poller for Kernel {
     }
 
     fn wait(&self, timeout: Option<Nanos>, ready: &mut [Readiness]) -> io::Result<usize> {
-        let edges = &self.0.0;
+        let edges = &self.0.word;
         if timeout != Some(Nanos::ZERO) {
             assert_eq!(timeout, None, "there are no timers");
+            self.0.was_awaited.store(true, Ordering::Release);
             while edges.load(Ordering::Acquire) == 0 {
                 sys::futex_wait(edges, 0, None);
             }
@@ -145,6 +153,15 @@ impl Machine {
         self.edges.add((1 << sources.len()) - 1);
     }
 
+    /// The same, at once or when an M has gone to sleep in the poller.
+    fn make_ready_at_some_time(&self, sources: &[Arc<Source>]) {
+        let sleeps = goexplore::choose(2) == 1;
+        while sleeps && !self.edges.was_awaited.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        self.make_ready(sources);
+    }
+
     fn go(&self, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
         self.scheduler.spawn(body).unwrap()
     }
@@ -157,7 +174,7 @@ fn two_that_read() {
         let readers = sources
             .clone()
             .map(|source| machine.go(move || source.read()));
-        machine.make_ready(&sources);
+        machine.make_ready_at_some_time(&sources);
         for reader in readers {
             reader.join().unwrap();
         }
@@ -165,9 +182,10 @@ fn two_that_read() {
 }
 
 /// Two goroutines become ready at once. One waits again, the other yields until that has gone on. If their batch was not shared, the first leaves its M to the second, while
-/// the other M sleeps since the first one polled: it must be told.
+/// the other M sleeps since the first one polled: it must be told. (Were one of them reported alone, and only yielded, the other would be the monitor's business.)
 fn waiting_again() {
     with_kernel(2, |machine| {
+        machine.edges.undivided.store(true, Ordering::Relaxed);
         let sources: [_; 2] = machine.sources();
         let [again, both] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         let (its, source, done) = (again.clone(), sources[0].clone(), both.clone());
@@ -185,7 +203,7 @@ fn waiting_again() {
                 thread::yield_now();
             }
         });
-        machine.make_ready(&sources);
+        machine.make_ready_at_some_time(&sources);
         while !again.load(Ordering::Acquire) {
             thread::yield_now();
         }
@@ -210,7 +228,7 @@ fn a_batch_that_meets() {
                 }
             })
         });
-        machine.make_ready(&sources);
+        machine.make_ready_at_some_time(&sources);
         for reader in readers {
             while !reader.is_finished() {
                 let taken = [0, 1].map(|p| machine.scheduler.retake(p) == Retake::Taken);
@@ -254,34 +272,37 @@ const NETWORK: &str = "src/sched/network.rs";
 
 #[test]
 fn explore_two_that_read() {
-    let random = Exploration::random(1).executions(2000);
+    let random = Exploration::random(1).executions(1000);
     random.check("gosched: two descriptors", two_that_read);
-    let plants = vec![
-        remove(NETWORK, "network.gate.store(false, Ordering::SeqCst)"),
-        Plant::named("half of a batch is forgotten"),
-    ];
+    let plants = vec![Plant::named("half of a batch is forgotten")];
     random.catches("gosched: two descriptors", plants, two_that_read);
 }
 
 #[test]
 fn explore_waiting_again() {
-    let random = Exploration::random(2).executions(2000);
+    let random = Exploration::random(2).executions(1000);
     random.check("gosched: waiting again", waiting_again);
-    let plants = vec![Plant::named("who waits first tells nobody")];
+    let plants = vec![
+        Plant::named("who waits first tells nobody"),
+        remove(NETWORK, "network.gate.store(false, Ordering::SeqCst)"),
+    ];
     random.catches("gosched: waiting again", plants, waiting_again);
 }
 
 #[test]
 fn explore_a_batch_that_meets() {
-    let random = Exploration::random(3).executions(1000);
+    let random = Exploration::random(3).executions(500);
     random.check("gosched: a batch that meets", a_batch_that_meets);
-    let plants = vec![Plant::named("half of a batch is forgotten")];
+    let plants = vec![
+        Plant::named("half of a batch is forgotten"),
+        Plant::named("a P that was taken is not handed on"),
+    ];
     random.catches("gosched: a batch that meets", plants, a_batch_that_meets);
 }
 
 #[test]
 fn explore_the_monitors_look() {
-    let random = Exploration::random(4).executions(1000);
+    let random = Exploration::random(4).executions(500);
     random.check("gosched: the monitor's look", watched_by_the_monitor);
     let plants = vec![Plant::named("the monitor looks for nobody")];
     random.catches(
