@@ -91,6 +91,25 @@ pub fn apart(name: &str, envs: &[(&str, &str)]) -> bool {
     false
 }
 
+/// Runs all tests of the calling test binary but `name`, which calls this, in a process with these variables.
+///
+/// # Panics
+/// When one has failed there, with all that was said; when the process has not ended within a minute.
+pub fn all_but(name: &str, envs: &[(&str, &str)]) {
+    let exe = std::env::current_exe().expect("the path of this test");
+    let mut command = Command::new(exe);
+    command
+        .args(["--skip", name])
+        .envs(envs.iter().copied())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let output = finish(command.spawn().expect("start a child process"), LIMIT);
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success(), "{}: {said}", output.status);
+    assert!(!said.contains(" 0 passed"), "nothing was run: {said}");
+}
+
 /// Waits until `condition` holds.
 ///
 /// # Panics

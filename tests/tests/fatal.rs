@@ -206,3 +206,11 @@ fn waiting_on_a_plain_thread_is_no_deadlock() {
     });
     assert_eq!(g.join().unwrap(), 9);
 }
+
+#[test]
+fn all_again_with_frames_in_the_reserve_for_late_libraries() {
+    goruntime_tests::all_but(
+        "all_again_with_frames_in_the_reserve_for_late_libraries",
+        &[("GODEBUG", "latestatictls=0")],
+    );
+}

@@ -275,3 +275,11 @@ fn libc_services_work_in_a_goroutine() {
     .join()
     .unwrap();
 }
+
+#[test]
+fn all_again_with_frames_in_the_reserve_for_late_libraries() {
+    goruntime_tests::all_but(
+        "all_again_with_frames_in_the_reserve_for_late_libraries",
+        &[("GODEBUG", "latestatictls=0")],
+    );
+}

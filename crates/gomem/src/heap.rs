@@ -98,6 +98,10 @@ pub(crate) struct ObjectsShape {
 
 /// The most spans that are made at once.
 pub(crate) const MOST_SPANS: usize = 8;
+/// Pages behind a new span of small blocks that are given physical memory together with it, when the heap grows.
+const WARM: PageCount = PageCount(4);
+/// From so many bytes in use on: of these it is one in a hundred.
+const WARM_FROM: usize = 3 << 20;
 
 /// Free memory, beyond a tenth of what is in use, that is worth a thread to give it back.
 const SURPLUS_MIN: usize = 8 << 20;
@@ -281,7 +285,21 @@ impl<O: Os> Heap<O> {
             blocks.store(blocks.load(Relaxed) + 1, Relaxed);
             self.count_large_bytes(&state, pages.bytes());
         }
+        let small = kind == Kind::Malloc && guards == Guards::NONE;
+        let grows = small && run.clean && self.counters.malloc.load(Relaxed) >= WARM_FROM;
+        let warm = if grows && state.warm(run.page.plus(pages), WARM) {
+            WARM
+        } else {
+            PageCount(0)
+        };
         drop(state);
+        if grows {
+            // SAFETY: committed pages of this heap. Whoever uses those behind the span by now finds in them what he left there.
+            unsafe {
+                let base = NonNull::new_unchecked(with_exposed_provenance_mut(run.base));
+                self.os.populate(base, pages.bytes() + warm.bytes());
+            }
+        }
         span.init(SpanInit {
             kind,
             class,
@@ -426,5 +444,34 @@ impl<O: Os> Heap<O> {
         std::iter::successors(from(self.newest_cache.load(Acquire)), move |cache| {
             from(cache.older.load(Relaxed))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::SimOs;
+
+    /// Every page of a heap that grows is given its memory once, and few before they are used; a small heap's are left to page faults.
+    #[test]
+    fn a_heap_that_grows_has_its_next_pages_given_memory() {
+        let heap = Heap::new(SimOs::default());
+        let cache = heap.attach_cache().unwrap();
+        let class = SizeClass::of(1024);
+        let surplus = || heap.pages.lock().surplus();
+        let populated = || heap.os.populated.load(Relaxed);
+        let mut before = 0;
+        while heap.in_use() < WARM_FROM {
+            assert_eq!((populated(), surplus()), (0, 0));
+            before = heap.in_use();
+            heap.malloc_small(cache, class).unwrap();
+        }
+        let mut warm = 0;
+        while heap.in_use() < WARM_FROM + (64 << 10) {
+            heap.malloc_small(cache, class).unwrap();
+            assert_eq!(populated(), heap.in_use() - before + surplus());
+            warm = surplus().max(warm);
+        }
+        assert!((1..=WARM.bytes()).contains(&warm), "{warm}");
     }
 }

@@ -108,7 +108,9 @@ impl<O: Os> Heap<O> {
         let section = critical::enter();
         let span = self.large_span(pages, align, PageCount(0), Some(&mut dirty));
         drop(section);
-        let block = pointer(span.ok()?.base());
+        let span = span.ok()?;
+        span.set_zeroed();
+        let block = pointer(span.base());
         for run in dirty.iter() {
             let (offset, bytes) = (run.start as usize * PAGE_SIZE, run.len() * PAGE_SIZE);
             // SAFETY: pages of the block, which is ours.
@@ -143,7 +145,8 @@ impl<O: Os> Heap<O> {
             0 => {}
             _ => return self.free_moved(span),
         }
-        if let Some(size) = Size::of(span.pages())
+        if !span.is_zeroed()
+            && let Some(size) = Size::of(span.pages())
             && size.pages == span.pages()
         {
             crate::samples::forget(span.sample());

@@ -195,6 +195,25 @@ impl Pages {
         free.then(|| self.take_free(page, n))
     }
 
+    /// Has `n` free pages from `page` count as pages with physical memory, which the caller gives them. False, with nothing done, if they are not all free, or
+    /// not all without.
+    pub(crate) fn warm(&mut self, page: PageId, n: PageCount) -> bool {
+        let Some(space) = self.space.as_ref() else {
+            return false;
+        };
+        if !space.pages.is_free(page, n) {
+            return false;
+        }
+        let mut dirty = PageRuns::default();
+        space.pages.note_dirty(page, n, &mut dirty);
+        if dirty.iter().next().is_some() {
+            return false;
+        }
+        self.take_free(page, n);
+        self.put(page, n, false);
+        true
+    }
+
     /// Takes pages that are free. True if they are clean.
     fn take_free(&mut self, page: PageId, n: PageCount) -> bool {
         let clean = self.space.as_mut().map_or(0, |s| s.pages.take(page, n).0);

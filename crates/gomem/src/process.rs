@@ -187,6 +187,9 @@ impl ProcessHeap {
     #[inline(always)]
     pub fn malloc(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
         if align > 8 {
+            if align == 16 && size <= SMALL_MAX {
+                return self.malloc_class(SizeClass::of_aligned_16(size));
+            }
             return self.malloc_aligned(size, align);
         }
         if size > SMALL_MAX {
@@ -329,6 +332,10 @@ impl ProcessHeap {
     #[inline(always)]
     pub unsafe fn free_sized(&self, block: NonNull<u8>, size: usize, align: usize) {
         if align > 8 {
+            if align == 16 && size <= SMALL_MAX {
+                // SAFETY: (1), (2).
+                return unsafe { self.free_of_class(block, SizeClass::of_aligned_16(size)) };
+            }
             // SAFETY: (1).
             return unsafe { self.free(block) };
         }
@@ -336,13 +343,22 @@ impl ProcessHeap {
             // SAFETY: (1).
             return unsafe { self.free_at_length(block.as_ptr()) };
         }
+        // SAFETY: (1), (2).
+        unsafe { self.free_of_class(block, SizeClass::of(size)) }
+    }
+
+    /// # Safety
+    /// 1. As for [`free`](Self::free).
+    /// 2. The block is of the class, or a sampled one.
+    #[inline(always)]
+    unsafe fn free_of_class(&self, block: NonNull<u8>, class: SizeClass) {
         // The block may be a sampled one.
         if block.as_ptr().addr().is_multiple_of(PAGE_SIZE) {
             // SAFETY: (1).
             return unsafe { self.free_looking_up(block) };
         }
-        let class = SizeClass::of(size).index();
-        if !Local::with(|local| local.with_cache(|cache| cache.push(class, block.as_ptr()))) {
+        let push = |cache: &Cache| cache.push(class.index(), block.as_ptr());
+        if !Local::with(|local| local.with_cache(push)) {
             // SAFETY: (1).
             unsafe { self.free_at_length(block.as_ptr()) }
         }

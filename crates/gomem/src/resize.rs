@@ -11,7 +11,7 @@ use crate::fatal::{Misuse, misuse};
 use crate::heap::Heap;
 use crate::mutator::Mutator;
 use crate::process::ProcessHeap;
-use crate::size_class::{SMALL_MAX, SizeClass};
+use crate::size_class::SizeClass;
 use crate::span::Kind;
 use std::ptr::NonNull;
 
@@ -116,9 +116,8 @@ impl ProcessHeap {
                 return Some(block);
             }
         }
-        let resized = self.resize(block, size, align, false);
         // SAFETY: (1), (2).
-        unsafe { self.finish(resized, block, size, align) }
+        unsafe { self.realloc_at_length(block, size, align, false) }
     }
 
     /// As [`realloc`](Self::realloc), for callers who know the size when they free the block.
@@ -133,28 +132,29 @@ impl ProcessHeap {
         size: usize,
         align: usize,
     ) -> Option<NonNull<u8>> {
-        if align <= 8
-            && size <= SMALL_MAX
-            && SizeClass::of(size).index() == self.map.malloc_class(block.as_ptr().addr())
+        if align <= 16
+            && let Some(class) = SizeClass::aligned(size, align)
+            && class.index() == self.map.malloc_class(block.as_ptr().addr())
         {
             return Some(block);
         }
-        let resized = self.resize(block, size, align, true);
         // SAFETY: (1), (2).
-        unsafe { self.finish(resized, block, size, align) }
+        unsafe { self.realloc_at_length(block, size, align, true) }
     }
 
+    /// Blocks that do not simply stay; `sized` says whether the size will be told when the block is freed.
+    ///
     /// # Safety
-    /// 1. As for [`realloc`](Self::realloc), of a block that was resized thus.
-    #[inline]
-    unsafe fn finish(
+    /// 1. As for [`realloc`](Self::realloc), or [`realloc_sized`](Self::realloc_sized).
+    #[inline(never)]
+    unsafe extern "C" fn realloc_at_length(
         &self,
-        resized: Resized,
         block: NonNull<u8>,
         size: usize,
         align: usize,
+        sized: bool,
     ) -> Option<NonNull<u8>> {
-        let (new, old) = match resized {
+        let (new, old) = match self.resize(block, size, align, sized) {
             Resized::Done(block) => return block,
             Resized::Large(new) => {
                 self.sample_large(new, size);

@@ -1,7 +1,8 @@
 //! Large blocks that were freed a moment ago, kept as they are for the next of their size.
 //!
 //! A block of up to 1 MiB takes a number of pages in steps of an eighth, so that sizes repeat. Freed, its span goes into an empty slot of its size, and is
-//! taken from there without a lock and without a change to the free pages.
+//! taken from there without a lock and without a change to the free pages. One that was wanted as zeros does not: the next that is wanted so could not take it, for it
+//! would have to be cleared whole, where free pages may be clean.
 //!
 //! Invariant: a slot is null or has a span that is in no other slot and nobody's. Who puts a span in has it to himself, and turns null into it;
 //! who takes one out turns it into null, so two cannot take the same. A slot has no history that matters: there is no ABA.
@@ -132,6 +133,35 @@ impl Spare {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::heap::Heap;
+    use crate::page::PAGE_SIZE;
+    use crate::testing::SimOs;
+
+    #[test]
+    fn what_was_wanted_as_zeros_is_not_kept() {
+        let heap = Heap::new(SimOs::default());
+        let size = LEAST as usize * PAGE_SIZE;
+        let cache = heap.attach_cache().unwrap();
+        for zeroed in [true, false, true] {
+            let block = match zeroed {
+                true => heap.calloc_large(size, 8).unwrap(),
+                false => heap.malloc_large(size, 8).unwrap(),
+            };
+            // SAFETY: live, freed once.
+            unsafe { heap.free_block(cache, block) };
+            let kept = if zeroed { 0 } else { size };
+            assert_eq!(heap.spare.bytes(), kept);
+            heap.free_spare();
+        }
+        // A block that was kept is kept again, and not what it was before.
+        for _ in 0..2 {
+            let block = heap.malloc_large(size, 8).unwrap();
+            // SAFETY: live, freed once.
+            unsafe { heap.free_block(cache, block) };
+            assert_eq!(heap.spare.bytes(), size);
+        }
+        assert_eq!(heap.spare.taken().0, 1);
+    }
 
     #[test]
     fn sizes_lose_less_than_an_eighth_and_have_slots_of_their_own() {

@@ -28,6 +28,8 @@ pub struct SimOs {
     pub lose: AtomicBool,
     /// What [`Os::prefers_huge`] says.
     pub huge: AtomicBool,
+    /// Bytes that [`Os::populate`] was asked for.
+    pub populated: AtomicUsize,
     /// What [`Os::limit`] says; 0 for none.
     pub limit: AtomicUsize,
     /// Address and length of what was reserved, and how it is aligned.
@@ -115,6 +117,12 @@ unsafe impl Os for SimOs {
         self.release.call()?;
         // SAFETY: the caller's obligations.
         unsafe { Memory.release(start, bytes) }
+    }
+
+    unsafe fn populate(&self, start: NonNull<u8>, bytes: usize) {
+        self.populated.fetch_add(bytes, Relaxed);
+        // SAFETY: the caller's obligations.
+        unsafe { Memory.populate(start, bytes) }
     }
 
     unsafe fn move_memory(

@@ -34,6 +34,7 @@
 //!
 //! `GOMAXPROCS`, `GOGC`, `GOMEMLIMIT` and `GODEBUG=gctrace=1,schedtrace=N,scheddetail=1` mean what they mean to Go. `GODEBUG=stalltrace=N` reports goroutines
 //! that hold a thread, or wait for a lock, for N milliseconds (ten seconds without it), 0 none; `gctypes=1` has collected objects say their types, for reports on the heap.
+//! `latestatictls=0` halves the memory of goroutines whose frames are small, and refuses libraries that are opened later and demand static thread-locals.
 //!
 //! # What it needs
 //!

@@ -5,6 +5,7 @@ use crate::compose::env::{GoEnv, GoHooks};
 use crate::compose::monitor;
 use crate::settings::{self, cannot_start};
 use crate::world::cpus::Cpus;
+use crate::world::stop;
 use gosched::poll::epoll::Epoll;
 use gosched::{Config, JoinHandle, RunError, Scheduler, SpawnError, SpawnOptions};
 use std::panic::Location;
@@ -29,12 +30,19 @@ fn start() -> &'static Scheduler<GoEnv> {
     crate::compose::world::process_start();
     let settings = settings::get();
     crate::limits::raise();
+    if !settings.late_static_locals
+        && let Err(why) = engine::refuse_late_locals()
+    {
+        eprintln!("goruntime: GODEBUG=latestatictls=0 has no effect: {why}");
+    }
     let engine = engine::new().unwrap_or_else(|e| cannot_start(&e));
     let poller = Epoll::new().unwrap_or_else(|e| {
         cannot_start(&format!(
             "no descriptors for the network poller ({e}); raise the limit (ulimit -n)"
         ))
     });
+    // Before there are threads that sleep.
+    gosched::rest::set_hook(|sleep| stop::at_rest(sleep));
     let mut config = Config::default();
     match settings.procs {
         Some(procs) => config.procs = procs,

@@ -30,6 +30,9 @@ pub struct Settings {
     pub clobber_free: bool,
     /// `GODEBUG=gctypes=1`: every collected object says its type, for reports on the heap; small ones take a word more.
     pub type_names: bool,
+    /// `GODEBUG=latestatictls=0`: libraries that are opened later may not have static thread-locals, and a goroutine whose frames are small is one page of memory
+    /// and not two.
+    pub late_static_locals: bool,
     /// `GODEBUG=schedtrace=N`: a line on standard error every N milliseconds.
     pub sched_trace: Option<Duration>,
     /// `GODEBUG=scheddetail=1`: with `schedtrace`, a line for each P, M and G as well.
@@ -51,6 +54,7 @@ impl Default for Settings {
             track_writes: true,
             clobber_free: false,
             type_names: false,
+            late_static_locals: true,
             sched_trace: None,
             sched_detail: false,
             stall_trace: Some(Duration::from_secs(10)),
@@ -118,6 +122,7 @@ impl Settings {
                 "gctrackwrites",
                 "clobberfree",
                 "gctypes",
+                "latestatictls",
                 "schedtrace",
                 "scheddetail",
                 "stalltrace",
@@ -133,6 +138,7 @@ impl Settings {
                 ("gctrackwrites", Ok(n)) => settings.track_writes = n > 0,
                 ("clobberfree", Ok(n)) => settings.clobber_free = n > 0,
                 ("gctypes", Ok(n)) => settings.type_names = n > 0,
+                ("latestatictls", Ok(n)) => settings.late_static_locals = n > 0,
                 ("schedtrace", Ok(n)) => {
                     settings.sched_trace = (n > 0).then(|| Duration::from_millis(n.into()));
                 }
@@ -200,7 +206,7 @@ mod tests {
             ("GOMEMLIMIT", "512MiB"),
             (
                 "GODEBUG",
-                "gctrace=1,schedtrace=250,scheddetail=1,stalltrace=0,gcstoptheworld=1,gccheckmark=1,gctrackwrites=0,clobberfree=1,gctypes=1,madvdontneed=1",
+                "gctrace=1,schedtrace=250,scheddetail=1,stalltrace=0,gcstoptheworld=1,gccheckmark=1,gctrackwrites=0,clobberfree=1,gctypes=1,latestatictls=0,madvdontneed=1",
             ),
         ]);
         assert_eq!(complaints, Vec::<String>::new());
@@ -212,7 +218,7 @@ mod tests {
         assert!(
             s.gc_trace && s.sched_detail && s.stop_the_world && s.check_marks && s.clobber_free
         );
-        assert!(!s.track_writes && !s.gc_trace_pauses && s.type_names);
+        assert!(!s.track_writes && !s.gc_trace_pauses && s.type_names && !s.late_static_locals);
         assert_eq!(s.sched_trace, Some(Duration::from_millis(250)));
     }
 

@@ -52,6 +52,7 @@ mod here;
 mod idle;
 mod join;
 mod lock;
+pub mod rest;
 mod rng;
 mod sched;
 mod simulated;

@@ -26,6 +26,7 @@ use crate::critical::{self, Section};
 use crate::gmp::g::{GRef, current, current_in};
 use crate::gmp::timer::{TimerNode, Timers, Wake};
 use crate::goroutine::WaitReason;
+use crate::rest;
 use crate::sys;
 use crate::time::Nanos;
 
@@ -174,7 +175,7 @@ impl Waiter {
     fn wait_thread(&self, deadline: Nanos) {
         let mut until = (deadline != Nanos::NEVER).then_some(deadline);
         while self.word.load(Ordering::Acquire) == 0 {
-            if !sys::futex_wait(&self.word, 0, until) {
+            if !rest::at_rest(|| sys::futex_wait(&self.word, 0, until)) {
                 if self.claim(TIMED_OUT) {
                     return;
                 }

@@ -1,5 +1,6 @@
 //! What a parked context costs in resident memory and page tables, and when it pays to give back the pages under its stack pointer.
-//! `cargo run --release -p gostack --example parked [contexts]` (default 100,000).
+//! `cargo run --release -p gostack --example parked [contexts] [no-reserve]` (default 100,000); with `no-reserve` frames lie in the libc's reserve for
+//! thread-locals of later libraries.
 //!
 //! Each context calls to some depth, comes back, and parks: what it touched on the way stays resident until it is given back.
 
@@ -12,7 +13,7 @@ use gostack::context::Context;
 use gostack::execution::{ContextPool, ExecutionContext};
 use gostack::os::Linux;
 use gostack::stack::StackClass;
-use gostack::tls::ThreadLocals;
+use gostack::tls::{ThreadLocals, TlsLayout};
 
 /// What a context shares with the thread that resumes it, in its control area.
 struct Shared {
@@ -145,6 +146,12 @@ fn main() {
     let contexts = std::env::args()
         .nth(1)
         .map_or(100_000, |count| count.parse().expect("a number"));
+    if std::env::args()
+        .nth(2)
+        .is_some_and(|arg| arg == "no-reserve")
+    {
+        TlsLayout::discover_without_reserve().expect("a reserve that can be taken up");
+    }
     let own = || ThreadLocals::per_context().expect("a libc that is understood");
     // SAFETY: one thread runs the contexts.
     let shared = unsafe { ThreadLocals::shared() }.expect("no shadow stack");

@@ -34,6 +34,11 @@ pub trait Target: Send + 'static {
     /// Does what is to be done.
     fn act(&self, actions: &Actions);
 
+    /// Calls `sleep`, which has the thread wait in the kernel, and returns when it has. For whoever wants to know meanwhile that it does nothing.
+    fn rest(&self, sleep: impl FnOnce()) {
+        sleep();
+    }
+
     /// Adds what each worker is at, but for those that said that it may take long. Called every few seconds, while some are.
     fn tasks(&self, into: &mut Tasks) {
         let _ = into;
@@ -157,13 +162,13 @@ fn run(mut monitor: Monitor, capacity: usize, target: &impl Target, control: &Co
             }
         }
         match sleep {
-            Sleep::For(time) => thread::park_timeout(time.into()),
+            Sleep::For(time) => target.rest(|| thread::park_timeout(time.into())),
             Sleep::Deep(limit) => {
                 control.deep.store(true, Ordering::Relaxed);
                 fence(Ordering::SeqCst);
                 target.observe(&mut observation);
                 if monitor.may_sleep_deeply(&observation) {
-                    thread::park_timeout(limit.into());
+                    target.rest(|| thread::park_timeout(limit.into()));
                 }
                 let ended_by_waker = !control.deep.swap(false, Ordering::Relaxed);
                 if ended_by_waker {

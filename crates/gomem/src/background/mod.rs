@@ -135,7 +135,8 @@ pub(crate) fn forget_helper() {
 /// What a helper does.
 pub(crate) fn help(heap: &Heap<LinuxOs>) {
     let huge = heap.by_huge_pages();
-    let mut pacing = Pacing::new(thread::now());
+    let (in_use, free) = heap.in_use_and_surplus();
+    let mut pacing = Pacing::new(thread::now(), in_use + free);
     let (mut surplus, mut next_look, mut idle) = (0, 0, 0);
     while END.load(SeqCst) == 0 {
         let now = thread::now();

@@ -1,7 +1,8 @@
 //! When the helper gives how much memory back: policy over plain numbers, which tests run without waiting.
 //!
 //! Kept are a tenth over the most that was in use in the last half second, and one MiB; what is free beyond that is given back. A program that
-//! allocates and frees in turn keeps its memory; one that has shrunk does not have it for long. (Go keeps a tenth over what its pacer
+//! allocates and frees in turn keeps its memory; one that has shrunk does not have it for long. What was in use before the first look is not known: what is free then counts as
+//! having been, for it is that which was just freed that has the helper started. (Go keeps a tenth over what its pacer
 //! expects the next cycle to need. `malloc` has no cycles: what was just in use is its best guess.)
 //!
 //! The work may take a hundredth of a processor. What is not used of that is saved up to [`CREDIT_MAX`], so a peak is gone in a moment, and a program
@@ -33,9 +34,10 @@ pub(super) struct Pacing {
 }
 
 impl Pacing {
-    pub(super) fn new(now: u64) -> Pacing {
+    /// To begin when the heap has `bytes` bytes, in use and free.
+    pub(super) fn new(now: u64, bytes: usize) -> Pacing {
         Pacing {
-            recent: [0; WINDOW],
+            recent: [bytes; WINDOW],
             next: 0,
             quiet: false,
             credit: CREDIT_MAX,
@@ -77,7 +79,7 @@ mod tests {
 
     #[test]
     fn what_was_just_in_use_is_kept_for_a_while() {
-        let mut pacing = Pacing::new(0);
+        let mut pacing = Pacing::new(0, 0);
         assert_eq!(pacing.look(200 * MIB, 0), 0);
         for _ in 1..WINDOW {
             assert_eq!(pacing.look(50 * MIB, 150 * MIB), 0);
@@ -88,8 +90,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_free_at_the_start_counts_as_used_until_then() {
+        let mut pacing = Pacing::new(0, 100 * MIB);
+        for _ in 1..WINDOW {
+            assert_eq!(pacing.look(10 * MIB, 90 * MIB), 0);
+        }
+        assert_eq!(pacing.look(10 * MIB, 90 * MIB), 88 * MIB);
+    }
+
+    #[test]
     fn all_that_is_free_is_no_more_than_there_is() {
-        let mut pacing = Pacing::new(0);
+        let mut pacing = Pacing::new(0, 0);
         for _ in 0..WINDOW {
             pacing.look(0, 0);
         }
@@ -105,7 +116,7 @@ mod tests {
     }
 
     fn its_share(share: u64, change: usize) {
-        let mut pacing = Pacing::new(0);
+        let mut pacing = Pacing::new(0, 0);
         let (mut spent, step, minute) = (0u64, 1_000_000, 60_000_000_000);
         for now in (0..minute).step_by(10_000_000) {
             pacing.look(MIB + now as usize * change, MIB);
@@ -123,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_peak_is_given_back_at_once() {
-        let mut pacing = Pacing::new(0);
+        let mut pacing = Pacing::new(0, 0);
         let mut steps = 0;
         while pacing.may_work(0) {
             pacing.worked(1_000_000);

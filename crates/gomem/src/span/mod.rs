@@ -12,6 +12,7 @@
 //! free, cursor (ObjectSpan)       the thread whose cache holds the span; otherwise who took it from a central list
 //! tag, central (ObjectSpan)       as base
 //! cursor (one malloc block)       the sample: who owns the block
+//! fresh (large malloc block)      who owns the block
 //! marks (ObjectSpan)              anyone sets bits while marking; who sweeps the span clears them
 //! waits, scans (ObjectSpan)       markers, by the protocol of `waiting`; who sweeps the span clears them
 //! marks (malloc spans)            who looks for roots, holding `reclaiming`: the blocks that lie in caches; of a hardened heap
@@ -129,7 +130,7 @@ pub(crate) struct Span {
     page: AtomicU32,
     /// Malloc: the number of bits set in `free`.
     available: AtomicU16,
-    /// Malloc: blocks from this index on were never handed out.
+    /// Malloc: blocks from this index on were never handed out. Large malloc blocks: see [`set_zeroed`](Self::set_zeroed).
     fresh: AtomicU16,
     /// Large malloc blocks: see [`large`](crate::large); [`KEPT`] while the block is freed and kept for the next. Guarded malloc spans: [`GUARDED`].
     pub(crate) moved: AtomicU32,
@@ -320,6 +321,15 @@ impl Span {
     /// Of a span of one malloc block, what the heap profile knows it by, or 0: see [`samples`](crate::samples).
     pub(crate) fn sample(&self) -> &AtomicU32 {
         &self.cursor
+    }
+
+    /// Notes of a large block that it was wanted as zeros.
+    pub(crate) fn set_zeroed(&self) {
+        self.fresh.store(1, Relaxed);
+    }
+
+    pub(crate) fn is_zeroed(&self) -> bool {
+        self.fresh.load(Relaxed) != 0
     }
 
     pub(crate) fn page(&self) -> PageId {

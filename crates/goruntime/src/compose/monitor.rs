@@ -3,6 +3,7 @@
 use super::env::GoEnv;
 use crate::world::cgroup::MemoryGroup;
 use crate::world::cpus::Cpus;
+use crate::world::stop;
 use gosched::{Scheduler, Snapshot};
 use gosysmon::{
     Actions, Config, Driver, Memory, Nanos, Observation, PObservation, PState, Stall, Target, Task,
@@ -108,6 +109,10 @@ impl Target for Process {
             syscall_tick: p.syscall_tick,
             has_work: p.queued > 0,
         }));
+    }
+
+    fn rest(&self, sleep: impl FnOnce()) {
+        stop::at_rest(sleep);
     }
 
     fn act(&self, actions: &Actions) {

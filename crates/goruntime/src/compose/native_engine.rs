@@ -290,8 +290,7 @@ pub(crate) fn block_below(top: usize) -> Option<Block> {
 
 /// Whether that is the address of a static thread-local of the context with this thread pointer.
 pub(crate) fn is_static_local(address: usize, thread_pointer: usize) -> bool {
-    let below = TlsLayout::discover().map_or(0, TlsLayout::block_bytes);
-    (thread_pointer - below..thread_pointer).contains(&address)
+    TlsLayout::discover().is_ok_and(|layout| layout.is_static(address, thread_pointer))
 }
 
 /// The lowest live address of the context that is kept there, if one is and does not run; otherwise any number.
@@ -312,6 +311,15 @@ pub(crate) type Engine = NativeEngine;
 /// What this libc lacks.
 pub(crate) fn new() -> Result<Engine, String> {
     NativeEngine::new()
+}
+
+/// Has goroutines whose frames are small take one page of memory and not two, at the price that [`TlsLayout::discover_without_reserve`] names. Before the engine is made.
+///
+/// # Errors
+/// Why they take two.
+pub(crate) fn refuse_late_locals() -> Result<(), String> {
+    let taken = TlsLayout::discover_without_reserve();
+    taken.map(drop).map_err(|e| e.to_string())
 }
 
 /// From now on a goroutine that outgrows its stack ends the process with a message that names it.

@@ -54,5 +54,13 @@ pub(crate) fn stack_of(_address: usize) -> Option<Range<usize>> {
     None
 }
 
+/// A goroutine has all that a thread has.
+///
+/// # Errors
+/// That.
+pub(crate) fn refuse_late_locals() -> Result<(), String> {
+    Err("goroutines are threads".into())
+}
+
 /// Overflow is std's business.
 pub(crate) fn report_overflows() {}

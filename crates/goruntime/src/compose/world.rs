@@ -138,7 +138,7 @@ fn note(event: &Event) {
 // SAFETY:
 // 1. `with_world_stopped` returns evidence that every thread but the caller and the team stands still; the caller is the
 //    collector's own thread, and neither it nor the team mutates.
-// 2. Threads stop and start through acquire and release operations on their slots and the epoch.
+// 2. Threads stop and start through acquire and release operations on their slots, or on their word that they rest, and on the epoch.
 // 3. `acquire` maps fresh pages.
 // 4., 7. `Team::run` runs the body on the caller at least and waits for all.
 // 5. See the table at the head of `roots`.

@@ -12,6 +12,7 @@ use super::stalls;
 use super::{capture, write_stacks};
 use crate::atomic::{AtomicU32, Ordering::*};
 use crate::world::futex;
+use crate::world::stop;
 use crate::world::threads::keeping_errno;
 use std::io::{self, Write};
 use std::mem::zeroed;
@@ -92,7 +93,7 @@ fn serve() {
             locks.look(threshold);
         }
         if asked == 0 {
-            futex::wait(&ASKED, 0, None);
+            stop::at_rest(|| futex::wait(&ASKED, 0, None));
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod memory;
 pub mod modules;
 pub mod readable;
 mod rendezvous;
+mod rest;
 mod slots;
 pub mod stop;
 pub mod threads;

@@ -11,6 +11,7 @@
 //!   (empty) ---------> Asked(epoch) ---------------> Stopped(epoch)
 //!                           \ the stopper, seeing it gone or blocking the signal
 //!                            \--------> Skipped(epoch)
+//!   (empty) ---------> Rests(epoch)
 //! ```
 //!
 //! - Only the stopper fills slots and only while it holds `stopper`. Slots are never freed: a handler that comes late
@@ -21,6 +22,7 @@
 //!   begin, and may even give the slot to another thread, while it is still on its way out of this one.
 //! - A thread that must not be stopped where it is (inside a critical section, or between the two halves of a context
 //!   switch) does not answer. It is signalled again until it has, so nothing depends on a flag being seen.
+//! - A thread that [rests](super::rest) is not asked: it stands still already, and stays so.
 //! - Those that were there in the last stop are asked before the threads are listed, which takes longer than to ask them: until they are asked they
 //!   compute, and may take the stopper's processor from it. Their ids may be others' by now, of this process too: whoever has one is asked as well.
 //! - New threads: the list of threads is read again until it holds nobody new, and nobody was unanswered when it was begun. Everybody in it stood
@@ -29,8 +31,9 @@
 //! What the protocol needs of the process is [`System`], so that a schedule explorer can play the process.
 
 use super::futex;
-use super::slots::{ASKED, Captured, SKIPPED, STOPPED, Slot, Table, state};
-use super::threads::{Tid, Unresponsive};
+use super::rest::{AWAKE, RESTING, Rest, Rests};
+use super::slots::{ASKED, Captured, RESTS, SKIPPED, STOPPED, Slot, Table, state};
+use super::threads::{Tid, Unresponsive, keeping_errno};
 use crate::atomic::{AtomicPtr, AtomicU32, Ordering::*};
 use std::ptr::null_mut;
 use std::sync::{Mutex, PoisonError};
@@ -63,6 +66,8 @@ pub(super) trait System {
     fn now(&self) -> Duration;
     /// The calling thread.
     fn current(&self) -> Tid;
+    /// The process's own number.
+    fn number(&self) -> i32;
     /// Calls `each` with every thread there is, the calling one included.
     ///
     /// # Errors
@@ -93,6 +98,7 @@ pub(super) struct Rendezvous {
     answers: AtomicU32,
     /// Made by the first stop, so that the whole can be a static.
     table: AtomicPtr<Table>,
+    rests: Rests,
     stopper: Mutex<()>,
 }
 
@@ -109,14 +115,23 @@ pub(super) struct Halted<'a> {
 }
 
 impl Halted<'_> {
-    /// Calls `each` with every thread that answered, and what it had in its registers.
+    /// Calls `each` with every thread that stands still, and what it had in its registers.
     pub(super) fn for_each(&self, mut each: impl FnMut(Tid, &Captured)) {
+        let (stopped, rests) = (state(STOPPED, self.epoch), state(RESTS, self.epoch));
         self.table.for_each(|slot| {
-            if slot.state.load(Acquire) == state(STOPPED, self.epoch) {
-                // SAFETY: the slot is in state Stopped of this epoch: the thread has written it and waits.
-                let captured = unsafe { &*slot.captured.get() };
-                each(Tid(slot.tid.load(Relaxed)), captured);
-            }
+            let now = slot.state.load(Acquire);
+            // SAFETY: the slot is in state Stopped of this epoch: the thread has written it and waits. Or in state Rests of this epoch: the stopper has seen the thread resting, and
+            // stored where; it rests until the epoch is even.
+            let captured = unsafe {
+                if now == stopped {
+                    &*slot.captured.get()
+                } else if now == rests {
+                    &*(*slot.rest.load(Relaxed)).captured.get()
+                } else {
+                    return;
+                }
+            };
+            each(Tid(slot.tid.load(Relaxed)), captured);
         });
     }
 }
@@ -141,6 +156,7 @@ impl Rendezvous {
             epoch: AtomicU32::new(0),
             answers: AtomicU32::new(0),
             table: AtomicPtr::new(null_mut()),
+            rests: Rests::new(),
             stopper: Mutex::new(()),
         }
     }
@@ -159,11 +175,16 @@ impl Rendezvous {
         let _one = self.stopper.lock().unwrap_or_else(PoisonError::into_inner);
         let table = self.table();
         let epoch = self.epoch.load(Relaxed).wrapping_add(1);
+        #[cfg(explore)]
+        if goexplore::planted("who rests is looked for before the epoch is odd") {
+            self.note_resting(table, epoch, system.number());
+        }
         self.epoch.store(epoch, SeqCst);
         let start = StartAgain {
             rendezvous: self,
             epoch,
         };
+        self.note_resting(table, epoch, system.number());
         self.ask_known(table, epoch, system, exempt);
         self.stop_everyone(table, epoch, system, exempt)?;
         let result = f(&Halted { table, epoch });
@@ -180,6 +201,16 @@ impl Rendezvous {
         }
         // SAFETY: published once and never freed.
         unsafe { &*table }
+    }
+
+    /// Finds those that rest. (A slot may be taken for one from a thread that was there in the last stop: that one is asked a little later.)
+    fn note_resting(&self, table: &Table, epoch: u32, process: i32) {
+        for rest in self.rests.resting(process) {
+            let slot = table.claim(rest.tid(), epoch);
+            slot.rest
+                .store(std::ptr::from_ref(rest).cast_mut(), Relaxed);
+            slot.state.store(state(RESTS, epoch), Release);
+        }
     }
 
     /// Asks those that were there in the last stop.
@@ -218,7 +249,7 @@ impl Rendezvous {
     ) -> Result<(), Failed> {
         let me = system.current();
         let begin = system.now();
-        let asked = state(ASKED, epoch);
+        let (process, asked) = (system.number(), state(ASKED, epoch));
         let mut pause = FIRST_PAUSE;
         let mut told = false;
         let mut listing = 0;
@@ -242,6 +273,17 @@ impl Rendezvous {
                 if now >> 8 != u64::from(epoch) {
                     slot.state.store(asked, Release);
                 } else if now != asked {
+                    return;
+                }
+                let is_it = |rest: &&Rest| rest.tid() == tid;
+                if now == asked
+                    && let Some(rest) = self.rests.resting(process).find(is_it)
+                {
+                    // It came to rest after it was asked, and may be answering: then that counts.
+                    slot.rest
+                        .store(std::ptr::from_ref(rest).cast_mut(), Relaxed);
+                    let rests = state(RESTS, epoch);
+                    let _ = slot.state.compare_exchange(asked, rests, AcqRel, Acquire);
                     return;
                 }
                 if waited > PROMPT && system.why_unresponsive(tid) != Unresponsive::Slow {
@@ -328,6 +370,71 @@ impl Rendezvous {
         futex::wake(&self.answers, 1);
         while self.epoch.load(Acquire) == epoch {
             futex::wait(&self.epoch, epoch, None);
+        }
+    }
+
+    /// A record for the calling context, to [rest](Self::rest) with.
+    pub(super) fn take_rest(&self, process: i32) -> &'static Rest {
+        self.rests.take(process)
+    }
+
+    /// Calls `sleep`. Meanwhile the calling thread, `tid`, counts as standing still; and this returns when no stop is under way that may have seen that.
+    ///
+    /// # Safety
+    /// 1. `rest` is the calling context's.
+    /// 2. All that it holds is captured, or lies above the captured stack pointer, and `sleep` leaves that alone. `sleep` waits in the kernel, and does nothing that a stopped thread must not do.
+    pub(super) unsafe fn rest<R>(
+        &self,
+        rest: &Rest,
+        tid: impl FnOnce() -> Tid,
+        captured: Captured,
+        sleep: impl FnOnce() -> R,
+    ) -> R {
+        /// Also when `sleep` panics.
+        struct Wake<'a>(&'a Rendezvous, &'a Rest);
+        impl Drop for Wake<'_> {
+            fn drop(&mut self) {
+                self.0.awake(self.1);
+            }
+        }
+        if rest.state.load(Relaxed) == RESTING {
+            return sleep();
+        }
+        // SAFETY: obligation 1; it is awake, so the stopper does not look.
+        unsafe { *rest.captured.get() = captured };
+        let tid = tid();
+        #[cfg(explore)]
+        let tid = match rest.tid() {
+            Tid(before)
+                if before != 0
+                    && goexplore::planted("a record keeps the number of its first thread") =>
+            {
+                Tid(before)
+            }
+            _ => tid,
+        };
+        rest.tid.store(tid.0, Relaxed);
+        rest.state.store(RESTING, Release);
+        let _wake = Wake(self, rest);
+        sleep()
+    }
+
+    /// Ends the calling thread's rest, when no stop is under way.
+    fn awake(&self, rest: &Rest) {
+        loop {
+            rest.state.store(AWAKE, SeqCst);
+            #[cfg(explore)]
+            if goexplore::planted("who wakes does not look at the epoch") {
+                return;
+            }
+            let epoch = self.epoch.load(SeqCst);
+            if epoch.is_multiple_of(2) {
+                return;
+            }
+            rest.state.store(RESTING, Release);
+            keeping_errno(|| {
+                futex::wait(&self.epoch, epoch, None);
+            });
         }
     }
 }

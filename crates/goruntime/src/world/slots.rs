@@ -3,6 +3,7 @@
 //! Invariant: a table is never freed and a slot never moves, so that a signal handler that comes late reads memory that
 //! still is what it was. Only the stopper, under its lock, gives a slot to a thread.
 
+use super::rest::Rest;
 use super::threads::Tid;
 use crate::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
 use std::cell::UnsafeCell;
@@ -13,6 +14,7 @@ use std::ptr::null_mut;
 pub(super) const ASKED: u64 = 1;
 pub(super) const STOPPED: u64 = 2;
 pub(super) const SKIPPED: u64 = 3;
+pub(super) const RESTS: u64 = 4;
 
 /// A state word: what, and in which stop.
 pub(super) const fn state(kind: u64, epoch: u32) -> u64 {
@@ -35,6 +37,19 @@ pub(super) struct Captured {
     pub(super) signal_stack: Range<usize>,
 }
 
+impl Captured {
+    /// Of no thread.
+    pub(super) const NONE: Captured = Captured {
+        sp: 0,
+        tp: 0,
+        ip: 0,
+        fp: 0,
+        general: [0; GENERAL],
+        vector: 0..0,
+        signal_stack: 0..0,
+    };
+}
+
 /// One thread's part in the protocol.
 pub(super) struct Slot {
     pub(super) tid: AtomicI32,
@@ -42,6 +57,8 @@ pub(super) struct Slot {
     /// The stopper's: in which of its listings of this stop the thread was last.
     pub(super) listing: AtomicU32,
     pub(super) captured: UnsafeCell<Captured>,
+    /// The stopper's: where the thread's registers are instead, if it rests.
+    pub(super) rest: AtomicPtr<Rest>,
 }
 
 /// An open-addressed table of slots by thread id; a full one is continued in `next`.
@@ -60,15 +77,8 @@ impl Table {
             tid: AtomicI32::new(0),
             state: AtomicU64::new(0),
             listing: AtomicU32::new(0),
-            captured: UnsafeCell::new(Captured {
-                sp: 0,
-                tp: 0,
-                ip: 0,
-                fp: 0,
-                general: [0; GENERAL],
-                vector: 0..0,
-                signal_stack: 0..0,
-            }),
+            captured: UnsafeCell::new(Captured::NONE),
+            rest: AtomicPtr::new(null_mut()),
         });
         Table {
             slots: slots.collect(),

@@ -11,6 +11,7 @@
 //! slot of its own thread.
 
 use super::rendezvous::{Asked, Failed, Halted, PATIENCE, Rendezvous, System};
+use super::rest::Rest;
 use super::slots::{Captured, GENERAL};
 use super::threads::{self, Tid, Unresponsive};
 use std::io::Write;
@@ -104,6 +105,10 @@ impl System for Process {
 
     fn current(&self) -> Tid {
         Tid::current()
+    }
+
+    fn number(&self) -> i32 {
+        process_number()
     }
 
     fn for_each_thread(&self, each: impl FnMut(Tid)) -> Result<(), i32> {
@@ -314,9 +319,50 @@ pub extern "C" fn stop_here() {
     if (gates.defer)() {
         return; // nested in another critical section, which will call again
     }
+    let mut captured = here();
+    captured.signal_stack = signal_stack(captured.sp);
+    answer(asked, captured);
+}
+
+/// Calls `sleep`, which has the calling thread wait in the kernel. Meanwhile it stands still for every stop, without being asked, and returns only when none is under way.
+///
+/// For threads that are on a stack of their own, not that of a signal handler, and outside of critical sections. `sleep` looks at how the wait ended and at nothing else: it has no collected
+/// object in hand, allocates nothing, and takes no lock.
+#[inline(never)]
+pub fn at_rest<R>(sleep: impl FnOnce() -> R) -> R {
+    let captured = here();
+    // While a thread's thread-locals are being dropped it may have none any more.
+    let Ok(rest) = REST.try_with(|own| own.0) else {
+        return sleep();
+    };
+    // SAFETY:
+    // 1. From a thread-local of the context.
+    // 2. `here` was inlined into this frame, which is not that of its caller, so what callers hold is in registers that a call preserves, which it captured, or above. And see what is asked of `sleep`.
+    unsafe { RENDEZVOUS.rest(rest, Tid::current, captured, sleep) }
+}
+
+/// The record of the calling context.
+struct OwnRest(&'static Rest);
+
+thread_local! {
+    static REST: OwnRest = OwnRest(RENDEZVOUS.take_rest(process_number()));
+}
+
+impl Drop for OwnRest {
+    fn drop(&mut self) {
+        self.0.give_back();
+    }
+}
+
+fn process_number() -> i32 {
+    std::process::id().cast_signed()
+}
+
+/// What the calling code has in its registers: those that a call preserves may hold the caller's references; all others are dead or spilled by then.
+#[inline(always)]
+fn here() -> Captured {
     let mut general = [0usize; GENERAL];
     let (sp, ip): (usize, usize);
-    // Registers that a call preserves may hold the caller's references; all others are dead or spilled by now.
     // SAFETY: stores registers into a local array.
     unsafe {
         std::arch::asm!(
@@ -334,18 +380,15 @@ pub extern "C" fn stop_here() {
             options(nostack, preserves_flags)
         );
     }
-    answer(
-        asked,
-        Captured {
-            sp,
-            tp: thread_pointer(),
-            ip,
-            fp: general[1],
-            general,
-            vector: 0..0,
-            signal_stack: signal_stack(sp),
-        },
-    );
+    Captured {
+        sp,
+        tp: thread_pointer(),
+        ip,
+        fp: general[1],
+        general,
+        vector: 0..0,
+        signal_stack: 0..0,
+    }
 }
 
 /// Answers, and stands still until the stop is over. Leaves errno as it was.

@@ -120,7 +120,17 @@ pub(super) fn with_scheduler(procs: usize, model: impl FnOnce(&'static Scheduler
         procs,
         stack: StackSpec::default(),
     };
-    let scheduler = Scheduler::new(config, InlineEngine, NoPoller, Listener);
+    run(
+        Scheduler::new(config, InlineEngine, NoPoller, Listener),
+        model,
+    );
+}
+
+/// Lets `model` use a scheduler that was made for it, and ends that.
+pub(super) fn run<V: Env>(
+    scheduler: &'static Scheduler<V>,
+    model: impl FnOnce(&'static Scheduler<V>),
+) {
     model(scheduler);
     thread::end_sleepers();
     // SAFETY: it was leaked by `new`; its threads have ended, and the model keeps nothing of it.

@@ -8,6 +8,7 @@ mod idle;
 mod inline;
 mod lock;
 mod locked;
+mod network;
 mod park;
 mod procs;
 mod retake;

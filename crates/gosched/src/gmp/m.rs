@@ -37,6 +37,7 @@ use std::ptr;
 use crate::gmp::g::{GRef, Header};
 use crate::gmp::p::{Owner, P};
 use crate::here::Here;
+use crate::rest;
 use crate::rng::Rng;
 use crate::sys::{self, AsymmetricFence};
 use crate::time::Nanos;
@@ -249,7 +250,7 @@ impl M {
         let mut deadline = (!cfg!(explore)).then(|| Nanos::now() + A_WHILE);
         let mut idle = Some(idle);
         while self.parked.swap(0, Ordering::Acquire) == 0 {
-            let in_time = sys::futex_wait(&self.parked, 0, deadline);
+            let in_time = rest::at_rest(|| sys::futex_wait(&self.parked, 0, deadline));
             if !in_time && let Some(idle) = idle.take() {
                 deadline = None;
                 idle();

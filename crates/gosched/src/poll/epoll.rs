@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::env::{Poller, Readiness, Token};
+use crate::rest;
 use crate::time::Nanos;
 
 /// Never a descriptor's token: tokens are indices.
@@ -125,7 +126,11 @@ impl Poller for Epoll {
     fn wait(&self, timeout: Option<Nanos>, ready: &mut [Readiness]) -> io::Result<usize> {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; BATCH];
         let capacity = BATCH.min(ready.len());
-        let n = epoll_wait(self.epoll.as_raw_fd(), &mut events[..capacity], timeout);
+        let mut wait = || epoll_wait(self.epoll.as_raw_fd(), &mut events[..capacity], timeout);
+        let n = match timeout {
+            Some(Nanos::ZERO) => wait(),
+            _ => rest::at_rest(wait),
+        };
         if n < 0 {
             let error = io::Error::last_os_error();
             return match error.kind() {

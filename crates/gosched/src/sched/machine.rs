@@ -8,7 +8,7 @@ use crate::env::{Engine, Env, Readiness};
 use crate::gmp::m::M;
 
 /// Reports taken from the poller at a time.
-const REPORTS: usize = if cfg!(explore) { 1 } else { 128 };
+const REPORTS: usize = if cfg!(explore) { 2 } else { 128 };
 
 /// `m` comes first, so that a pointer to one is a pointer to the other.
 #[repr(C)]

@@ -17,6 +17,7 @@ use crate::atomic::{AtomicBool, AtomicU32, Mutex, Ordering, thread};
 use crate::critical::{self, Section};
 use crate::env::{Env, Event, Hooks, Poller};
 use crate::lock::Lock;
+use crate::rest;
 use crate::sched::Scheduler;
 use crate::sched::machine::Machine;
 use crate::sys;
@@ -141,7 +142,7 @@ impl<V: Env> Scheduler<V> {
             match wanted {
                 Some(machine) => self.make_thread(machine),
                 None => {
-                    sys::futex_wait(&self.maker.left, seen, None);
+                    rest::at_rest(|| sys::futex_wait(&self.maker.left, seen, None));
                 }
             }
         }

@@ -274,6 +274,10 @@ impl<V: Env> Scheduler<V> {
             let p = machine.m.p().expect("it has just been acquired");
             p.pace.start(now, p.tick.load(Ordering::Relaxed));
             let batch = ready.len();
+            #[cfg(explore)]
+            if batch > 1 && goexplore::planted("half of a batch is forgotten") {
+                let _ = ready.pop();
+            }
             self.queue_back(p, &mut ready, inside);
             if batch > 1 {
                 self.wake_for_batch(p, batch, inside);
@@ -328,6 +332,10 @@ impl<V: Env> Scheduler<V> {
             }
         }
         let found = ready.len();
+        #[cfg(explore)]
+        if goexplore::planted("the monitor looks for nobody") {
+            return found;
+        }
         self.inject(&mut ready, &inside);
         found
     }

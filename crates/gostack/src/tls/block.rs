@@ -13,17 +13,19 @@
 //! and its number is unlike any thread's and any other block's, so that what the libc keys by thread number (the owner
 //! of a recursive mutex, the loader's lock) tells contexts apart wherever they run.
 //!
-//! The block is made by the dynamic loader's own function, the one that `pthread_create` calls, so the vector is allocated and
-//! the images are copied as for a thread. When a block is used again, only the images are copied, without lock or
+//! The images and the vector are made by the dynamic loader's own function, the one that `pthread_create` calls, as for a thread; but elsewhere, in a pattern,
+//! from which the block gets what belongs to it. For where the [reserve](super::reserve) is taken up the loader's notion of a block is larger, and it would fill the
+//! difference with zeros: a page more to be touched. When a block is used again, only the images are copied, without lock or
 //! allocation; of the libc's own segment errno alone is reset. It holds the allocator's cache for the thread,
 //! which would leak if it were wiped, since the libc frees it only at the end of a thread, by a function that it does not
 //! export.
 
-use core::mem::size_of;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::TlsLayout;
+use super::symbols::Symbols;
+use super::vector::Vector;
 use crate::env::OsError;
 
 /// Linux numbers threads below `PID_MAX_LIMIT`, 2^22.
@@ -46,16 +48,6 @@ fn next_number() -> Option<u32> {
 const RSEQ_UNINITIALIZED: i32 = -1;
 /// Where in `struct rseq` the CPU's number is.
 const RSEQ_CPU_ID: usize = 4;
-/// A dynamic module's entry in the vector before its first use (`TLS_DTV_UNALLOCATED`).
-const UNALLOCATED: usize = usize::MAX;
-
-/// An entry of the dynamic thread vector. The entry before the first holds the vector's length.
-#[repr(C)]
-struct VectorEntry {
-    value: usize,
-    allocation: *mut core::ffi::c_void,
-}
-
 /// A thread-local block, named by its thread pointer.
 #[derive(Debug)]
 pub(crate) struct TlsBlock {
@@ -71,6 +63,7 @@ impl TlsBlock {
     /// # Safety
     ///
     /// 1. [`TlsLayout::block_bytes`] below `top` are writable, not in use, and stay so until [`destroy`](Self::destroy).
+    /// 2. `top` is a multiple of a page, or of the alignment of the thread pointer.
     pub(crate) unsafe fn build(layout: &TlsLayout, top: NonNull<u8>) -> Result<Self, OsError> {
         let symbols = &layout.symbols;
         let number = next_number().ok_or(OsError {
@@ -78,20 +71,28 @@ impl TlsBlock {
             errno: libc::EAGAIN,
             advice: "a process can make a thousand million of them; use contexts again instead of making new ones",
         })?;
-        let below = symbols.static_bytes - symbols.descriptor_bytes;
-        // SAFETY: obligation 1, and `block_bytes` covers the descriptor, the static area and the alignment.
+        let mut pattern = Pattern::new(symbols)?;
+        // SAFETY: obligations 1 and 2, and `block_bytes` covers descriptor and thread-locals. The pattern is as large as the loader takes a block to be.
         unsafe {
-            let unaligned = top.as_ptr().sub(symbols.descriptor_bytes);
-            let thread_pointer = unaligned.sub(unaligned as usize % symbols.alignment);
-            core::ptr::write_bytes(thread_pointer.sub(below), 0, below);
-            layout.template.write_descriptor(thread_pointer);
-            if (symbols.allocate_tls)(thread_pointer).is_null() {
+            let thread_pointer = top.as_ptr().wrapping_sub(
+                top.as_ptr() as usize - layout.thread_pointer_below(top.as_ptr() as usize),
+            );
+            let made = pattern.thread_pointer(symbols);
+            if (symbols.allocate_tls)(made).is_null() {
                 return Err(OsError {
                     operation: "allocate the dynamic thread vector of a context",
                     errno: libc::ENOMEM,
                     advice: "the process is out of memory",
                 });
             }
+            let below = layout.below;
+            core::ptr::copy_nonoverlapping(made.sub(below), thread_pointer.sub(below), below);
+            layout.template.write_descriptor(thread_pointer);
+            let mut vector = Vector::at(made.add(symbols.dtv));
+            let block = made as usize - symbols.below()..made as usize;
+            let by = thread_pointer as isize - made as isize;
+            vector.relocate(&block, made as usize - below, by);
+            vector.shrink().install(thread_pointer.add(symbols.dtv));
             layout.template.write_resolver_pointer(thread_pointer);
             thread_pointer.add(symbols.tid).cast::<u32>().write(number);
             // A list of one: `fork` unlinks the thread that called it.
@@ -129,21 +130,7 @@ impl TlsBlock {
                 module.reset(thread_pointer);
             }
             thread_pointer.offset(layout.errno).cast::<i32>().write(0);
-            let vector = thread_pointer
-                .add(layout.symbols.dtv)
-                .cast::<*mut VectorEntry>()
-                .read();
-            let length = (*vector.sub(1)).value;
-            for index in 1..=length {
-                let entry = &mut *vector.add(index);
-                if !entry.allocation.is_null() {
-                    libc::free(entry.allocation);
-                    *entry = VectorEntry {
-                        value: UNALLOCATED,
-                        allocation: core::ptr::null_mut(),
-                    };
-                }
-            }
+            Vector::at(thread_pointer.add(layout.symbols.dtv)).reset();
         }
     }
 
@@ -161,7 +148,31 @@ impl TlsBlock {
     }
 }
 
-const _: () = assert!(size_of::<VectorEntry>() == 16);
+/// Memory for a block as the loader sees it.
+struct Pattern(Vec<u64>);
+
+impl Pattern {
+    fn new(symbols: &Symbols) -> Result<Pattern, OsError> {
+        let words = (symbols.static_bytes + symbols.alignment).div_ceil(size_of::<u64>());
+        let mut memory = Vec::new();
+        memory.try_reserve_exact(words).map_err(|_| OsError {
+            operation: "lay out the thread-locals of a context",
+            errno: libc::ENOMEM,
+            advice: "the process is out of memory",
+        })?;
+        memory.resize(words, 0);
+        Ok(Pattern(memory))
+    }
+
+    fn thread_pointer(&mut self, symbols: &Symbols) -> *mut u8 {
+        let least = self
+            .0
+            .as_mut_ptr()
+            .cast::<u8>()
+            .wrapping_add(symbols.below());
+        least.wrapping_add(least.align_offset(symbols.alignment))
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -171,9 +182,12 @@ mod tests {
     fn a_block_names_itself_and_nothing_of_the_thread_it_was_copied_from() {
         let layout = TlsLayout::discover().unwrap();
         let symbols = &layout.symbols;
-        let mut memory = vec![u128::MAX; layout.block_bytes().div_ceil(16)];
+        let bytes = layout.block_bytes() + symbols.alignment;
+        let mut memory = vec![u128::MAX; bytes.div_ceil(16)];
         let range = memory.as_mut_ptr_range();
-        let top = NonNull::new(range.end.cast::<u8>()).unwrap();
+        let unaligned = range.end.cast::<u8>();
+        let top =
+            NonNull::new(unaligned.wrapping_sub(unaligned as usize % symbols.alignment)).unwrap();
         // SAFETY: the memory is as large as a block, and outlives it.
         let block = unsafe { TlsBlock::build(layout, top) }.unwrap();
         let own = block.thread_pointer();

@@ -19,10 +19,12 @@
 mod block;
 mod keys;
 mod modules;
+mod reserve;
 mod symbols;
 mod template;
 mod trial;
 mod unsupported;
+mod vector;
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -42,11 +44,17 @@ pub struct TlsLayout {
     symbols: Symbols,
     template: Template,
     keys: Keys,
+    /// Bytes of a block under the thread pointer: static thread-locals, and the reserve for those of later libraries unless it is taken up.
+    below: usize,
     /// The objects whose segments are put back to their initial state between two uses of a block: all but the libc.
     reset_modules: Box<[Module]>,
+    libc_module: Module,
     /// From the thread pointer to errno.
     errno: isize,
 }
+
+/// Found once, and the same for the rest of the process.
+static FOUND: OnceLock<TlsLayout> = OnceLock::new();
 
 // SAFETY: what the pointers inside point to - code, images of loaded objects, the table of keys - is the process's, not a
 // thread's, and is only read.
@@ -63,25 +71,63 @@ impl TlsLayout {
     ///
     /// When something that is needed is missing, or the trial fails.
     pub fn discover() -> Result<&'static Self, Unsupported> {
-        static FOUND: OnceLock<TlsLayout> = OnceLock::new();
-        static SEARCH: Mutex<()> = Mutex::new(());
-        if let Some(found) = FOUND.get() {
-            return Ok(found);
+        match FOUND.get() {
+            Some(found) => Ok(found),
+            None => Self::discover_once(false),
         }
+    }
+
+    /// As [`discover`](Self::discover), but takes the room up that the libc keeps for libraries that are opened later and demand static thread-locals
+    /// (`-ftls-model=initial-exec`). Blocks are smaller by that, some 1,700 bytes, so that a context whose frames are small is one page and not two. Such a library
+    /// is refused afterwards by `dlopen`, for plain threads as well: "cannot allocate memory in static TLS block". Those that are there already, and
+    /// all whose thread-locals are dynamic, are not concerned.
+    ///
+    /// # Errors
+    ///
+    /// As `discover`; if the reserve cannot be taken up; if the layout was discovered before with the reserve, which contexts then have (EALREADY). In all these cases
+    /// `discover` is what is left.
+    pub fn discover_without_reserve() -> Result<&'static Self, Unsupported> {
+        let found = Self::discover_once(true)?;
+        if found.below == found.symbols.below() && found.used() < found.below {
+            return Err(Unsupported::Refused {
+                operation: "take up the reserve for thread-locals of later libraries when there are contexts with it",
+                errno: libc::EALREADY,
+            });
+        }
+        Ok(found)
+    }
+
+    fn discover_once(takes_reserve: bool) -> Result<&'static Self, Unsupported> {
+        static SEARCH: Mutex<()> = Mutex::new(());
         let _one_at_a_time = SEARCH.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = FOUND.get() {
             return Ok(found);
         }
-        let layout = Self::examine()?;
+        let mut layout = Self::examine()?;
+        if takes_reserve {
+            let used = layout.used();
+            reserve::take(layout.below, used)?;
+            layout.below = used;
+        }
         trial::run(&layout)?;
         Ok(FOUND.get_or_init(|| layout))
+    }
+
+    /// Bytes under the thread pointer that the thread-locals of libc, libraries and program take.
+    fn used(&self) -> usize {
+        let modules = self.reset_modules.iter().chain([&self.libc_module]);
+        let lowest = modules.map(|module| module.offset);
+        let lowest = lowest
+            .chain(self.symbols.rseq.map(|(offset, _)| offset))
+            .min();
+        let used = lowest.map_or(0, |offset| usize::try_from(-offset).unwrap_or(0));
+        used.min(self.below)
     }
 
     fn examine() -> Result<Self, Unsupported> {
         let symbols = Symbols::find()?;
         let template = Template::take(&symbols)?;
-        let mut modules =
-            modules::with_static_thread_locals(symbols.static_bytes - symbols.descriptor_bytes);
+        let mut modules = modules::with_static_thread_locals(symbols.below());
         // SAFETY: the libc returns the address of a static thread-local of its own.
         let errno = unsafe { libc::__errno_location() } as isize - thread_pointer() as isize;
         let of_libc = modules
@@ -101,20 +147,32 @@ impl TlsLayout {
             symbols,
             template,
             keys,
+            below: symbols.below(),
+            libc_module,
             reset_modules: modules.into_boxed_slice(),
             errno,
         })
     }
 
-    /// Bytes that a block takes at the top of a stack, alignment included.
+    /// Bytes that a block takes at the top of a stack.
     pub fn block_bytes(&self) -> usize {
-        self.symbols.static_bytes + self.symbols.alignment
+        self.below + self.above()
     }
 
-    /// The thread pointer of the context whose stack ends at `top`.
+    /// Bytes of a block from the thread pointer on.
+    fn above(&self) -> usize {
+        let symbols = &self.symbols;
+        symbols.descriptor_bytes.next_multiple_of(symbols.alignment)
+    }
+
+    /// The thread pointer of the context whose stack ends at `top`, which is a multiple of a page.
     pub fn thread_pointer_below(&self, top: usize) -> usize {
-        let unaligned = top - self.symbols.descriptor_bytes;
-        unaligned - unaligned % self.symbols.alignment
+        top - self.above()
+    }
+
+    /// Whether that is the address of a static thread-local of the context with this thread pointer.
+    pub fn is_static(&self, address: usize, thread_pointer: usize) -> bool {
+        (thread_pointer - self.below..thread_pointer).contains(&address)
     }
 
     /// How far the thread-local at `address`, *of the context that runs here*, is from the thread pointer. With
@@ -123,7 +181,7 @@ impl TlsLayout {
     /// `None` if it is not a static thread-local: not one at all, or of a library opened at run time.
     pub fn offset_of(&self, address: *const u8) -> Option<TlsOffset> {
         let offset = (address as isize).wrapping_sub(thread_pointer() as isize);
-        let below = (self.symbols.static_bytes - self.symbols.descriptor_bytes) as isize;
+        let below = self.below as isize;
         (-below..0).contains(&offset).then_some(TlsOffset(offset))
     }
 

@@ -164,6 +164,11 @@ impl Symbols {
         Ok(symbols)
     }
 
+    /// Bytes of the static area, which ends at the thread pointer.
+    pub(super) fn below(&self) -> usize {
+        self.static_bytes - self.descriptor_bytes
+    }
+
     fn check(&self) -> Result<(), Unsupported> {
         let unknown = |fact| Err(Unsupported::UnknownLayout { fact });
         let vector_entry = field(c"_thread_db_dtv_dtv")?;
@@ -204,7 +209,7 @@ impl Symbols {
             return unknown("thread-specific values of whole words");
         }
         if let Some((offset, bytes)) = self.rseq {
-            let below = (self.static_bytes - self.descriptor_bytes) as isize;
+            let below = self.below() as isize;
             if offset < -below || offset + bytes as isize > self.descriptor_bytes as isize {
                 return unknown("the restartable-sequence area inside the thread block");
             }

@@ -89,8 +89,7 @@ impl Template {
     ) -> Result<Self, Unsupported> {
         let mut words = sample.words;
         let own = sample.thread_pointer;
-        let block =
-            own - (symbols.static_bytes - symbols.descriptor_bytes)..own + symbols.descriptor_bytes;
+        let block = own - symbols.below()..own + symbols.descriptor_bytes;
         let mut relocated = Vec::new();
         for (index, word) in words.iter_mut().enumerate() {
             if block.contains(word) {

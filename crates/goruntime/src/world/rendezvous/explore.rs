@@ -2,7 +2,6 @@
 //! others, and end.
 
 use super::*;
-use crate::world::slots::GENERAL;
 use goexplore::sync::Guarded;
 use goexplore::{Exploration, Plant, Site, atomic, thread};
 use std::sync::Arc;
@@ -31,6 +30,10 @@ impl System for &Process {
 
     fn current(&self) -> Tid {
         Tid(1)
+    }
+
+    fn number(&self) -> i32 {
+        1
     }
 
     fn for_each_thread(&self, mut each: impl FnMut(Tid)) -> Result<(), i32> {
@@ -84,17 +87,27 @@ impl Process {
         false
     }
 
-    fn answer(&self, me: usize, asked: Asked<'_>) {
-        let captured = Captured {
-            ip: 0,
-            fp: 0,
+    fn captured(me: usize) -> Captured {
+        Captured {
             sp: 100 + me,
-            tp: 0,
-            general: [0; GENERAL],
-            vector: 0..0,
-            signal_stack: 0..0,
+            ..Captured::NONE
+        }
+    }
+
+    fn answer(&self, me: usize, asked: Asked<'_>) {
+        self.rendezvous.answer(asked, Process::captured(me));
+    }
+
+    /// Rests while `sleep` runs.
+    fn rest(&self, me: usize, sleep: impl FnOnce()) {
+        let rest = self.rendezvous.take_rest(1);
+        let tid = || Tid(me as i32 + 1);
+        // SAFETY: it is this thread's, and what is captured is the thread's.
+        unsafe {
+            self.rendezvous
+                .rest(rest, tid, Process::captured(me), sleep)
         };
-        self.rendezvous.answer(asked, captured);
+        rest.give_back();
     }
 
     /// Changes what is this thread's. It must not do so while the world is stopped.
@@ -216,6 +229,58 @@ fn a_number_used_again() {
     }
 }
 
+/// Two stops, and a thread that rests between two pieces of work, twice: before the first stop, in them, or between them.
+fn a_rest() {
+    let process = Process::new(0b11);
+    let theirs = process.clone();
+    let thread = thread::spawn(move || {
+        theirs.work(1);
+        theirs.rest(1, || _ = theirs.step(1, false));
+        theirs.work(1);
+        theirs.rest(1, || _ = theirs.step(1, false));
+        theirs.work(1);
+        theirs.end(1);
+    });
+    process.stop();
+    process.stop();
+    thread.join().unwrap();
+}
+
+/// A record is used again by a thread that sleeps through the stop, while the one that had it before works.
+fn a_record_used_again() {
+    let process = Process::new(0b111);
+    let asleep = Arc::new(atomic::AtomicU32::new(0));
+    let theirs = (process.clone(), asleep.clone());
+    let first = thread::spawn(move || {
+        let (process, asleep) = theirs;
+        process.rest(1, || ());
+        let child = process.clone();
+        let second = thread::spawn(move || {
+            child.rest(2, || {
+                asleep.store(1, SeqCst);
+                let word: &atomic::AtomicU32 = &asleep;
+                futex::wake(word, usize::MAX);
+                while asleep.load(SeqCst) == 1 {
+                    futex::wait(&asleep, 1, None);
+                }
+            });
+            child.end(2);
+        });
+        process.step(1, false);
+        process.work(1);
+        process.end(1);
+        second
+    });
+    while asleep.load(SeqCst) == 0 {
+        futex::wait(&asleep, 0, None);
+    }
+    process.stop();
+    asleep.store(2, SeqCst);
+    let word: &atomic::AtomicU32 = &asleep;
+    futex::wake(word, usize::MAX);
+    first.join().unwrap().join().unwrap();
+}
+
 fn site(snippet: &str) -> Site {
     Site::find(
         env!("CARGO_MANIFEST_DIR"),
@@ -260,5 +325,35 @@ fn explore_a_number_used_again() {
         "goruntime: a number used again",
         vec![gone],
         a_number_used_again,
+    );
+}
+
+#[test]
+fn explore_a_rest() {
+    let exploration = Exploration::exhaustive().preemptions(2);
+    exploration.check("goruntime: a rest", a_rest);
+    let plants = vec![
+        Plant::weaken(site("rest.state.store(AWAKE, SeqCst);")),
+        Plant::weaken(site(
+            "let epoch = self.epoch.load(SeqCst);\n            if epoch.is_multiple_of(2) {\n                return;",
+        )),
+        Plant::weaken(site(
+            "rest.state.store(RESTING, Release);\n        let _wake",
+        )),
+        Plant::named("who wakes does not look at the epoch"),
+        Plant::named("who rests is looked for before the epoch is odd"),
+    ];
+    exploration.catches("goruntime: a rest", plants, a_rest);
+}
+
+#[test]
+fn explore_a_record_used_again() {
+    let exploration = Exploration::exhaustive().preemptions(1).stale_reads(0);
+    exploration.check("goruntime: a record used again", a_record_used_again);
+    let plant = "a record keeps the number of its first thread";
+    exploration.catches(
+        "goruntime: a record used again",
+        vec![Plant::named(plant)],
+        a_record_used_again,
     );
 }
