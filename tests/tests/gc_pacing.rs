@@ -309,10 +309,13 @@ programs! {
     keeps_to_the_limit:
     one_thread_keeps_to_the_limit: LARGE;
     bursts_keep_to_the_limit: LARGE.bursty();
+    eight_owners_of_blocks_keep_to_the_limit: Program { live: 4800, ..OWNERS }.on(8);
     #[ignore = "takes a while"]
     eight_threads_keep_to_the_limit_for_long: LARGE.on(8).for_long();
     #[ignore = "takes a while"]
     bursts_keep_to_the_limit_for_long: LARGE.bursty().for_long();
     #[ignore = "takes a while"]
     an_owner_of_blocks_keeps_to_the_limit_for_long: Program { live: 4800, ..OWNERS }.for_long();
+    #[ignore = "takes a while"]
+    eight_owners_of_blocks_keep_to_the_limit_for_long: Program { live: 4800, ..OWNERS }.on(8).for_long();
 }

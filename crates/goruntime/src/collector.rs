@@ -417,12 +417,18 @@ fn has_reached_bound() -> bool {
     gomem::heap().heap_bytes() as u64 >= BOUND.load(Relaxed)
 }
 
-/// What the last cycle found dead has been dropped: the blocks that it owned do not live any more.
+/// Some of what the last cycle found dead has been dropped: the blocks that it owned do not live any more.
+pub(crate) fn some_are_dropped() {
+    if let Some(collector) = COLLECTOR.get() {
+        collector.revise();
+    }
+}
+
+/// All of it has been dropped, and [that was said](some_are_dropped).
 pub(crate) fn dead_are_dropped() {
     let Some(collector) = COLLECTOR.get() else {
         return;
     };
-    collector.revise();
     let is_asked = requests().due;
     if !is_asked && matches!(collector.phase(), Phase::Off | Phase::Sweep) {
         arm(collector);

@@ -21,6 +21,9 @@ use std::time::Duration;
 /// How long the goroutines at work may get nothing done before there is one more.
 const PATIENCE: Duration = Duration::from_millis(10);
 
+/// So many tasks from one look of the pacer's to the next.
+const LOOK_EVERY: u64 = 256;
+
 /// Goroutines at work, at most.
 const MOST: usize = 1000;
 
@@ -149,10 +152,19 @@ fn add_worker() {
 }
 
 /// Does what is queued until nothing is.
+///
+/// The pacer takes for alive what lies in the Rust heap until it looks again: so it has to before whoever waits for this may go on, and what they allocate is in the place of what was freed. It looks
+/// now and then as well, for they do not wait for ever.
 fn work() {
+    let mut has_looked = false;
     loop {
         let mut queue = queue();
         let Some(task) = queue.tasks.pop_front() else {
+            if !std::mem::replace(&mut has_looked, true) {
+                drop(queue);
+                crate::collector::some_are_dropped();
+                continue;
+            }
             queue.workers -= 1;
             queue.tasks = VecDeque::new();
             BEHIND.store(false, Relaxed);
@@ -160,8 +172,12 @@ fn work() {
             return crate::collector::dead_are_dropped();
         };
         queue.taken += 1;
+        has_looked = queue.taken.is_multiple_of(LOOK_EVERY);
         drop(queue);
         task.run();
+        if has_looked {
+            crate::collector::some_are_dropped();
+        }
     }
 }
 
