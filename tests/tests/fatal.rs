@@ -207,6 +207,7 @@ fn waiting_on_a_plain_thread_is_no_deadlock() {
     assert_eq!(g.join().unwrap(), 9);
 }
 
+#[cfg(not(feature = "thread-engine"))]
 #[test]
 fn all_again_with_frames_in_the_reserve_for_late_libraries() {
     goruntime_tests::all_but(

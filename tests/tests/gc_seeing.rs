@@ -3,11 +3,12 @@
 #![cfg(not(any(feature = "system-allocator", feature = "thread-engine")))]
 
 use goruntime::gc::{self, Array, Gc, GcPtr, HeldBy, Trace};
-use goruntime::{chan, go};
-use goruntime_tests::apart;
+use goruntime::{chan, go, goroutines};
+use goruntime_tests::{apart, eventually};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 #[global_allocator]
 static GLOBAL: goruntime::ClearedMalloc = goruntime::ClearedMalloc::new();
@@ -78,6 +79,9 @@ fn a_way_through_statics_blocks_and_objects_has_their_names() {
         last(node)
     });
     let inner = inner.join().unwrap();
+    // Until it is gone, the goroutine has a hold on what it returned in.
+    let is_gone = || goroutines::all().unwrap().is_empty();
+    eventually("the goroutine's end", Duration::from_secs(30), is_gone);
     let path = gc::why_alive(inner).unwrap();
     println!("{path}");
     let HeldBy::Static { module, address } = path.held_by() else {

@@ -3,6 +3,7 @@
 use goruntime::{Builder, go};
 use goruntime_tests::{apart, child, is_child};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 #[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
@@ -81,7 +82,10 @@ fn without_address_space_a_goroutine_is_an_error_and_later_it_is_not() {
     ) {
         return;
     }
-    go(|| ()).join().unwrap();
+    // Threads that these ask for are there before the limit is.
+    let some: Vec<_> = (0..8).map(|_| go(|| ())).collect();
+    some.into_iter().for_each(|g| g.join().unwrap());
+    std::thread::sleep(Duration::from_millis(200));
     let status = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = status.split(' ').next().unwrap().parse().unwrap();
     set_soft(libc::RLIMIT_AS, pages * 4096 + (1 << 20));

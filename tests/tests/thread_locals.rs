@@ -276,6 +276,7 @@ fn libc_services_work_in_a_goroutine() {
     .unwrap();
 }
 
+#[cfg(not(feature = "thread-engine"))]
 #[test]
 fn all_again_with_frames_in_the_reserve_for_late_libraries() {
     goruntime_tests::all_but(
