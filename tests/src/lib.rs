@@ -1,5 +1,6 @@
 //! Helpers shared by the suites that cross crates.
 
+pub mod dying;
 pub mod protobuf;
 pub mod refuse;
 pub mod still;
@@ -33,12 +34,18 @@ pub fn child_within(limit: Duration, name: &str, envs: &[(&str, &str)]) -> Outpu
 
 /// Starts the child of [`child`].
 fn start(name: &str, envs: &[(&str, &str)]) -> Child {
+    let alone = ["--include-ignored", "--nocapture", "--test-threads=1"];
+    let arguments = [&["--exact", name][..], &alone].concat();
+    let envs = [&[("GORUNTIME_CHILD", "1")], envs].concat();
+    start_with(&arguments, &envs)
+}
+
+/// Starts the calling test binary again.
+fn start_with(arguments: &[&str], envs: &[(&str, &str)]) -> Child {
     let exe = std::env::current_exe().expect("the path of this test");
     let mut command = Command::new(exe);
     command
-        .args(["--exact", name, "--include-ignored"])
-        .args(["--nocapture", "--test-threads=1"])
-        .env("GORUNTIME_CHILD", "1")
+        .args(arguments)
         .envs(envs.iter().copied())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -84,11 +91,16 @@ pub fn apart(name: &str, envs: &[(&str, &str)]) -> bool {
     if is_child() {
         return true;
     }
-    let output = child(name, envs);
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(output.status.success(), "{}: {said}", output.status);
+    said_when_passed(child(name, envs));
     false
+}
+
+/// All that a process said which has passed.
+fn said_when_passed(output: Output) -> String {
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(output.status.success(), "{}: {said}", output.status);
+    said
 }
 
 /// Runs all tests of the calling test binary but `name`, which calls this, in a process with these variables.
@@ -96,17 +108,7 @@ pub fn apart(name: &str, envs: &[(&str, &str)]) -> bool {
 /// # Panics
 /// When one has failed there, with all that was said; when the process has not ended within a minute.
 pub fn all_but(name: &str, envs: &[(&str, &str)]) {
-    let exe = std::env::current_exe().expect("the path of this test");
-    let mut command = Command::new(exe);
-    command
-        .args(["--skip", name])
-        .envs(envs.iter().copied())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let output = finish(command.spawn().expect("start a child process"), LIMIT);
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(output.status.success(), "{}: {said}", output.status);
+    let said = said_when_passed(finish(start_with(&["--skip", name], envs), LIMIT));
     assert!(!said.contains(" 0 passed"), "nothing was run: {said}");
 }
 

@@ -1,12 +1,11 @@
 //! Outcomes at the edges of collected objects: parts that take no bytes where an object ends, destructors that panic, and panics whose payload panics when it is dropped.
-//!
-//! Objects that are to die are made on goroutines of their own and by the hundred: a conservative collector may keep a few for a word that looks like a pointer.
 
 #![cfg(not(feature = "system-allocator"))]
 
 use goruntime::gc::{self, Gc, Trace};
 use goruntime::time::{after_func, sleep};
 use goruntime::{Panic, go};
+use goruntime_tests::dying::{self, MANY, MOST, PATIENCE};
 use goruntime_tests::{apart, eventually};
 use std::panic::panic_any;
 use std::sync::atomic::{AtomicUsize, Ordering::*};
@@ -15,21 +14,9 @@ use std::time::Duration;
 #[global_allocator]
 static GLOBAL: goruntime::GoMalloc = goruntime::GoMalloc::new();
 
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Objects of a test, and how many of them have to die.
-const MANY: usize = 300;
-const MOST: usize = MANY - MANY / 20;
-
-/// Collects until the condition holds, with a good deal of memory being used again meanwhile.
-fn collect_until(what: &str, mut holds: impl FnMut() -> bool) {
-    eventually(what, PATIENCE, || {
-        gc::collect();
-        for n in 0..5000usize {
-            std::hint::black_box(Gc::new([n, n]));
-        }
-        holds()
-    });
+/// Collects until the condition holds.
+fn collect_until(what: &str, holds: impl FnMut() -> bool) {
+    dying::collect_until(what, |n| Gc::new([n, n]), holds);
 }
 
 /// Makes objects by `make` and has a cleanup tell of their death. Returns their parts, boxed, so that nothing but those leads to them, and where it is told.

@@ -1,25 +1,17 @@
 //! Weak pointers and cleanups: what they say of the living, of the dead, and when.
-//!
-//! Objects that are to die are made on goroutines of their own and by the hundred: a conservative collector may keep a few for a word that looks like a pointer.
 
 #![cfg(not(feature = "system-allocator"))]
 
 use goruntime::gc::{self, Array, Gc, GcCell, GcPtr, Trace, Weak};
 use goruntime::{chan, go, yield_now};
-use goruntime_tests::{child, eventually, is_child};
+use goruntime_tests::dying::{self, MANY, MOST};
+use goruntime_tests::{child, is_child};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 #[global_allocator]
 static GLOBAL: goruntime::GoMalloc = goruntime::GoMalloc::new();
-
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Objects of a test, and how many of them have to die.
-const MANY: usize = 300;
-const MOST: usize = MANY - MANY / 20;
 
 #[derive(Trace)]
 struct Node {
@@ -40,15 +32,8 @@ fn apart<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> T {
 }
 
 /// Collects until the condition holds.
-fn collect_until(what: &str, mut holds: impl FnMut() -> bool) {
-    eventually(what, PATIENCE, || {
-        gc::collect();
-        // What was freed is allocated again, so that who still uses it notices.
-        (0..5000).for_each(|_| {
-            std::hint::black_box(node(usize::MAX));
-        });
-        holds()
-    });
+fn collect_until(what: &str, holds: impl FnMut() -> bool) {
+    dying::collect_until(what, |_| node(usize::MAX), holds);
 }
 
 fn count(n: &AtomicUsize) {

@@ -150,6 +150,30 @@ impl Captured {
     }
 }
 
+/// Runs a command of cargo's that builds a program, and keeps what it printed.
+///
+/// # Errors
+/// When the program does not compile; otherwise as [`capture`].
+pub fn compile(command: Command, limit: Duration) -> Result<Captured, String> {
+    let built = capture(command, limit, |_| ())?;
+    match built.success() {
+        true => Ok(built),
+        false => Err(format!("the program does not compile:\n{}", built.output)),
+    }
+}
+
+/// Processor time, in seconds, of this process (`RUSAGE_SELF`), or of its children that have ended (`RUSAGE_CHILDREN`).
+pub fn processor_time(who: libc::c_int) -> f64 {
+    // SAFETY: getrusage fills the struct, for which zero is valid.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(who, &mut usage);
+        usage
+    };
+    let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
+
 /// Runs `command` to its end and keeps what it printed, calling `watch` with the time since the start several times a
 /// second. When `limit` is over, it is killed with all that it started.
 ///

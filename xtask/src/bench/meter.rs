@@ -12,6 +12,7 @@
 //! Foreign time beyond its threshold disturbs a run by itself. The thresholds are wide enough that an idle machine's own timers pass.
 
 use super::statistics::quantile;
+use crate::process::processor_time;
 use std::fmt;
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -80,7 +81,7 @@ impl Clocks {
         Clocks {
             busy: busy / tick,
             stolen: stolen / tick,
-            own: used(libc::RUSAGE_SELF) + used(libc::RUSAGE_CHILDREN),
+            own: processor_time(libc::RUSAGE_SELF) + processor_time(libc::RUSAGE_CHILDREN),
         }
     }
 }
@@ -96,18 +97,6 @@ fn parse_stat(text: &str) -> Option<(f64, f64)> {
         return None;
     };
     Some((user + nice + system, stolen))
-}
-
-/// Seconds of processor time, as getrusage has them.
-fn used(who: libc::c_int) -> f64 {
-    // SAFETY: getrusage fills the struct, for which zero is valid.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(who, &mut usage);
-        usage
-    };
-    let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
-    seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
 /// A reading before or after a run.

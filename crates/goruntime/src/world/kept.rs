@@ -6,7 +6,7 @@
 //! Invariant: whoever has `taken` is the only user of the kept descriptor, and has looked that it still is what was opened, by this process: programs close descriptors that are not theirs, when they
 //! become daemons say, and the number is then another file's. Nobody waits for `taken`, since who has it may be stopped.
 
-use super::threads::Fd;
+use super::threads::{Fd, process};
 use std::ffi::CStr;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::*};
@@ -96,11 +96,6 @@ fn status_of(file: &Fd) -> Option<libc::stat> {
     let result = unsafe { libc::fstat(file.number(), status.as_mut_ptr()) };
     // SAFETY: it was filled.
     (result == 0).then(|| unsafe { status.assume_init() })
-}
-
-fn process() -> i32 {
-    // SAFETY: has no arguments and cannot fail.
-    unsafe { libc::getpid() }
 }
 
 #[cfg(test)]

@@ -6,10 +6,9 @@
 //!
 //! Only a refusal that says so counts: whatever else goes wrong, the memory is there, and leaving it out would lose what it leads to.
 
+use super::dirty::PAGE;
 use std::ops::Range;
 use std::ptr::with_exposed_provenance_mut;
-
-const PAGE: usize = 4096;
 
 /// What is asked for at once, before page by page.
 const STEP: usize = 64 << 10;

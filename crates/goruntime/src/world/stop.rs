@@ -108,7 +108,7 @@ impl System for Process {
     }
 
     fn number(&self) -> i32 {
-        process_number()
+        threads::process()
     }
 
     fn for_each_thread(&self, each: impl FnMut(Tid)) -> Result<(), i32> {
@@ -345,17 +345,13 @@ pub fn at_rest<R>(sleep: impl FnOnce() -> R) -> R {
 struct OwnRest(&'static Rest);
 
 thread_local! {
-    static REST: OwnRest = OwnRest(RENDEZVOUS.take_rest(process_number()));
+    static REST: OwnRest = OwnRest(RENDEZVOUS.take_rest(threads::process()));
 }
 
 impl Drop for OwnRest {
     fn drop(&mut self) {
         self.0.give_back();
     }
-}
-
-fn process_number() -> i32 {
-    std::process::id().cast_signed()
 }
 
 /// What the calling code has in its registers: those that a call preserves may hold the caller's references; all others are dead or spilled by then.

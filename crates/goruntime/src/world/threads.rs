@@ -20,6 +20,12 @@ impl Tid {
     }
 }
 
+/// The process's own number, asked of the kernel each time: a child that was forked has another.
+pub(super) fn process() -> i32 {
+    // SAFETY: getpid has no arguments and cannot fail.
+    unsafe { libc::getpid() }
+}
+
 /// Calls `each` with every thread of the process, the calling one included.
 ///
 /// Threads that start or end during the walk may or may not be seen.
